@@ -1,0 +1,4 @@
+//! Node sources, the node's answers, and the processes of modules.
+#![forbid(unsafe_code)]
+
+pub mod source;
