@@ -1,1 +1,21 @@
-//! blvm-bus
+//! A lock-free bus in shared memory: one publisher per topic, many subscribers, read-only by force of the kernel.
+#![deny(unsafe_code)]
+
+#[cfg(not(loom))]
+pub mod clock;
+pub mod layout;
+pub mod lease;
+pub mod memory;
+#[cfg(not(loom))]
+pub mod message;
+#[cfg(not(loom))]
+pub mod publisher;
+pub mod ring;
+#[cfg(not(loom))]
+pub mod segment;
+#[cfg(not(loom))]
+pub mod subscriber;
+mod sync;
+pub mod terms;
+#[cfg(not(loom))]
+pub mod wake;

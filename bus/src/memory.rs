@@ -1,0 +1,67 @@
+//! The bytes under ring, terms and lease page: mapped, on the heap, or a loom model.
+//!
+//! Everything that two processes touch at once is a 64-bit atomic word. Plain bytes are handed out only where
+//! the lease protocol makes them still ([`Memory::bytes`]) or exclusive ([`Memory::bytes_mut`]).
+
+mod heap;
+#[cfg(not(loom))]
+mod mapped;
+#[cfg(loom)]
+mod model;
+
+use core::ops::Range;
+
+use crate::sync::AtomicU64;
+
+pub use heap::Heap;
+#[cfg(not(loom))]
+pub use mapped::{MapError, Mapped};
+#[cfg(loom)]
+pub use model::Model;
+
+/// Bytes in one word.
+pub const WORD_BYTES: usize = 8;
+
+/// A run of words that other threads or processes may read and write at the same time.
+///
+/// Its start is aligned to 64 bytes at least. Its length never changes.
+#[allow(unsafe_code)]
+pub trait Memory: Send + Sync {
+    /// Length in bytes, a multiple of [`WORD_BYTES`].
+    fn len_bytes(&self) -> usize;
+
+    /// `count` words from word `first` on.
+    ///
+    /// # Panics
+    ///
+    /// If they are not all inside: callers bound what they read from a peer before they come here.
+    fn words(&self, first: usize, count: usize) -> &[AtomicU64];
+
+    /// Plain bytes at `range` (in bytes).
+    ///
+    /// # Safety
+    ///
+    /// Nobody writes these bytes while the slice lives, and what was written there happened before this call.
+    ///
+    /// # Panics
+    ///
+    /// If `range` is not inside.
+    unsafe fn bytes(&self, range: Range<usize>) -> &[u8];
+
+    /// Plain bytes at `range` (in bytes), to be written.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else reads or writes these bytes while the slice lives; the memory is mapped writable.
+    ///
+    /// # Panics
+    ///
+    /// If `range` is not inside.
+    #[allow(clippy::mut_from_ref)]
+    unsafe fn bytes_mut(&self, range: Range<usize>) -> &mut [u8];
+}
+
+/// One word.
+pub(crate) fn word<M: Memory + ?Sized>(memory: &M, index: usize) -> &AtomicU64 {
+    &memory.words(index, 1)[0]
+}

@@ -1,0 +1,110 @@
+//! What travels on the topics: one flat rkyv type per kind, one file per topic.
+//!
+//! Flat means: plain values and bytes, no nested structures per transaction, so that the checked access to a message
+//! does not grow with the block in it. Hashes are in internal byte order, as they are hashed.
+
+#[macro_use]
+mod define;
+pub mod chain;
+pub mod mempool;
+pub mod peers;
+pub mod system;
+
+use crate::layout::Geometry;
+use crate::ring::Scratch;
+
+/// A block or transaction hash in internal byte order.
+pub type Hash = [u8; 32];
+
+/// How a topic's bodies are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyAccess {
+    /// There are none.
+    None,
+    /// In place, under a lease.
+    Leased,
+    /// By copy.
+    Copied,
+}
+
+/// A topic: its number, its types, its sizes.
+pub trait Topic: 'static {
+    /// Stable number, also in the segment's header.
+    const NUMBER: u32;
+    /// Name in logs, reports and configuration.
+    const NAME: &'static str;
+    /// Hash of the definitions of its message types: both sides must be built from the same ones.
+    const SCHEMA: u64;
+    /// Sizes the node uses unless told otherwise.
+    const GEOMETRY: Geometry;
+    /// How its bodies are read.
+    const BODIES: BodyAccess;
+    /// A message of this topic, read where it stands.
+    type Event<'a>;
+
+    /// Checks `archive` as a message of `kind` and gives access to it.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError`].
+    fn decode(kind: u16, archive: &[u8]) -> Result<Self::Event<'_>, DecodeError>;
+}
+
+/// A kind of message: the topic it belongs to and its stable number there.
+pub trait Kind: rkyv::Archive {
+    /// Its topic.
+    type Topic: Topic;
+    /// Its number within the topic.
+    const NUMBER: u16;
+    /// Its name in documents and logs.
+    const NAME: &'static str;
+
+    /// The message as an archive, in the memory of `buffer`.
+    ///
+    /// # Panics
+    ///
+    /// Never for lengths below 2 GiB: archives use 32-bit offsets.
+    fn archive_into(&self, buffer: Scratch) -> Scratch;
+}
+
+/// Why a message could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// A kind this program was not built with.
+    #[error("topic {topic} has no kind {kind}: the schemas differ")]
+    UnknownKind {
+        /// The topic.
+        topic: &'static str,
+        /// The kind.
+        kind: u16,
+    },
+    /// The bytes are not an archive of that kind.
+    #[error("not a valid archive of kind {kind} of topic {topic}: {reason}")]
+    Archive {
+        /// The topic.
+        topic: &'static str,
+        /// The kind.
+        kind: u16,
+        /// What the check found.
+        reason: String,
+    },
+}
+
+/// FNV-1a over `parts` without their white space, so that formatting does not change a schema.
+pub const fn schema_hash(parts: &[&str]) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut part = 0;
+    while part < parts.len() {
+        let bytes = parts[part].as_bytes();
+        let mut index = 0;
+        while index < bytes.len() {
+            if !bytes[index].is_ascii_whitespace() {
+                hash = (hash ^ bytes[index] as u64).wrapping_mul(0x0000_0100_0000_01b3);
+            }
+            index += 1;
+        }
+        part += 1;
+    }
+    hash
+}

@@ -1,0 +1,45 @@
+//! Topic `mempool`: transactions that come and go. Messages larger than a slot are copied from the body area.
+
+use super::{BodyAccess, Hash};
+use crate::layout::Geometry;
+
+topic! {
+    /// What happens in the node's mempool.
+    Mempool = 3 "mempool", MempoolEvent,
+    Geometry { depth: 65_536, slot_bytes: 256, terms: 8, term_bytes: 4 << 20 }, BodyAccess::Copied, "";
+
+    /// A transaction was accepted.
+    1 TransactionAdded / ArchivedTransactionAdded {
+        /// Transaction id.
+        txid: Hash,
+        /// Witness transaction id.
+        wtxid: Hash,
+        /// Inputs minus outputs, in satoshi.
+        fee_sat: u64,
+        /// Weight in weight units (BIP-0141).
+        weight: u32,
+        /// The transaction in consensus encoding, witness included.
+        raw: Vec<u8>,
+    }
+
+    /// A transaction left the mempool.
+    2 TransactionRemoved / ArchivedTransactionRemoved {
+        /// Transaction id.
+        txid: Hash,
+        /// Why, one of the `REMOVED_…` numbers.
+        reason: u16,
+        /// For [`REMOVED_REPLACED`] the transaction that took its place, else all zero.
+        replaced_by: Hash,
+    }
+}
+
+/// A connected block contains it.
+pub const REMOVED_MINED: u16 = 1;
+/// A transaction that pays more spends the same output.
+pub const REMOVED_REPLACED: u16 = 2;
+/// A connected block spends one of its inputs otherwise, or a reorganisation took an input away.
+pub const REMOVED_CONFLICT: u16 = 3;
+/// It stayed longer than the mempool keeps transactions.
+pub const REMOVED_EXPIRED: u16 = 4;
+/// The mempool was full and it paid least.
+pub const REMOVED_EVICTED: u16 = 5;

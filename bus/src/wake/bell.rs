@@ -1,0 +1,82 @@
+//! The publisher's side of waking: one look at node-private words per message.
+//!
+//! | publisher (`after_publish`)       | waker (`arm`, then `has_news`)         |
+//! |-----------------------------------|----------------------------------------|
+//! | B1 store `next` (Relaxed)         | A1 store `is_armed` 1 (Relaxed)        |
+//! | fence(SeqCst)                     | fence(SeqCst)                          |
+//! | B2 load `is_armed` (Relaxed)      | A2 load `next` (Relaxed)               |
+//! | if set: store 0, ring the eventfd | if newer than a waiter's cursor: wake  |
+//!
+//! One of B2 and A2 sees the other side, so a waiter is either found by the waker's second look or announced by the
+//! eventfd. The publisher clears the word before it rings: rung first, the waker could arm in between and lose it.
+
+use std::sync::Arc;
+
+use nix::sys::eventfd::EventFd;
+
+use crate::sync::{AtomicU64, Ordering, fence};
+
+/// Joins one topic's publisher to the waker thread. All of it is private to the node.
+#[derive(Debug)]
+pub struct Bell {
+    topic: u32,
+    next: AtomicU64,
+    is_armed: AtomicU64,
+    is_closed: AtomicU64,
+    event: Arc<EventFd>,
+}
+
+impl Bell {
+    /// A bell of topic number `topic` that rings `event`, shared by all topics of one waker.
+    pub fn new(topic: u32, event: Arc<EventFd>) -> Self {
+        Bell {
+            topic,
+            next: AtomicU64::new(1),
+            is_armed: AtomicU64::new(0),
+            is_closed: AtomicU64::new(0),
+            event,
+        }
+    }
+
+    /// The topic's number.
+    pub fn topic(&self) -> u32 {
+        self.topic
+    }
+
+    /// Rings if the waker asked for it. `next` is the sequence to be published next.
+    pub(crate) fn after_publish(&self, next: u64) {
+        // B1
+        self.next.store(next, Ordering::Relaxed);
+        // SeqCst: B1 (and the message) before B2. Pairs with the fence in `arm`.
+        fence(Ordering::SeqCst); // ordering: bell-fence
+        // B2
+        if self.is_armed.load(Ordering::Relaxed) != 0 {
+            self.ring();
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        self.is_closed.store(1, Ordering::Release);
+        self.ring();
+    }
+
+    /// Asks for a ring at the next message; the caller looks with [`Bell::has_news`] afterwards.
+    pub(crate) fn arm(&self) {
+        // A1
+        self.is_armed.store(1, Ordering::Relaxed);
+        // SeqCst: A1 before A2. Pairs with the fence in `after_publish`.
+        fence(Ordering::SeqCst); // ordering: arm-fence
+    }
+
+    /// A2: whether a waiter that wants `cursor` has something to read.
+    pub(crate) fn has_news(&self, cursor: u64) -> bool {
+        self.next.load(Ordering::Relaxed) > cursor || self.is_closed.load(Ordering::Acquire) != 0
+    }
+
+    fn ring(&self) {
+        self.is_armed.store(0, Ordering::Relaxed);
+        // Not blocking, and private to the node. It fails only when the counter is full: then the waker
+        // has been told already.
+        let _ = self.event.write(1);
+    }
+}
