@@ -10,6 +10,8 @@ pub mod memory;
 pub mod message;
 #[cfg(not(loom))]
 pub mod publisher;
+#[cfg(not(loom))]
+pub mod request;
 pub mod ring;
 #[cfg(not(loom))]
 pub mod segment;
