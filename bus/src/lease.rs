@@ -19,8 +19,10 @@
 #[cfg(not(loom))]
 pub mod page;
 
+#[cfg(not(loom))]
 mod body;
 
+#[cfg(not(loom))]
 pub use body::LeasedBody;
 
 use std::sync::Arc;

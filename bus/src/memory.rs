@@ -61,6 +61,28 @@ pub trait Memory: Send + Sync {
     unsafe fn bytes_mut(&self, range: Range<usize>) -> &mut [u8];
 }
 
+/// Shared by several owners in one process.
+#[allow(unsafe_code)]
+impl<M: Memory + ?Sized> Memory for std::sync::Arc<M> {
+    fn len_bytes(&self) -> usize {
+        (**self).len_bytes()
+    }
+
+    fn words(&self, first: usize, count: usize) -> &[AtomicU64] {
+        (**self).words(first, count)
+    }
+
+    unsafe fn bytes(&self, range: Range<usize>) -> &[u8] {
+        // SAFETY: the caller's promise is passed on.
+        unsafe { (**self).bytes(range) }
+    }
+
+    unsafe fn bytes_mut(&self, range: Range<usize>) -> &mut [u8] {
+        // SAFETY: the caller's promise is passed on.
+        unsafe { (**self).bytes_mut(range) }
+    }
+}
+
 /// One word.
 pub(crate) fn word<M: Memory + ?Sized>(memory: &M, index: usize) -> &AtomicU64 {
     &memory.words(index, 1)[0]

@@ -195,3 +195,299 @@ impl<'a, T: Topic, M: Memory, P: Memory> Sample<'a, T, M, P> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::Geometry;
+    use crate::lease::{LEASE_PAGE_BYTES, ScanTable};
+    use crate::memory::Heap;
+    use crate::message::chain::{
+        BlockBody, BlockConnected, BlockDisconnected, BlockTransaction, Chain, ChainEvent, ChainReorganised,
+        ReorganisationBody,
+    };
+    use crate::message::mempool::{Mempool, MempoolEvent, TransactionAdded};
+    use crate::publisher::{PublishError, Publisher};
+    use crate::segment::{Identity, RunId, write_header};
+    use crate::wake::Bell;
+    use nix::sys::eventfd::EventFd;
+
+    fn bell() -> Arc<Bell> {
+        Arc::new(Bell::new(1, Arc::new(EventFd::new().unwrap())))
+    }
+
+    /// A heap page that publisher and subscriber of one test share.
+    fn heap(geometry: Geometry, topic: u32, schema: u64) -> (Arc<Heap>, Layout) {
+        let layout = geometry.layout().unwrap();
+        let memory = Arc::new(Heap::new(layout.segment_bytes));
+        write_header(&*memory, &layout, &Identity { topic, schema, run_id: RunId([1; 16]) });
+        (memory, layout)
+    }
+
+    type ChainPair = (Publisher<Chain, Heap, Arc<Heap>>, Subscriber<Chain, Heap, Arc<Heap>>);
+
+    fn chain(depth: u32, terms: u32, leases: u8) -> ChainPair {
+        let geometry = Geometry { depth, slot_bytes: 128, terms, term_bytes: 4096 };
+        let (memory, layout) = heap(geometry, Chain::NUMBER, Chain::SCHEMA);
+        let table = Arc::new(ScanTable::new(1));
+        let page = Arc::new(Heap::new(LEASE_PAGE_BYTES));
+        table.enter(Arc::clone(&page), leases).unwrap();
+        let publisher = Publisher::new(Arc::clone(&memory), layout, terms as usize, Some(table), bell());
+        let holder = Arc::new(LeaseHolder::new(page, leases));
+        (publisher, Subscriber::new(memory, layout, 1, Some(holder)))
+    }
+
+    fn mempool(depth: u32, terms: u32) -> (Publisher<Mempool, Heap, Heap>, Subscriber<Mempool, Heap, Heap>) {
+        let geometry = Geometry { depth, slot_bytes: 256, terms, term_bytes: 4096 };
+        let (memory, layout) = heap(geometry, Mempool::NUMBER, Mempool::SCHEMA);
+        let publisher = Publisher::new(Arc::clone(&memory), layout, terms as usize, None, bell());
+        (publisher, Subscriber::new(memory, layout, 1, None))
+    }
+
+    fn block(height: u32, raw_bytes: usize) -> (BlockConnected, Vec<BlockTransaction>, Vec<u8>) {
+        let raw: Vec<u8> = (0..raw_bytes).map(|i| (i as u32 * 31 + height) as u8).collect();
+        let transactions = vec![
+            BlockTransaction {
+                txid: [1; 32],
+                wtxid: [0; 32],
+                fee_sat: 0,
+                offset_bytes: 0,
+                length_bytes: raw_bytes as u32 / 2,
+                weight: 4,
+            };
+            2
+        ];
+        let connected = BlockConnected {
+            hash: [height as u8; 32],
+            previous: [2; 32],
+            height,
+            transactions: 2,
+            raw_bytes: raw_bytes as u32,
+        };
+        (connected, transactions, raw)
+    }
+
+    fn added(raw_bytes: usize) -> TransactionAdded {
+        let raw = (0..raw_bytes).map(|i| i as u8).collect();
+        TransactionAdded { txid: [3; 32], wtxid: [4; 32], fee_sat: 5, weight: 6, raw }
+    }
+
+    #[test]
+    fn a_block_is_read_in_place_byte_for_byte_with_its_index() {
+        let (mut publisher, mut subscriber) = chain(4, 3, 1);
+        let (connected, transactions, raw) = block(7, 1000);
+        let body = BlockBody { raw: &raw, transactions: &transactions };
+        let published = publisher.publish_with_body(&connected, &body).unwrap();
+        assert_eq!((published.sequence, published.has_body), (1, true));
+        let sample = subscriber.poll().unwrap().unwrap();
+        let ChainEvent::BlockConnected(event) = sample.event().unwrap() else { panic!("another kind") };
+        assert_eq!((event.height.to_native(), event.hash), (7, [7; 32]));
+        let Body::InPlace(leased) = sample.body().unwrap() else { panic!("no body") };
+        let found = BlockBody::access(leased.bytes()).unwrap();
+        assert_eq!(found.raw.get(), &raw[..]);
+        assert_eq!(found.transactions.len(), 2);
+        assert_eq!(found.transaction_bytes(1), Some(&raw[..500]));
+        assert_eq!(found.transaction_bytes(2), None);
+        assert!(matches!(sample.body(), Err(TooManyLeases { limit: 1 })));
+        drop(leased);
+        assert!(matches!(sample.body(), Ok(Body::InPlace(_))));
+    }
+
+    #[test]
+    fn an_index_that_points_outside_its_block_gives_nothing() {
+        let (mut publisher, mut subscriber) = chain(4, 3, 1);
+        let (connected, mut transactions, raw) = block(7, 100);
+        transactions[0].offset_bytes = u32::MAX;
+        transactions[1].length_bytes = 101;
+        publisher
+            .publish_with_body(&connected, &BlockBody { raw: &raw, transactions: &transactions })
+            .unwrap();
+        let Body::InPlace(leased) = subscriber.poll().unwrap().unwrap().body().unwrap() else {
+            panic!("no body")
+        };
+        let found = BlockBody::access(leased.bytes()).unwrap();
+        assert_eq!((found.transaction_bytes(0), found.transaction_bytes(1)), (None, None));
+    }
+
+    #[test]
+    fn a_reorganisation_carries_its_lists() {
+        let (mut publisher, mut subscriber) = chain(4, 3, 1);
+        let event = ChainReorganised { fork_hash: [1; 32], fork_height: 9, disconnected: 2, connected: 3 };
+        let body =
+            ReorganisationBody { disconnected: &[[2; 32], [3; 32]], connected: &[[4; 32], [5; 32], [6; 32]] };
+        publisher.publish_with_body(&event, &body).unwrap();
+        let sample = subscriber.poll().unwrap().unwrap();
+        assert!(matches!(sample.event(), Ok(ChainEvent::ChainReorganised(_))));
+        let Body::InPlace(leased) = sample.body().unwrap() else { panic!("no body") };
+        let found = ReorganisationBody::access(leased.bytes()).unwrap();
+        assert_eq!(found.disconnected.get(), body.disconnected);
+        assert_eq!(found.connected.get(), body.connected);
+    }
+
+    #[test]
+    fn a_body_larger_than_a_term_is_gone_and_its_message_stands() {
+        let (mut publisher, mut subscriber) = chain(4, 3, 1);
+        let (connected, transactions, raw) = block(1, 5000);
+        let published = publisher
+            .publish_with_body(&connected, &BlockBody { raw: &raw, transactions: &transactions })
+            .unwrap();
+        assert!(!published.has_body);
+        let sample = subscriber.poll().unwrap().unwrap();
+        assert!(sample.event().is_ok());
+        assert!(matches!(sample.body(), Ok(Body::Gone)));
+    }
+
+    #[test]
+    fn a_body_reclaimed_while_its_slot_stands_is_gone() {
+        let (mut publisher, mut subscriber) = chain(16, 3, 1);
+        for height in 0..8 {
+            let (connected, transactions, raw) = block(height, 3000);
+            let body = BlockBody { raw: &raw, transactions: &transactions };
+            assert!(publisher.publish_with_body(&connected, &body).unwrap().has_body);
+        }
+        let mut gone = 0;
+        for height in 0..8 {
+            let sample = subscriber.poll().unwrap().unwrap();
+            match sample.body().unwrap() {
+                Body::Gone => gone += 1,
+                Body::InPlace(leased) => {
+                    assert_eq!(
+                        BlockBody::access(leased.bytes()).unwrap().raw.get(),
+                        &block(height, 3000).2[..]
+                    );
+                }
+                Body::None => panic!("a block has a body"),
+            }
+        }
+        assert_eq!(gone, 5, "three terms hold the last three bodies");
+    }
+
+    #[test]
+    fn loss_is_exact_for_every_lag() {
+        for published in 0..40_u64 {
+            let (mut publisher, mut subscriber) = chain(8, 3, 1);
+            let event = BlockDisconnected { hash: [1; 32], previous: [2; 32], height: 3 };
+            for _ in 0..published {
+                publisher.publish(&event).unwrap();
+            }
+            assert_eq!(subscriber.lag_messages(), published);
+            let (mut received, mut missed) = (0, 0);
+            loop {
+                match subscriber.poll() {
+                    Ok(Some(sample)) => {
+                        received += 1;
+                        assert_eq!(sample.sequence(), received + missed);
+                    }
+                    Ok(None) => break,
+                    Err(PollError::Overrun { missed: lost }) => missed += lost,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            assert_eq!(received + missed, published);
+            assert_eq!(received, published.min(8));
+        }
+    }
+
+    #[test]
+    fn messages_of_every_size_up_to_a_term_arrive_whole_and_larger_ones_are_refused() {
+        let (mut publisher, mut subscriber) = mempool(4, 3);
+        for raw_bytes in [0, 1, 7, 100, 130, 131, 132, 133, 139, 140, 141, 500, 2000, 4000] {
+            publisher.publish(&added(raw_bytes)).unwrap();
+            let sample = subscriber.poll().unwrap().unwrap();
+            let MempoolEvent::TransactionAdded(event) = sample.event().unwrap() else {
+                panic!("another kind")
+            };
+            assert_eq!(event.raw.as_slice(), &added(raw_bytes).raw[..]);
+            assert_eq!(event.fee_sat.to_native(), 5);
+        }
+        let next = publisher.next_sequence();
+        assert!(matches!(
+            publisher.publish(&added(5000)),
+            Err(PublishError::TooLarge { limit_bytes: 4096, .. })
+        ));
+        assert_eq!(publisher.next_sequence(), next, "a refused message takes no sequence");
+    }
+
+    #[test]
+    fn a_copied_message_whose_term_was_reused_counts_as_missed() {
+        let (mut publisher, mut subscriber) = mempool(64, 2);
+        for _ in 0..10 {
+            publisher.publish(&added(3000)).unwrap();
+        }
+        let (mut received, mut missed) = (0, 0);
+        loop {
+            match subscriber.poll() {
+                Ok(Some(_)) => received += 1,
+                Ok(None) => break,
+                Err(PollError::Overrun { missed: lost }) => missed += lost,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert_eq!((received, missed), (2, 8));
+    }
+
+    #[test]
+    fn a_closed_topic_is_read_to_its_end_and_takes_no_more() {
+        let (mut publisher, mut subscriber) = chain(8, 3, 1);
+        let event = BlockDisconnected { hash: [1; 32], previous: [2; 32], height: 3 };
+        assert!(matches!(subscriber.poll(), Ok(None)));
+        publisher.publish(&event).unwrap();
+        publisher.close();
+        publisher.close();
+        assert!(matches!(publisher.publish(&event), Err(PublishError::Closed { topic: "chain" })));
+        assert!(matches!(subscriber.poll(), Ok(Some(_))));
+        assert!(matches!(subscriber.poll(), Err(PollError::Closed { last: 1 })));
+    }
+
+    #[test]
+    fn an_unknown_kind_and_damaged_bytes_are_errors() {
+        assert!(matches!(Chain::decode(99, &[]), Err(DecodeError::UnknownKind { kind: 99, .. })));
+        assert!(matches!(Mempool::decode(1, &[0xff; 64]), Err(DecodeError::Archive { .. })));
+        assert!(BlockBody::access(&[0xff; 64]).is_err());
+        assert!(ReorganisationBody::access(&[]).is_err());
+    }
+
+    /// Two threads, a small ring: what arrives is whole and in order, and nothing is unaccounted for.
+    #[test]
+    fn a_racing_subscriber_accounts_for_every_message() {
+        let messages = if cfg!(miri) { 60 } else { 50_000 };
+        let (mut publisher, mut subscriber) = chain(4, 4, 2);
+        let thread = std::thread::spawn(move || {
+            for height in 0..messages {
+                let (connected, transactions, raw) = block(height, 1200);
+                let body = BlockBody { raw: &raw, transactions: &transactions };
+                assert!(
+                    publisher.publish_with_body(&connected, &body).unwrap().has_body,
+                    "a free term exists"
+                );
+            }
+            publisher.close();
+        });
+        let (mut received, mut missed, mut in_place) = (0, 0, 0);
+        loop {
+            match subscriber.poll() {
+                Ok(Some(sample)) => {
+                    received += 1;
+                    let ChainEvent::BlockConnected(event) = sample.event().unwrap() else {
+                        panic!("another kind")
+                    };
+                    assert_eq!(u64::from(event.height.to_native()) + 1, sample.sequence());
+                    if let Body::InPlace(leased) = sample.body().unwrap() {
+                        in_place += 1;
+                        let expected = block(event.height.to_native(), 1200).2;
+                        assert_eq!(BlockBody::access(leased.bytes()).unwrap().raw.get(), &expected[..]);
+                    }
+                }
+                Ok(None) => std::hint::spin_loop(),
+                Err(PollError::Overrun { missed: lost }) => missed += lost,
+                Err(PollError::Closed { last }) => {
+                    assert_eq!(received + missed, last);
+                    break;
+                }
+            }
+        }
+        thread.join().unwrap();
+        assert_eq!(received + missed, u64::from(messages));
+        assert!(in_place > 0);
+    }
+}

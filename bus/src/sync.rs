@@ -5,7 +5,17 @@
 #[cfg(not(loom))]
 pub use core::sync::atomic::{AtomicU64, Ordering, fence};
 #[cfg(loom)]
-pub use loom::sync::atomic::{AtomicU64, Ordering, fence};
+pub use loom::sync::atomic::{AtomicU64, Ordering};
+
+/// A fence before which the model may switch threads.
+///
+/// loom switches before accesses only, never before a fence: the state between a store and the fence after it would
+/// go unseen.
+#[cfg(loom)]
+pub fn fence(order: Ordering) {
+    AtomicU64::new(0).load(Ordering::Relaxed);
+    loom::sync::atomic::fence(order);
+}
 
 #[cfg(not(loom))]
 pub use parking_lot::Mutex;

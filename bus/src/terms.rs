@@ -221,23 +221,6 @@ mod tests {
         next: u64,
     }
 
-    impl Memory for Arc<Heap> {
-        fn len_bytes(&self) -> usize {
-            (**self).len_bytes()
-        }
-        fn words(&self, first: usize, count: usize) -> &[crate::sync::AtomicU64] {
-            (**self).words(first, count)
-        }
-        #[allow(unsafe_code)]
-        unsafe fn bytes(&self, _: core::ops::Range<usize>) -> &[u8] {
-            unreachable!("a lease page has no bodies")
-        }
-        #[allow(unsafe_code)]
-        unsafe fn bytes_mut(&self, _: core::ops::Range<usize>) -> &mut [u8] {
-            unreachable!("a lease page has no bodies")
-        }
-    }
-
     fn area(terms: u32, capacity: usize) -> Area {
         let geometry = Geometry { depth: 64, slot_bytes: 64, terms, term_bytes: TERM_BYTES as u32 };
         let layout = geometry.layout().unwrap();
@@ -379,24 +362,7 @@ mod loom_tests {
     const TERM_BYTES: usize = 64;
 
     /// A lease page shared by the model's node and module.
-    #[derive(Clone)]
-    struct Page(StdArc<Model>);
-
-    #[allow(unsafe_code)]
-    impl Memory for Page {
-        fn len_bytes(&self) -> usize {
-            self.0.len_bytes()
-        }
-        fn words(&self, first: usize, count: usize) -> &[crate::sync::AtomicU64] {
-            self.0.words(first, count)
-        }
-        unsafe fn bytes(&self, _: core::ops::Range<usize>) -> &[u8] {
-            unreachable!()
-        }
-        unsafe fn bytes_mut(&self, _: core::ops::Range<usize>) -> &mut [u8] {
-            unreachable!()
-        }
-    }
+    type Page = StdArc<Model>;
 
     struct Topic {
         memory: Model,
@@ -440,8 +406,8 @@ mod loom_tests {
     }
 
     fn holder(table: &ScanTable<Page>) -> StdArc<LeaseHolder<Page>> {
-        let page = Page(StdArc::new(Model::new(8, 0, 0)));
-        table.enter(page.clone(), 1).unwrap();
+        let page = StdArc::new(Model::new(8, 0, 0));
+        table.enter(StdArc::clone(&page), 1).unwrap();
         StdArc::new(LeaseHolder::new(page, 1))
     }
 

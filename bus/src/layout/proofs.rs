@@ -1,5 +1,5 @@
 //! Property tests: the offset arithmetic holds for all inputs.
-#![cfg(not(loom))]
+#![cfg(not(any(loom, miri)))]
 
 use proptest::prelude::*;
 

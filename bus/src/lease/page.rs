@@ -122,7 +122,7 @@ pub fn map_lease_page(file: impl AsFd) -> Result<Mapped, LeasePageError> {
     Ok(Mapped::writable(file, LEASE_PAGE_BYTES)?)
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(miri)))]
 mod tests {
     use super::*;
     use crate::memory::{Memory, word};

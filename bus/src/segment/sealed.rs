@@ -203,7 +203,7 @@ fn reopen_read_only(file: impl AsFd) -> nix::Result<OwnedFd> {
     open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(miri)))]
 mod tests {
     use nix::sys::memfd::MFdFlags;
 

@@ -1,0 +1,26 @@
+//! The other direction: what a module asks, what the node answers, and the frames both travel in.
+//!
+//! One stream socket per module, inherited when it is spawned. `docs/protocol.md` gives the conversation.
+
+mod frame;
+mod message;
+mod permission;
+
+pub use frame::{FRAME_HEAD_BYTES, FrameError, FrameHead, MAX_ANSWER_BYTES, MAX_FRAME_BYTES, decode, encode};
+pub use message::{
+    Attached, Block, ChainTip, Hello, LatencyNs, MempoolEntry, Refusal, Reply, Request, Statistics,
+    TopicGrant, TopicStart, TopicStatistics, TopicWish, TransactionRefusal, Welcome,
+};
+pub use permission::{Permission, UnknownPermission};
+
+/// Version of this protocol; peers with another one are refused, naming both.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// Answers longer than this travel as a sealed memfd.
+pub const INLINE_ANSWER_BYTES: usize = 64 << 10;
+
+/// Descriptor of the request socket in a module's process.
+pub const REQUEST_FD: i32 = 3;
+
+/// Descriptor of the wake socket in a module's process.
+pub const WAKE_FD: i32 = 4;

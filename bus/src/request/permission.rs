@@ -1,0 +1,71 @@
+//! What a module may be allowed: one name per right, as its manifest writes it.
+
+/// A right that a manifest asks for and the node grants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Permission {
+    /// The topic `chain`; blocks and the tip by request.
+    ReadBlockchain,
+    /// The topic `mempool`; its transactions by request.
+    ReadMempool,
+    /// The topic `peers`.
+    ReadNetwork,
+    /// The topic `system`.
+    SubscribeEvents,
+    /// Offering transactions to the mempool.
+    SendTransactions,
+}
+
+/// A name that is no permission.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown permission \"{name}\"; known are {}", Permission::ALL.map(Permission::name).join(", "))]
+pub struct UnknownPermission {
+    /// The name.
+    pub name: String,
+}
+
+impl Permission {
+    /// All of them.
+    pub const ALL: [Permission; 5] = [
+        Permission::ReadBlockchain,
+        Permission::ReadMempool,
+        Permission::ReadNetwork,
+        Permission::SubscribeEvents,
+        Permission::SendTransactions,
+    ];
+
+    /// Its name in manifests, messages and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Permission::ReadBlockchain => "read_blockchain",
+            Permission::ReadMempool => "read_mempool",
+            Permission::ReadNetwork => "read_network",
+            Permission::SubscribeEvents => "subscribe_events",
+            Permission::SendTransactions => "send_transactions",
+        }
+    }
+}
+
+impl std::str::FromStr for Permission {
+    type Err = UnknownPermission;
+
+    fn from_str(name: &str) -> Result<Self, UnknownPermission> {
+        Permission::ALL
+            .into_iter()
+            .find(|permission| permission.name() == name)
+            .ok_or_else(|| UnknownPermission { name: name.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_read_back_and_another_is_refused_with_the_known_ones() {
+        for permission in Permission::ALL {
+            assert_eq!(permission.name().parse(), Ok(permission));
+        }
+        let error = "read_everything".parse::<Permission>().unwrap_err();
+        assert!(error.to_string().contains("read_blockchain"));
+    }
+}
