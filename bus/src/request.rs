@@ -2,10 +2,16 @@
 //!
 //! One stream socket per module, inherited when it is spawned. `docs/protocol.md` gives the conversation.
 
+mod answer;
+mod descriptors;
 mod frame;
 mod message;
 mod permission;
 
+pub use answer::{AnswerError, read_answer, seal_answer};
+pub use descriptors::{
+    InheritError, MAX_DESCRIPTORS, inherited_sockets, recv_with_descriptors, send_with_descriptors,
+};
 pub use frame::{FRAME_HEAD_BYTES, FrameError, FrameHead, MAX_ANSWER_BYTES, MAX_FRAME_BYTES, decode, encode};
 pub use message::{
     Attached, Block, ChainTip, Hello, LatencyNs, MempoolEntry, Refusal, Reply, Request, Statistics,

@@ -8,9 +8,9 @@
 mod sealed;
 
 #[cfg(not(loom))]
-pub(crate) use sealed::create_memfd;
-#[cfg(not(loom))]
 pub use sealed::{CreateError, OpenError, SEGMENT_SEALS, SealedSegment, open_sealed};
+#[cfg(not(loom))]
+pub(crate) use sealed::{add_seals, create_memfd};
 
 use crate::clock::ClockKind;
 use crate::layout::{Geometry, GeometryError, LAYOUT_VERSION, Layout};

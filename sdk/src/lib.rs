@@ -1,1 +1,41 @@
-//! blvm-sdk
+//! What a module of the node is written with.
+//!
+//! A module is a program that the node starts. It attaches once, reads its topics from shared memory that it cannot
+//! write, and sends requests over a socket of its own. It never opens a socket to the node or a segment itself.
+//!
+//! ```no_run
+//! use blvm_sdk::{Chain, ChainEvent, Missed, Session, Topics, Wait};
+//!
+//! fn main() -> Result<(), blvm_sdk::SessionError> {
+//!     let mut session = Session::attach(Topics::new().with::<Chain>(), Wait::SpinThenPark)?;
+//!     let mut chain = session.feed::<Chain>()?;
+//!     while !chain.is_closed() {
+//!         match chain.poll() {
+//!             Ok(Some(sample)) => {
+//!                 if let Ok(ChainEvent::BlockConnected(block)) = sample.event() {
+//!                     eprintln!("block at height {}", block.height);
+//!                 }
+//!             }
+//!             Ok(None) => session.wait(&[&chain])?,
+//!             Err(Missed { messages }) => eprintln!("{messages} messages missed"),
+//!         }
+//!     }
+//!     session.finish(&[&chain])
+//! }
+//! ```
+#![forbid(unsafe_code)]
+
+mod client;
+mod feed;
+mod session;
+
+pub use blvm_bus::message::chain::{self, BlockBody, Chain, ChainEvent, ReorganisationBody};
+pub use blvm_bus::message::mempool::{self, Mempool, MempoolEvent};
+pub use blvm_bus::message::peers::{self, Peers, PeersEvent};
+pub use blvm_bus::message::system::{self, System, SystemEvent};
+pub use blvm_bus::message::{DecodeError, Hash, Topic};
+pub use blvm_bus::request::{Block, ChainTip, MempoolEntry, Refusal, TransactionRefusal};
+pub use blvm_bus::subscriber::{Body, TooManyLeases};
+pub use client::{CallError, Client};
+pub use feed::{AnyFeed, Feed, Missed, Received};
+pub use session::{Session, SessionError, Topics, Wait};

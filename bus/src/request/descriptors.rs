@@ -1,0 +1,127 @@
+//! Descriptors over Unix sockets: sent with a frame, received with it, inherited at the start.
+#![allow(unsafe_code)]
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, sendmsg};
+use nix::sys::stat::{SFlag, fstat};
+
+use super::{REQUEST_FD, WAKE_FD};
+
+/// Most descriptors in one frame: a segment per topic and a lease page, with room.
+pub const MAX_DESCRIPTORS: usize = 24;
+
+/// Sends as many of `bytes` as the socket takes, `descriptors` with the first of them.
+///
+/// # Errors
+///
+/// What sendmsg(2) says; `WouldBlock` on a socket that does not block.
+pub fn send_with_descriptors(
+    socket: impl AsFd,
+    bytes: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<usize> {
+    let raw: Vec<_> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = [ControlMessage::ScmRights(&raw)];
+    let control = if raw.is_empty() { &rights[..0] } else { &rights[..] };
+    let flags = MsgFlags::MSG_NOSIGNAL;
+    Ok(sendmsg::<UnixAddr>(socket.as_fd().as_raw_fd(), &[IoSlice::new(bytes)], control, flags, None)?)
+}
+
+/// Receives some bytes into `buffer` and the descriptors that travel with them.
+///
+/// # Errors
+///
+/// What recvmsg(2) says.
+pub fn recv_with_descriptors(
+    socket: impl AsFd,
+    buffer: &mut [u8],
+    descriptors: &mut Vec<OwnedFd>,
+) -> io::Result<usize> {
+    let mut control = nix::cmsg_space!([i32; MAX_DESCRIPTORS]);
+    let mut slices = [IoSliceMut::new(buffer)];
+    let message = recvmsg::<UnixAddr>(
+        socket.as_fd().as_raw_fd(),
+        &mut slices,
+        Some(&mut control),
+        MsgFlags::MSG_CMSG_CLOEXEC,
+    )?;
+    for control in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(received) = control {
+            for raw in received {
+                // SAFETY: the kernel has just installed this descriptor for us; nobody else owns it.
+                descriptors.push(unsafe { OwnedFd::from_raw_fd(raw) });
+            }
+        }
+    }
+    Ok(message.bytes)
+}
+
+/// This process was not started by a node.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InheritError {
+    /// The descriptors are no sockets.
+    #[error(
+        "descriptor {descriptor} is not a socket of the node: a module is started by `blvm run`, not by hand"
+    )]
+    NotASocket {
+        /// Which.
+        descriptor: i32,
+    },
+    /// They were taken before.
+    #[error("the node's sockets were taken already: attach once per process")]
+    Taken,
+}
+
+/// The request socket and the wake socket that the node gave to this process, once.
+///
+/// # Errors
+///
+/// [`InheritError`].
+pub fn inherited_sockets() -> Result<(UnixStream, OwnedFd), InheritError> {
+    static IS_TAKEN: AtomicBool = AtomicBool::new(false);
+    for descriptor in [REQUEST_FD, WAKE_FD] {
+        // SAFETY: borrowed for this one question; a closed descriptor answers EBADF.
+        let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
+        let is_socket = fstat(borrowed)
+            .is_ok_and(|status| status.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFSOCK.bits());
+        if !is_socket {
+            return Err(InheritError::NotASocket { descriptor });
+        }
+    }
+    if IS_TAKEN.swap(true, Ordering::Relaxed) {
+        return Err(InheritError::Taken);
+    }
+    // SAFETY: open, as just seen; the node placed it there for us before exec, and the flag above lets
+    // one caller only become its owner.
+    let request = unsafe { OwnedFd::from_raw_fd(REQUEST_FD) };
+    // SAFETY: as above.
+    let wake = unsafe { OwnedFd::from_raw_fd(WAKE_FD) };
+    Ok((UnixStream::from(request), wake))
+}
+
+#[cfg(all(test, not(miri)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptors_arrive_with_the_first_byte_of_their_frame() {
+        let (left, right) = UnixStream::pair().unwrap();
+        let (a, b) = nix::unistd::pipe().unwrap();
+        assert_eq!(send_with_descriptors(&left, b"one", &[]).unwrap(), 3);
+        assert_eq!(send_with_descriptors(&left, b"two", &[a.as_fd(), b.as_fd()]).unwrap(), 3);
+        let mut descriptors = Vec::new();
+        let mut bytes = Vec::new();
+        while bytes.len() < 6 {
+            let mut buffer = [0; 16];
+            let length = recv_with_descriptors(&right, &mut buffer, &mut descriptors).unwrap();
+            bytes.extend_from_slice(&buffer[..length]);
+            assert_eq!(descriptors.len(), if bytes.len() > 3 { 2 } else { 0 });
+        }
+        assert_eq!(bytes, b"onetwo");
+    }
+}

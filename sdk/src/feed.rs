@@ -1,0 +1,148 @@
+//! A topic as a module reads it: a subscriber that keeps count.
+
+use std::cell::Cell;
+use std::ops::Deref;
+
+use blvm_bus::clock::now_ns;
+use blvm_bus::message::Topic;
+use blvm_bus::request::{LatencyNs, TopicStatistics};
+use blvm_bus::subscriber::{Body, PollError, Sample, Subscriber, TooManyLeases};
+use hdrhistogram::Histogram;
+
+/// Messages were overwritten before this module read them. Repair by request if they matter, then poll again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{messages} messages were overwritten before they were read")]
+pub struct Missed {
+    /// Exactly how many.
+    pub messages: u64,
+}
+
+/// Reads one topic and counts what it reads.
+#[derive(Debug)]
+pub struct Feed<T: Topic> {
+    subscriber: Subscriber<T>,
+    received: u64,
+    missed: u64,
+    bodies_gone: Cell<u64>,
+    latency: Histogram<u64>,
+    content_sha256: Option<[u8; 32]>,
+    is_closed: bool,
+}
+
+/// A message of a feed: a [`Sample`] whose body counts when it is gone.
+#[derive(Debug)]
+pub struct Received<'a, T: Topic> {
+    sample: Sample<'a, T>,
+    bodies_gone: &'a Cell<u64>,
+}
+
+impl<T: Topic> Feed<T> {
+    pub(crate) fn new(subscriber: Subscriber<T>) -> Self {
+        Feed {
+            subscriber,
+            received: 0,
+            missed: 0,
+            bodies_gone: Cell::new(0),
+            // Three digits over any u64, growing with what it sees.
+            latency: Histogram::new(3).expect("three digits are within the histogram's bounds"),
+            content_sha256: None,
+            is_closed: false,
+        }
+    }
+
+    /// Takes the next message; `Ok(None)` if there is none now. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// [`Missed`]; the feed goes on with the oldest message still held.
+    pub fn poll(&mut self) -> Result<Option<Received<'_, T>>, Missed> {
+        match self.subscriber.poll() {
+            Ok(Some(sample)) => {
+                self.received += 1;
+                // Saturating: only differences are meant.
+                self.latency.saturating_record(now_ns().saturating_sub(sample.published_at_ns()).max(1));
+                Ok(Some(Received { sample, bodies_gone: &self.bodies_gone }))
+            }
+            Ok(None) => Ok(None),
+            Err(PollError::Overrun { missed }) => {
+                self.missed += missed;
+                Err(Missed { messages: missed })
+            }
+            // Closed, or an ending this version does not know.
+            Err(_) => {
+                self.is_closed = true;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Whether the node has closed the topic and everything in it was read.
+    pub fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    /// Says what the module's own hash over this topic is; shown by the node beside the counts.
+    pub fn set_content_sha256(&mut self, hash: [u8; 32]) {
+        self.content_sha256 = Some(hash);
+    }
+}
+
+impl<'a, T: Topic> Received<'a, T> {
+    /// The message's body, read in place as long as it is kept.
+    ///
+    /// # Errors
+    ///
+    /// [`TooManyLeases`].
+    pub fn body(&self) -> Result<Body, TooManyLeases> {
+        let body = self.sample.body()?;
+        if matches!(body, Body::Gone) {
+            self.bodies_gone.set(self.bodies_gone.get() + 1);
+        }
+        Ok(body)
+    }
+}
+
+impl<'a, T: Topic> Deref for Received<'a, T> {
+    type Target = Sample<'a, T>;
+
+    fn deref(&self) -> &Sample<'a, T> {
+        &self.sample
+    }
+}
+
+/// What a session needs of a feed, whatever its topic.
+pub trait AnyFeed {
+    /// The topic's number and the sequence wanted next; `None` if the topic is closed.
+    fn wants(&self) -> Option<(u32, u64)>;
+
+    /// Whether a message waits to be read.
+    fn has_news(&self) -> bool;
+
+    /// What was read so far.
+    fn statistics(&self) -> TopicStatistics;
+}
+
+impl<T: Topic> AnyFeed for Feed<T> {
+    fn wants(&self) -> Option<(u32, u64)> {
+        (!self.is_closed).then(|| (T::NUMBER, self.subscriber.cursor()))
+    }
+
+    fn has_news(&self) -> bool {
+        self.subscriber.lag_messages() > 0
+    }
+
+    fn statistics(&self) -> TopicStatistics {
+        TopicStatistics {
+            topic: T::NUMBER,
+            received: self.received,
+            missed: self.missed,
+            bodies_gone: self.bodies_gone.get(),
+            content_sha256: self.content_sha256,
+            latency_ns: LatencyNs {
+                p50: self.latency.value_at_quantile(0.5),
+                p99: self.latency.value_at_quantile(0.99),
+                max: self.latency.max(),
+            },
+        }
+    }
+}
