@@ -60,6 +60,21 @@ pub fn recv_with_descriptors(
     Ok(message.bytes)
 }
 
+/// Bytes (with their bookkeeping) that were sent on a Unix stream socket and not read yet; 0 once the peer has read all.
+///
+/// # Errors
+///
+/// What ioctl(2) says.
+///
+/// Source: unix(7), `SIOCOUTQ`.
+pub fn unread_bytes(socket: impl AsFd) -> io::Result<usize> {
+    nix::ioctl_read_bad!(outq, libc::TIOCOUTQ, libc::c_int);
+    let mut unread = 0;
+    // SAFETY: the request writes one int, to a live variable of that type.
+    unsafe { outq(socket.as_fd().as_raw_fd(), &mut unread) }?;
+    Ok(usize::try_from(unread).unwrap_or(0))
+}
+
 /// This process was not started by a node.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -123,5 +138,15 @@ mod tests {
             assert_eq!(descriptors.len(), if bytes.len() > 3 { 2 } else { 0 });
         }
         assert_eq!(bytes, b"onetwo");
+    }
+
+    #[test]
+    fn what_was_sent_counts_as_unread_until_it_is_read() {
+        let (left, right) = UnixStream::pair().unwrap();
+        assert_eq!(unread_bytes(&left).unwrap(), 0);
+        send_with_descriptors(&left, b"abc", &[]).unwrap();
+        assert!(unread_bytes(&left).unwrap() >= 3);
+        recv_with_descriptors(&right, &mut [0; 3], &mut Vec::new()).unwrap();
+        assert_eq!(unread_bytes(&left).unwrap(), 0);
     }
 }

@@ -274,6 +274,12 @@ pub enum Refusal {
         /// How many may wait.
         limit: u32,
     },
+    /// The node could not answer in time.
+    #[error("no answer within {deadline_ms} ms: ask for less, or later")]
+    Deadline {
+        /// The bound.
+        deadline_ms: u32,
+    },
     /// The node failed.
     #[error("the node failed: {reason}")]
     Node {
