@@ -161,6 +161,11 @@ impl Connection {
         &self.peer
     }
 
+    /// Transactions sent because the peer asked for them, since dialling.
+    pub fn served(&self) -> u64 {
+        self.offered.served()
+    }
+
     /// Sends transactions unasked; [`Connection::barrier`] then waits for the peer's verdicts.
     ///
     /// # Errors

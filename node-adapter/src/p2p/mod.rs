@@ -32,7 +32,7 @@ mod serve;
 mod wire;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use connection::{Connection, ConnectionError, DialError, DialOptions};
 pub use handshake::HandshakeError;

@@ -1,7 +1,7 @@
 //! Listener and dialler over real sockets, with a node that records what it is asked.
 
 mod misuse;
-mod node;
+pub(crate) mod node;
 mod relay;
 mod serve;
 
@@ -21,20 +21,20 @@ use super::*;
 use crate::source::NodeEvent;
 
 /// Longest wait for a state that must come.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 fn loopback() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
-struct Fixture {
-    node: Arc<FakeNode>,
-    events: Arc<Recorder>,
-    listener: Listener,
+pub(crate) struct Fixture {
+    pub(crate) node: Arc<FakeNode>,
+    pub(crate) events: Arc<Recorder>,
+    pub(crate) listener: Listener,
 }
 
 impl Fixture {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with(|_| {}).await
     }
 
@@ -47,7 +47,7 @@ impl Fixture {
         Self { node, events, listener }
     }
 
-    fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.listener.local_addr()
     }
 
@@ -71,7 +71,7 @@ impl Fixture {
     }
 
     /// Waits until peer 1 is gone, and answers why.
-    async fn reason(&self) -> String {
+    pub(crate) async fn reason(&self) -> String {
         match (self.event(0).await, self.event(1).await) {
             (NodeEvent::PeerConnected(peer), NodeEvent::PeerDisconnected { id, reason }) if peer.id == id => {
                 reason
@@ -120,7 +120,7 @@ async fn read_to_end(mut stream: impl tokio::io::AsyncRead + Unpin) -> Vec<u8> {
 }
 
 /// Waits for a state that must come.
-async fn until(state: impl Fn() -> bool) {
+pub(crate) async fn until(state: impl Fn() -> bool) {
     let wait = async {
         while !state() {
             tokio::time::sleep(Duration::from_millis(1)).await;

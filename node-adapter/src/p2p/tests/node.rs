@@ -133,7 +133,7 @@ pub fn transaction(n: u32) -> Transaction {
 }
 
 /// What a test peer says of itself.
-pub fn hello(remote: SocketAddr) -> handshake::Hello {
+pub(in crate::p2p) fn hello(remote: SocketAddr) -> handshake::Hello {
     handshake::Hello {
         magic: Magic::REGTEST,
         services: ServiceFlags::NONE,
