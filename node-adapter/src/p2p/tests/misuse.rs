@@ -131,7 +131,12 @@ async fn a_node_does_not_become_its_own_peer() {
 
 #[tokio::test]
 async fn connections_beyond_the_limit_are_closed_and_a_free_place_is_taken_again() {
-    let fixture = Fixture::with(|options| options.max_connections = 2).await;
+    let fixture = Fixture::with(|options| {
+        options.max_connections = 2;
+        // So that it is the limit that closes the third, and not its silence.
+        options.handshake_timeout = 10 * PATIENCE;
+    })
+    .await;
     let first = fixture.dial().await;
     let _second = fixture.dial().await;
     let (reader, _writer) = TcpStream::connect(fixture.address()).await.unwrap().into_split();
@@ -159,7 +164,7 @@ async fn a_silent_peer_is_pinged_and_then_given_up() {
     let mut peer = fixture.raw_peer().await;
     let frame = peer.reader.next().await.unwrap().unwrap();
     assert_eq!((frame.command, &frame.payload[..]), (message::PING, &1u64.to_le_bytes()[..]));
-    assert!(fixture.reason().await.starts_with("no message for 2"));
+    assert!(fixture.reason().await.starts_with("no message for "));
 }
 
 #[tokio::test]
@@ -182,8 +187,8 @@ async fn a_peer_that_answers_pings_stays() {
 async fn a_peer_that_asks_and_does_not_read_is_dropped() {
     let fixture = Fixture::with(|options| options.write_patience = Duration::from_millis(100)).await;
     let mut peer = fixture.raw_peer().await;
-    // Each block costs the queue its overhead too: the budget and the socket are full before the last.
-    let item = Inventory::WitnessBlock(fixture.node.chain[1].block_hash());
+    // 5 GB: no socket buffer takes them.
+    let item = Inventory::WitnessBlock(fixture.node.chain[node::LARGE_BLOCK].block_hash());
     let request = wire::encode(Magic::REGTEST, message::GET_DATA, &serialize(&vec![item; 50_000]));
     peer.send_bytes(&request).await;
     assert_eq!(fixture.reason().await, "the peer did not read its answers for 100 ms");

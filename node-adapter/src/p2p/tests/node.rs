@@ -20,6 +20,9 @@ use crate::source::{
 /// Height of the scripted chain.
 pub const HEIGHT: u32 = 2_100;
 
+/// Height of a block of 100,000 bytes; the others are small.
+pub const LARGE_BLOCK: usize = 1;
+
 /// Takes every transaction unless told otherwise by `refusals`.
 pub struct FakeNode {
     pub submitted: Mutex<Vec<Vec<u8>>>,
@@ -153,5 +156,9 @@ fn block(prev_blockhash: BlockHash, height: u32) -> Block {
         bits: CompactTarget::from_consensus(0x207f_ffff),
         nonce: 0,
     };
-    Block { header, txdata: vec![transaction(height)] }
+    let mut transaction = transaction(height);
+    if height as usize == LARGE_BLOCK {
+        transaction.output[0].script_pubkey = vec![0; 100_000].into();
+    }
+    Block { header, txdata: vec![transaction] }
 }
