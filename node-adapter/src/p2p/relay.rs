@@ -1,0 +1,144 @@
+//! Transactions from one peer: what it announces is asked for, what it sends is offered to the node.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bitcoin::Transaction;
+use bitcoin::consensus::deserialize;
+use bitcoin::hashes::Hash as _;
+use bitcoin::p2p::message_blockdata::Inventory;
+use tokio::time::Instant;
+use tokio_util::bytes::Bytes;
+
+use super::close::CloseReason;
+use super::context::Context;
+use super::known::{self, Known};
+use super::message;
+use super::outbox::Outbox;
+use super::wire::WireError;
+use crate::source::{Hash, NodeApi, SubmitError};
+
+/// Announced transactions that may be asked for at a time, as in Bitcoin Core (`MAX_PEER_TX_ANNOUNCEMENTS`).
+const MAX_REQUESTED: usize = 5_000;
+
+/// How long an answer is waited for, as in Bitcoin Core (`GETDATA_TX_INTERVAL`).
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Items in one `getdata`, as in Bitcoin Core (`MAX_GETDATA_SZ`).
+const MAX_GET_DATA: usize = 1_000;
+
+/// One peer's transactions.
+pub(super) struct Relay {
+    context: Arc<Context>,
+    outbox: Outbox,
+    /// Asked for and not answered, by txid or wtxid as announced.
+    requested: HashMap<Hash, Instant>,
+    offences: u32,
+}
+
+impl Relay {
+    pub fn new(context: Arc<Context>, outbox: Outbox) -> Self {
+        Self { context, outbox, requested: HashMap::new(), offences: 0 }
+    }
+
+    /// Asks for the announced transactions that the mempool does not hold; other items are ignored.
+    pub async fn announced(&mut self, items: Vec<Inventory>) -> Result<(), CloseReason> {
+        let now = Instant::now();
+        self.requested.retain(|_, since| now.duration_since(*since) < REQUEST_TIMEOUT);
+        let mut offered = items;
+        offered.retain(|item| id(item).is_some_and(|id| !self.requested.contains_key(&id)));
+        if offered.is_empty() {
+            return Ok(());
+        }
+        let known = Arc::clone(&self.context.known);
+        let missing = self
+            .context
+            .ask(move |node| {
+                offered.retain(|item| !is_in_mempool(node, &known, item));
+                offered
+            })
+            .await?;
+        let mut request = Vec::new();
+        for item in missing {
+            let Some(id) = id(&item) else { continue };
+            if self.requested.len() < MAX_REQUESTED && self.requested.insert(id, now).is_none() {
+                request.push(with_witness(item));
+            }
+        }
+        for part in request.chunks(MAX_GET_DATA) {
+            let frame = message::frame(self.context.options.magic, message::GET_DATA, &part.to_vec());
+            self.outbox.send(frame).await?;
+        }
+        Ok(())
+    }
+
+    /// Forgets requests the peer cannot fulfil.
+    pub fn not_found(&mut self, items: &[Inventory]) {
+        for id in items.iter().filter_map(id) {
+            self.requested.remove(&id);
+        }
+    }
+
+    /// Offers a transaction to the node, asked for or not, and waits for the verdict.
+    pub async fn transaction(&mut self, raw: Bytes) -> Result<(), CloseReason> {
+        let transaction: Transaction =
+            deserialize(&raw).map_err(|source| WireError::Malformed { command: message::TX, source })?;
+        let txid = transaction.compute_txid().to_byte_array();
+        let wtxid = transaction.compute_wtxid().to_byte_array();
+        self.requested.remove(&txid);
+        self.requested.remove(&wtxid);
+        let verdict = self.context.ask(move |node| node.submit_transaction(&raw)).await?;
+        match verdict {
+            Ok(_) | Err(SubmitError::AlreadyInMempool) => self.context.known.lock().insert(wtxid, txid),
+            Err(SubmitError::ShuttingDown) => return Err(CloseReason::Shutdown),
+            Err(refusal) => {
+                tracing::debug!(txid = %transaction.compute_txid(), %refusal, "transaction refused");
+                if is_offence(&refusal) {
+                    self.offences += 1;
+                }
+                if self.offences >= self.context.options.max_offences {
+                    return Err(CloseReason::Misbehaving { count: self.offences });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether no honest peer relays this, whatever its view of chain and mempool.
+fn is_offence(refusal: &SubmitError) -> bool {
+    matches!(
+        refusal,
+        SubmitError::Malformed { .. }
+            | SubmitError::Invalid { .. }
+            | SubmitError::Overpays { .. }
+            | SubmitError::Script { .. }
+    )
+}
+
+/// The id of an announced transaction; `None` for everything else.
+fn id(item: &Inventory) -> Option<Hash> {
+    match item {
+        Inventory::Transaction(txid) | Inventory::WitnessTransaction(txid) => Some(txid.to_byte_array()),
+        Inventory::WTx(wtxid) => Some(wtxid.to_byte_array()),
+        _ => None,
+    }
+}
+
+/// What to ask for: a txid alone would be answered without witness (BIP-0144).
+fn with_witness(item: Inventory) -> Inventory {
+    match item {
+        Inventory::Transaction(txid) => Inventory::WitnessTransaction(txid),
+        other => other,
+    }
+}
+
+fn is_in_mempool(node: &dyn NodeApi, known: &parking_lot::Mutex<Known>, item: &Inventory) -> bool {
+    let Some(id) = id(item) else { return false };
+    if matches!(item, Inventory::WTx(_)) {
+        let txid = known.lock().txid(&id);
+        return known::by_wtxid(node, txid, &id).is_some();
+    }
+    node.mempool_transaction(&id).is_some()
+}
