@@ -112,6 +112,10 @@ impl Chain {
     /// [`Verdict`].
     pub fn process_block(&self, raw: &[u8]) -> Result<Processed, ProcessError> {
         let block = Block::new(raw).map_err(|_| ProcessError::Malformed)?;
+        // The engine would overlook bytes after the block.
+        if block.consensus_encode().map_err(|_| ProcessError::Malformed)? != raw {
+            return Err(ProcessError::Malformed);
+        }
         let hash = block.hash().to_bytes();
         let _turn = self.processing.lock();
         let guard = self.manager.read();

@@ -113,8 +113,8 @@ pub struct Processed {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProcessError {
-    /// The bytes are not a block.
-    #[error("not a block in consensus encoding")]
+    /// The bytes are not exactly one block.
+    #[error("not exactly one block in consensus encoding")]
     Malformed,
     /// The engine cannot go on.
     #[error("the validation engine cannot go on: {reason}; free disk space or check the disk, then restart")]

@@ -1,4 +1,5 @@
 //! Does the engine, through this interface, keep a chain, say what happened in order, and refuse what it must?
+#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::path::Path;
@@ -153,6 +154,8 @@ fn an_invalid_block_gets_its_reason_and_changes_nothing() {
         "{verdict:?}"
     );
     assert!(matches!(chain.process_block(b"not a block"), Err(ProcessError::Malformed)));
+    let with_more = [serialize(&branch(1, 4)[0]), vec![0]].concat();
+    assert!(matches!(chain.process_block(&with_more), Err(ProcessError::Malformed)));
     assert_eq!(chain.tip().height, 0);
 }
 
