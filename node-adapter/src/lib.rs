@@ -1,4 +1,5 @@
 //! Node sources, the node's answers, and the processes of modules.
 #![forbid(unsafe_code)]
 
+pub mod embedded;
 pub mod source;
