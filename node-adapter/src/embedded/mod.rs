@@ -8,7 +8,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `node` | the node: opening, closing, answers, submissions |
+//! | `open`, `node` | opening the node; what it answers and what is submitted to it |
 //! | `datadir`, `journal` | whose the directory is; blocks the engine may not have written |
 //! | `apply` | the engine's changes, carried into our state and published |
 //! | `index`, `utxo`, `rebuild` | a block taken apart; unspent outputs; reading them again |
@@ -24,6 +24,7 @@ mod journal;
 mod mempool;
 mod mine;
 mod node;
+mod open;
 mod rebuild;
 mod replace;
 mod template;
@@ -32,5 +33,6 @@ mod utxo;
 pub use blvm_kernel::{InvalidReason, Network, Verdict as BlockVerdict};
 pub use datadir::DataDirectoryError;
 pub use mine::{MineError, ReorgError, Reorganisation};
-pub use node::{EmbeddedNode, EmbeddedOptions, OpenError, SubmitBlockError};
+pub use node::{EmbeddedNode, SubmitBlockError};
+pub use open::{EmbeddedOptions, OpenError};
 pub use utxo::Coin;

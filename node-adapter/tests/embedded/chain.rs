@@ -97,7 +97,7 @@ fn a_block_is_judged_and_an_invalid_one_says_nothing() {
 }
 
 /// Makes commitments and proof of work fit again after a change.
-fn remine(block: &mut Block) {
+pub fn remine(block: &mut Block) {
     let root = block.witness_root().unwrap();
     let commitment = Block::compute_witness_commitment(&root, &[0; 32]);
     let script = &mut block.txdata[0].output[1].script_pubkey;

@@ -88,7 +88,10 @@ impl EventSink for Follower {
                 if seen.disconnected_since.is_empty() {
                     seen.connected_since.clear();
                 }
-                seen.disconnected_since.push(position.hash);
+                // A branch that turned out invalid is left again.
+                if seen.connected_since.pop_if(|last| *last == position.hash).is_none() {
+                    seen.disconnected_since.push(position.hash);
+                }
             }
             NodeEvent::ChainReorganised { fork, disconnected, connected } => {
                 assert_eq!(disconnected, &std::mem::take(&mut seen.disconnected_since));

@@ -8,6 +8,7 @@ mod chain;
 mod follower;
 mod labelled;
 mod mempool;
+mod random;
 mod refusals;
 mod reorganise;
 mod restart;

@@ -1,12 +1,13 @@
 //! Reorganisations: order of events, what comes back to the mempool, what is lost.
 
-use bitcoin::OutPoint;
-use bitcoin::consensus::serialize;
+use bitcoin::consensus::{deserialize, serialize};
 use bitcoin::hashes::Hash as _;
-use blvm_node_adapter::embedded::ReorgError;
+use bitcoin::{Amount, Block, OutPoint};
+use blvm_node_adapter::embedded::{BlockVerdict, InvalidReason, ReorgError};
 use blvm_node_adapter::source::{NodeApi as _, NodeEvent};
 
 use super::Fixture;
+use super::chain::remine;
 use super::follower::words;
 use super::wallet::output;
 
@@ -91,6 +92,37 @@ fn a_mined_transaction_that_the_new_branch_has_too_does_not_come_back() {
     }
     assert_eq!(words(&follower.take()), ["D111", "C111", "C112", "R"]);
     assert_eq!(node.mempool_size(), 0);
+    follower.agrees_with(node);
+}
+
+#[test]
+fn a_branch_that_turns_out_invalid_is_told_as_it_was_tried() {
+    let Fixture { node, follower, wallet, directory: _directory } = &Fixture::at_110();
+    let other = Fixture::new();
+    for height in 1..=110 {
+        other.node.submit_block(&node.block_by_height(height).unwrap().unwrap().raw).unwrap();
+    }
+    let mined = wallet.spend(&[wallet.coinbase(node, 1)], 1, 1_000);
+    node.submit_transaction(&serialize(&mined)).unwrap();
+    node.mine_block(&wallet.segwit_script()).unwrap();
+    let waiting = wallet.spend(&[output(&mined, 0)], 1, 1_000);
+    node.submit_transaction(&serialize(&waiting)).unwrap();
+    let tip = node.chain_tip();
+    other.mine(2);
+    let raw = |height| other.node.block_by_height(height).unwrap().unwrap().raw;
+    let mut greedy: Block = deserialize(&raw(112)).unwrap();
+    greedy.txdata[0].output[0].value += Amount::ONE_SAT;
+    remine(&mut greedy);
+    follower.take();
+    assert_eq!(node.submit_block(&raw(111)).unwrap(), BlockVerdict::SideBranch);
+    let verdict = node.submit_block(&serialize(&greedy)).unwrap();
+    assert!(matches!(verdict, BlockVerdict::Invalid { reason: InvalidReason::Consensus, .. }), "{verdict:?}");
+    assert_eq!(words(&follower.take()), ["D111", "C111", "D111", "C111", "R"]);
+    assert_eq!(node.chain_tip(), tip);
+    assert_eq!(node.mempool_size(), 1);
+    follower.agrees_with(node);
+    let after = node.submit_block(&raw(112)).unwrap();
+    assert_eq!(after, BlockVerdict::Connected, "the honest branch may still win");
     follower.agrees_with(node);
 }
 
