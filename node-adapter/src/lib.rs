@@ -2,5 +2,6 @@
 #![forbid(unsafe_code)]
 
 pub mod demo;
+pub mod embedded;
 pub mod p2p;
 pub mod source;

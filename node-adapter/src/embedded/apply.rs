@@ -1,0 +1,166 @@
+//! What the engine changed, carried into unspent outputs and mempool, and told to the sink in order.
+//!
+//! Chain events first, each when unspent outputs and tip have followed it; then one summary if blocks left; then
+//! what the mempool lost and regained by it. Where blocks left, the mempool is refilled: their transactions first,
+//! lowest block first, then its own, each checked against the new chain.
+
+use std::sync::Arc;
+
+use bitcoin::consensus::serialize;
+use bitcoin::hashes::Hash as _;
+use bitcoin::{Transaction, Txid};
+use blvm_kernel::{Chain, Change, Position};
+
+use super::admit::{Origin, admit};
+use super::finality::NextBlock;
+use super::mempool::{Entry, Mempool};
+use super::node::{State, Status};
+use super::rebuild::{decode, rebuild};
+use crate::source::{
+    ChainPosition, ConnectedBlock, EventSink, Hash, MempoolTransaction, NodeError, NodeEvent, RemovalReason,
+    SubmitError,
+};
+
+pub(super) struct Applier<'a> {
+    pub(super) chain: &'a Chain,
+    pub(super) state: &'a mut State,
+    pub(super) status: &'a Status,
+    pub(super) sink: &'a dyn EventSink,
+}
+
+/// What a run of changes amounts to.
+#[derive(Default)]
+struct Summary {
+    /// Blocks of the chain as it was that left, highest first.
+    disconnected: Vec<Hash>,
+    /// Where the last shared block stands: below the lowest that left.
+    fork: Option<ChainPosition>,
+    /// Blocks that joined and stayed, lowest first.
+    connected: Vec<Hash>,
+    /// Transactions of the blocks that left, lowest block first.
+    returned: Vec<Transaction>,
+    /// What the mempool lost to blocks that joined.
+    removed: Vec<NodeEvent>,
+}
+
+impl Applier<'_> {
+    /// Applies the changes and publishes them.
+    pub(super) fn apply(mut self, changes: Vec<Change>) -> Result<(), NodeError> {
+        let mut summary = Summary::default();
+        for change in changes {
+            match change {
+                Change::Connected { position, raw } => self.connect(position, raw, &mut summary)?,
+                Change::Disconnected { position, raw } => self.disconnect(position, &raw, &mut summary)?,
+            }
+        }
+        let Summary { disconnected, fork, connected, returned, removed } = summary;
+        if let Some(fork) = fork {
+            self.sink.event(NodeEvent::ChainReorganised { fork, disconnected, connected });
+        }
+        removed.into_iter().for_each(|event| self.sink.event(event));
+        if fork.is_some() {
+            self.refill(returned);
+        }
+        self.status.set_mempool_size(self.state.mempool.len());
+        Ok(())
+    }
+
+    fn connect(&mut self, position: Position, raw: Vec<u8>, summary: &mut Summary) -> Result<(), NodeError> {
+        let mut block = decode(&raw)?;
+        match self.chain.read_spent(&position.hash) {
+            Ok(Some(spent)) => block.set_fees(&spent),
+            other => tracing::error!(height = position.height, "no undo data, so no fees: {:?}", other.err()),
+        }
+        self.state.utxo.connect(&block.transactions, position.height);
+        for transaction in &block.transactions {
+            remove_for(&mut self.state.mempool, transaction, &mut summary.removed);
+        }
+        summary.connected.push(position.hash);
+        let position = chain_position(position);
+        self.status.set_tip(position);
+        self.sink.event(NodeEvent::BlockConnected(ConnectedBlock {
+            position,
+            previous: block.header.prev_blockhash.to_byte_array(),
+            raw: raw.into(),
+            transactions: block.entries,
+        }));
+        Ok(())
+    }
+
+    fn disconnect(&mut self, position: Position, raw: &[u8], summary: &mut Summary) -> Result<(), NodeError> {
+        let block = decode(raw)?;
+        let previous = block.header.prev_blockhash.to_byte_array();
+        let spent = self.chain.read_spent(&position.hash).ok().flatten();
+        let is_undone = spent.is_some_and(|spent| self.state.utxo.disconnect(&block.transactions, spent));
+        if !is_undone {
+            tracing::error!(height = position.height, "no undo data: reading the whole chain again");
+            self.state.utxo = rebuild(self.chain, previous)?;
+        }
+        let fork = ChainPosition { hash: previous, height: position.height.saturating_sub(1) };
+        if summary.connected.last() == Some(&position.hash) {
+            summary.connected.pop();
+        } else {
+            summary.disconnected.push(position.hash);
+            summary.fork = Some(fork);
+        }
+        // Lower blocks leave later and belong before.
+        summary.returned.splice(0..0, block.transactions.into_iter().skip(1));
+        self.status.set_tip(fork);
+        self.sink.event(NodeEvent::BlockDisconnected { position: chain_position(position), previous });
+        Ok(())
+    }
+
+    /// Fills the mempool anew: what comes back from blocks is added, what no longer holds is removed.
+    fn refill(&mut self, returned: Vec<Transaction>) {
+        let kept = self.state.mempool.take_all();
+        let Some(next_block) = NextBlock::after_tip(self.chain) else {
+            return;
+        };
+        let readmit = |mempool: &mut Mempool, transaction: Transaction, raw: Arc<[u8]>, origin| {
+            let admitted = admit(&next_block, &self.state.utxo, mempool, transaction, raw, origin)?;
+            let published = admitted.entry.published();
+            mempool.insert(admitted.entry);
+            Ok::<MempoolTransaction, SubmitError>(published)
+        };
+        let mempool = &mut self.state.mempool;
+        for transaction in returned {
+            let raw = serialize(&transaction).into();
+            // Refused: the new chain has it too, or conflicts with it. Nobody was told that it was in the mempool.
+            if let Ok(published) = readmit(mempool, transaction, raw, Origin::Block) {
+                self.sink.event(NodeEvent::TransactionAdded(published));
+            }
+        }
+        let mut lost = Vec::new();
+        for Entry { transaction, txid, raw, .. } in kept {
+            if readmit(mempool, transaction, raw, Origin::Mempool).is_err() {
+                lost.push(removal(&txid, RemovalReason::Conflict));
+            }
+        }
+        // Children before parents.
+        lost.into_iter().rev().for_each(|event| self.sink.event(event));
+    }
+}
+
+/// Removes what a transaction in a block makes impossible, and itself.
+fn remove_for(mempool: &mut Mempool, mined: &Transaction, removed: &mut Vec<NodeEvent>) {
+    let txid = mined.compute_txid();
+    if mempool.remove(&txid).is_some() {
+        removed.push(removal(&txid, RemovalReason::Mined));
+        return;
+    }
+    for input in &mined.input {
+        let Some(conflict) = mempool.spender(&input.previous_output) else { continue };
+        for txid in mempool.with_descendants(&[conflict], usize::MAX) {
+            mempool.remove(&txid);
+            removed.push(removal(&txid, RemovalReason::Conflict));
+        }
+    }
+}
+
+pub(super) fn removal(txid: &Txid, reason: RemovalReason) -> NodeEvent {
+    NodeEvent::TransactionRemoved { txid: txid.to_byte_array(), reason }
+}
+
+pub(super) fn chain_position(position: Position) -> ChainPosition {
+    ChainPosition { hash: position.hash, height: position.height }
+}

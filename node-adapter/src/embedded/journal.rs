@@ -1,0 +1,124 @@
+//! Blocks the engine may not have written to disk yet.
+//!
+//! The engine flushes about once an hour and when it closes; killed in between, it forgets blocks the node has
+//! already announced. So each block it takes is appended here first, before its event is published, and offered
+//! again at the next start. Survives a killed process. After a power loss the end may be missing or torn: it is cut.
+//!
+//! One record: length (u32, little-endian), the first four bytes of the block's double SHA-256, the block.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use bitcoin::hashes::{Hash as _, sha256d};
+
+/// No valid block is larger: each byte weighs at least one unit.
+const MOST_BYTES: u32 = 4_000_000;
+const HEAD_BYTES: u64 = 8;
+
+#[derive(Debug)]
+pub(super) struct Journal {
+    file: File,
+    bytes: u64,
+}
+
+impl Journal {
+    /// Opens the journal at `path` and hands every whole block in it to `take`, oldest first.
+    pub(super) fn open(path: &Path, mut take: impl FnMut(&[u8])) -> io::Result<Self> {
+        let mut file = File::options().create(true).truncate(false).read(true).write(true).open(path)?;
+        let mut bytes = 0;
+        let mut reader = io::BufReader::new(&mut file);
+        while let Some(block) = read_block(&mut reader)? {
+            bytes += HEAD_BYTES + block.len() as u64;
+            take(&block);
+        }
+        file.set_len(bytes)?;
+        file.seek(SeekFrom::End(0))?;
+        Ok(Self { file, bytes })
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(super) fn append(&mut self, block: &[u8]) -> io::Result<()> {
+        let length = u32::try_from(block.len()).map_err(io::Error::other)?;
+        let mut record = Vec::with_capacity(block.len() + 8);
+        record.extend_from_slice(&length.to_le_bytes());
+        record.extend_from_slice(&checksum(block));
+        record.extend_from_slice(block);
+        self.file.write_all(&record)?;
+        self.bytes += record.len() as u64;
+        Ok(())
+    }
+
+    /// Forgets every block; only after the engine has written them.
+    pub(super) fn clear(&mut self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.seek(SeekFrom::Start(0))?;
+        self.bytes = 0;
+        Ok(())
+    }
+}
+
+/// Reads one record; `None` at the end or where the file is torn.
+fn read_block(reader: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
+    let mut head = Vec::new();
+    reader.take(HEAD_BYTES).read_to_end(&mut head)?;
+    let Some((length, checked)) = head.split_first_chunk::<4>() else {
+        return Ok(None);
+    };
+    let length = u32::from_le_bytes(*length);
+    if length > MOST_BYTES {
+        return Ok(None);
+    }
+    let mut block = Vec::new();
+    reader.take(u64::from(length)).read_to_end(&mut block)?;
+    let is_whole = block.len() as u64 == u64::from(length) && checked == checksum(&block);
+    Ok(is_whole.then_some(block))
+}
+
+fn checksum(block: &[u8]) -> [u8; 4] {
+    let hash = sha256d::Hash::hash(block).to_byte_array();
+    [hash[0], hash[1], hash[2], hash[3]]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn blocks(path: &Path) -> Vec<Vec<u8>> {
+        let mut found = Vec::new();
+        Journal::open(path, |block| found.push(block.to_vec())).unwrap();
+        found
+    }
+
+    #[test]
+    fn whole_blocks_come_back_and_a_torn_end_is_cut() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("journal");
+        let mut journal = Journal::open(&path, |_| panic!("a new journal is empty")).unwrap();
+        journal.append(b"first").unwrap();
+        journal.append(b"second").unwrap();
+        drop(journal);
+        assert_eq!(blocks(&path), [&b"first"[..], b"second"]);
+
+        let whole = fs::read(&path).unwrap();
+        for kept in 14..whole.len() {
+            fs::write(&path, &whole[..kept]).unwrap();
+            assert_eq!(blocks(&path), [b"first"]);
+            assert_eq!(fs::metadata(&path).unwrap().len(), 13);
+        }
+        let mut torn = whole;
+        *torn.last_mut().unwrap() ^= 1;
+        fs::write(&path, torn).unwrap();
+        let mut journal = Journal::open(&path, |_| ()).unwrap();
+        journal.append(b"third").unwrap();
+        assert_eq!(blocks(&path), [&b"first"[..], b"third"]);
+        journal.clear().unwrap();
+        journal.append(b"fourth").unwrap();
+        assert_eq!(blocks(&path), [b"fourth"]);
+    }
+}

@@ -1,0 +1,38 @@
+//! A whole node in this process: Bitcoin Core's validation engine, a mempool and a miner for regtest.
+//!
+//! [`EmbeddedNode`] implements [`NodeApi`](crate::source::NodeApi) and says what happens through an
+//! [`EventSink`](crate::source::EventSink). One lock holds unspent outputs, mempool and journal while something
+//! changes, and is held while events are published, so that their order is the order of what happened.
+//! [`chain_tip`](crate::source::NodeApi::chain_tip) and [`mempool_size`](crate::source::NodeApi::mempool_size)
+//! never wait for it.
+//!
+//! | file | what |
+//! |---|---|
+//! | `open`, `node` | opening the node; what it answers and what is submitted to it |
+//! | `datadir`, `journal` | whose the directory is; blocks the engine may not have written |
+//! | `apply` | the engine's changes, carried into our state and published |
+//! | `index`, `utxo`, `rebuild` | a block taken apart; unspent outputs; reading them again |
+//! | `mempool`, `admit`, `replace`, `finality` | what waits; who may enter, replace, and when |
+//! | `template`, `mine` | what the next block could hold; mining and reorganising on regtest |
+
+mod admit;
+mod apply;
+mod datadir;
+mod finality;
+mod index;
+mod journal;
+mod mempool;
+mod mine;
+mod node;
+mod open;
+mod rebuild;
+mod replace;
+mod template;
+mod utxo;
+
+pub use blvm_kernel::{InvalidReason, Network, Verdict as BlockVerdict};
+pub use datadir::DataDirectoryError;
+pub use mine::{MineError, ReorgError, Reorganisation};
+pub use node::{EmbeddedNode, SubmitBlockError};
+pub use open::{EmbeddedOptions, OpenError};
+pub use utxo::Coin;

@@ -1,0 +1,242 @@
+//! The node: what it answers, and what is submitted to it. How it is opened is in `open`.
+
+use std::io;
+use std::sync::Arc;
+
+use bitcoin::hashes::Hash as _;
+use bitcoin::{OutPoint, Txid};
+use blvm_kernel::{Chain, Network, ProcessError, Verdict};
+use parking_lot::Mutex;
+
+use super::admit::{Admitted, Origin, admit, decode};
+use super::apply::{Applier, removal};
+use super::datadir::DataDirectory;
+use super::finality::NextBlock;
+use super::journal::Journal;
+use super::mempool::Mempool;
+use super::rebuild::store;
+use super::utxo::{Coin, UtxoSet};
+use crate::source::{
+    ChainPosition, EventSink, Hash, MempoolTransaction, NodeApi, NodeError, NodeEvent, RemovalReason,
+    StoredBlock, SubmitError,
+};
+
+/// Why a block could not be judged. An invalid block is no error but a verdict.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubmitBlockError {
+    /// The bytes are not exactly one block.
+    #[error("not a block in consensus encoding")]
+    Malformed,
+    /// The engine or its files failed; the node takes nothing more.
+    #[error(transparent)]
+    Engine(#[from] ProcessError),
+    /// The block store failed; the node takes nothing more.
+    #[error(transparent)]
+    Store(#[from] NodeError),
+    /// The node is shutting down.
+    #[error("the node is shutting down")]
+    ShuttingDown,
+}
+
+/// What changes together, under one lock.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) utxo: UtxoSet,
+    pub(super) mempool: Mempool,
+    pub(super) journal: Journal,
+    /// Makes every coinbase of this directory different; see `mine`.
+    pub(super) extra_nonce: u64,
+}
+
+/// What is answered without waiting for a validation.
+#[derive(Debug)]
+pub(super) struct Status {
+    values: Mutex<StatusValues>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct StatusValues {
+    tip: ChainPosition,
+    mempool_size: usize,
+    is_stopped: bool,
+}
+
+impl Status {
+    /// The status of a node that has just been opened.
+    pub(super) fn new(tip: ChainPosition) -> Self {
+        Self { values: Mutex::new(StatusValues { tip, mempool_size: 0, is_stopped: false }) }
+    }
+
+    pub(super) fn set_tip(&self, tip: ChainPosition) {
+        self.values.lock().tip = tip;
+    }
+
+    pub(super) fn set_mempool_size(&self, mempool_size: usize) {
+        self.values.lock().mempool_size = mempool_size;
+    }
+}
+
+/// A node in this process.
+///
+/// Calls may come from any thread. Dropping it writes everything and releases the directory; killed, it comes back
+/// with the same tip and an empty mempool.
+pub struct EmbeddedNode {
+    pub(super) chain: Chain,
+    pub(super) network: Network,
+    pub(super) state: Mutex<State>,
+    pub(super) status: Status,
+    pub(super) sink: Arc<dyn EventSink>,
+    pub(super) journal_bytes: u64,
+    // Last: the lock outlives everything that uses the directory.
+    pub(super) _directory: DataDirectory,
+}
+
+impl EmbeddedNode {
+    /// The network the node is on.
+    pub fn network(&self) -> Network {
+        self.network
+    }
+
+    /// Offers one block in consensus encoding.
+    ///
+    /// # Errors
+    ///
+    /// [`SubmitBlockError`] if it could not be judged. An invalid block is a [`Verdict`], with the reason.
+    pub fn submit_block(&self, raw: &[u8]) -> Result<Verdict, SubmitBlockError> {
+        self.submit_block_to(&mut self.state.lock(), raw)
+    }
+
+    /// As [`submit_block`](Self::submit_block), for a caller that holds the state.
+    pub(super) fn submit_block_to(&self, state: &mut State, raw: &[u8]) -> Result<Verdict, SubmitBlockError> {
+        if self.is_stopped() {
+            return Err(SubmitBlockError::ShuttingDown);
+        }
+        let processed = self.chain.process_block(raw).map_err(|error| match error {
+            ProcessError::Malformed => SubmitBlockError::Malformed,
+            ProcessError::Closed => SubmitBlockError::ShuttingDown,
+            // What the engine did before it failed is not known here: nothing may build on it.
+            other => {
+                self.stop();
+                SubmitBlockError::Engine(other)
+            }
+        })?;
+        if matches!(processed.verdict, Verdict::Connected | Verdict::SideBranch) {
+            // Before its events: what has been announced must survive.
+            if let Err(error) = state.journal.append(raw) {
+                tracing::error!("the journal cannot be written, a kill may lose blocks: {error}");
+            }
+        }
+        let applier = Applier { chain: &self.chain, state, status: &self.status, sink: &*self.sink };
+        applier.apply(processed.changes).inspect_err(|_| self.stop())?;
+        self.flush_if_due(state);
+        Ok(processed.verdict)
+    }
+
+    /// Answers the unspent output `outpoint` of the active chain; the mempool is not looked at.
+    pub fn utxo(&self, outpoint: &OutPoint) -> Option<Coin> {
+        self.state.lock().utxo.coin(outpoint).cloned()
+    }
+
+    /// Reads any block the store has, also one that left the active chain or never joined it.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError`] if the store failed, or holds only its header.
+    pub fn stored_block(&self, hash: &Hash) -> Result<Option<StoredBlock>, NodeError> {
+        let Some((height, _)) = self.chain.header(hash) else {
+            return Ok(None);
+        };
+        let raw = self.chain.read_block(hash).map_err(store)?;
+        Ok(raw.map(|raw| StoredBlock { hash: *hash, height, raw }))
+    }
+
+    /// Ends submissions: they answer `ShuttingDown` from now on. Questions are answered until the node is dropped.
+    pub fn stop(&self) {
+        self.status.values.lock().is_stopped = true;
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.status.values.lock().is_stopped
+    }
+
+    /// Makes the engine write its state when the journal has grown large.
+    fn flush_if_due(&self, state: &mut State) {
+        if state.journal.bytes() < self.journal_bytes {
+            return;
+        }
+        let flushed = self.chain.flush().map_err(io::Error::other);
+        if let Err(error) = flushed.and_then(|()| state.journal.clear()) {
+            tracing::error!("the chain state could not be written, restart the node: {error}");
+            self.stop();
+        }
+    }
+
+    fn submit(&self, raw: &[u8]) -> Result<Hash, SubmitError> {
+        let transaction = decode(raw)?;
+        let mut guard = self.state.lock();
+        if self.is_stopped() {
+            return Err(SubmitError::ShuttingDown);
+        }
+        let state = &mut *guard;
+        let next_block = NextBlock::after_tip(&self.chain).ok_or(SubmitError::ShuttingDown)?;
+        let Admitted { entry, replaced } =
+            admit(&next_block, &state.utxo, &state.mempool, transaction, raw.into(), Origin::Submitted)?;
+        let txid = entry.txid.to_byte_array();
+        for replaced in replaced {
+            state.mempool.remove(&replaced);
+            self.sink.event(removal(&replaced, RemovalReason::Replaced { by: txid }));
+        }
+        let published = entry.published();
+        state.mempool.insert(entry);
+        self.status.set_mempool_size(state.mempool.len());
+        self.sink.event(NodeEvent::TransactionAdded(published));
+        Ok(txid)
+    }
+}
+
+impl NodeApi for EmbeddedNode {
+    fn chain_tip(&self) -> ChainPosition {
+        self.status.values.lock().tip
+    }
+
+    fn block(&self, hash: &Hash) -> Result<Option<StoredBlock>, NodeError> {
+        match self.chain.height_of(hash) {
+            Some(_) => self.stored_block(hash),
+            None => Ok(None),
+        }
+    }
+
+    fn block_by_height(&self, height: u32) -> Result<Option<StoredBlock>, NodeError> {
+        match self.chain.hash_at(height) {
+            Some(hash) => self.stored_block(&hash),
+            None => Ok(None),
+        }
+    }
+
+    fn mempool_transactions(&self) -> Vec<MempoolTransaction> {
+        self.state.lock().mempool.in_order().map(|entry| entry.published()).collect()
+    }
+
+    fn mempool_transaction(&self, txid: &Hash) -> Option<MempoolTransaction> {
+        let state = self.state.lock();
+        state.mempool.entry(&Txid::from_byte_array(*txid)).map(|entry| entry.published())
+    }
+
+    fn mempool_size(&self) -> usize {
+        self.status.values.lock().mempool_size
+    }
+
+    fn submit_transaction(&self, raw: &[u8]) -> Result<Hash, SubmitError> {
+        self.submit(raw)
+    }
+}
+
+impl Drop for EmbeddedNode {
+    fn drop(&mut self) {
+        self.chain.close();
+        if let Err(error) = self.state.get_mut().journal.clear() {
+            tracing::warn!("the journal could not be emptied; its blocks are offered again: {error}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Opening the node: its directory, the engine, the blocks of an unclean end, the unspent outputs.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use blvm_kernel::{Chain, Network};
+use parking_lot::Mutex;
+
+use super::apply::chain_position;
+use super::datadir::{DataDirectory, DataDirectoryError};
+use super::journal::Journal;
+use super::mempool::Mempool;
+use super::mine::first_extra_nonce;
+use super::node::{EmbeddedNode, State, Status};
+use super::rebuild::rebuild;
+use crate::source::{EventSink, NodeError};
+
+/// What a node is opened with.
+#[derive(Debug, Clone)]
+pub struct EmbeddedOptions {
+    /// The node's directory; created if missing, refused if it holds anything else.
+    pub datadir: PathBuf,
+    /// The network it belongs to, for good.
+    pub network: Network,
+    /// Most bytes of raw transactions the mempool holds.
+    pub mempool_bytes: u64,
+    /// Threads that help the engine to check scripts; 0 checks them on the calling thread.
+    pub script_threads: u8,
+    /// Bytes of blocks kept in the journal before the engine is made to write its state, which takes as long as
+    /// opening it.
+    pub journal_bytes: u64,
+}
+
+impl EmbeddedOptions {
+    /// Options with a mempool of 300 MB, a journal of 256 MiB and no extra threads.
+    pub fn new(datadir: impl Into<PathBuf>, network: Network) -> Self {
+        Self {
+            datadir: datadir.into(),
+            network,
+            mempool_bytes: 300_000_000,
+            script_threads: 0,
+            journal_bytes: 256 << 20,
+        }
+    }
+}
+
+/// Why a node could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The directory cannot be the node's.
+    #[error(transparent)]
+    Directory(#[from] DataDirectoryError),
+    /// The validation engine cannot use what the directory holds.
+    #[error(transparent)]
+    Chain(#[from] blvm_kernel::OpenError),
+    /// The journal could not be read or written.
+    #[error("{path}: {source}; check the disk", path = .path.display())]
+    Journal {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A block of the chain could not be read.
+    #[error(transparent)]
+    Store(#[from] NodeError),
+}
+
+impl EmbeddedNode {
+    /// Opens the node in its directory and reads the unspent outputs of its chain, which on a long chain takes long.
+    ///
+    /// Publishes nothing: blocks that were connected before, or are while it opens, are not told again, nor is
+    /// genesis. The mempool starts empty.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] says what is wrong with the directory, and what to do.
+    pub fn open(options: EmbeddedOptions, sink: Arc<dyn EventSink>) -> Result<Self, OpenError> {
+        let EmbeddedOptions { datadir, network, mempool_bytes, script_threads, journal_bytes } = options;
+        let directory = DataDirectory::open(&datadir, network)?;
+        let chain = Chain::open(&directory.chain(), network, script_threads)?;
+        let journal = replay_journal(&directory, &chain)?;
+        let tip = chain_position(chain.tip());
+        let utxo = rebuild(&chain, tip.hash)?;
+        tracing::info!(%network, height = tip.height, outputs = utxo.len(), "the embedded node is open");
+        let mempool = Mempool::new(mempool_bytes);
+        let state = State { utxo, mempool, journal, extra_nonce: first_extra_nonce() };
+        Ok(Self {
+            chain,
+            network,
+            state: Mutex::new(state),
+            status: Status::new(tip),
+            sink,
+            journal_bytes,
+            _directory: directory,
+        })
+    }
+}
+
+/// Offers the engine the blocks it may have forgotten, and has it write them.
+fn replay_journal(directory: &DataDirectory, chain: &Chain) -> Result<Journal, OpenError> {
+    let path = directory.journal();
+    let mut replayed = 0_u32;
+    let failed = |source| OpenError::Journal { path: path.clone(), source };
+    let mut journal = Journal::open(&path, |raw| {
+        replayed += 1;
+        if let Err(error) = chain.process_block(raw) {
+            tracing::warn!("a block of the journal was not taken: {error}");
+        }
+    })
+    .map_err(failed)?;
+    if replayed > 0 {
+        tracing::info!(blocks = replayed, height = chain.tip().height, "blocks of an unclean end are back");
+        chain.flush()?;
+        journal.clear().map_err(failed)?;
+    }
+    Ok(journal)
+}

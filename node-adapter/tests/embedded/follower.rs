@@ -1,0 +1,131 @@
+//! A sink that believes only what fits: a disconnected block must be the tip, a removed transaction must be there.
+
+use std::sync::Mutex;
+
+use bitcoin::hashes::{Hash as _, sha256d};
+use blvm_node_adapter::source::{ChainPosition, EventSink, Hash, NodeApi, NodeEvent};
+
+#[derive(Default)]
+pub struct Follower {
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    chain: Vec<Hash>,
+    mempool: Vec<Hash>,
+    events: Vec<NodeEvent>,
+    disconnected_since: Vec<Hash>,
+    connected_since: Vec<Hash>,
+}
+
+impl Follower {
+    /// Begins with the chain as the node has it.
+    pub fn start_at(&self, node: &impl NodeApi) {
+        let heights = 0..=node.chain_tip().height;
+        self.seen.lock().unwrap().chain =
+            heights.map(|height| node.block_by_height(height).unwrap().unwrap().hash).collect();
+    }
+
+    /// Answers the events since the last call.
+    pub fn take(&self) -> Vec<NodeEvent> {
+        let mut seen = self.seen.lock().unwrap();
+        seen.connected_since.clear();
+        std::mem::take(&mut seen.events)
+    }
+
+    /// Checks that the node knows what was told, and lists parents before children.
+    pub fn agrees_with(&self, node: &impl NodeApi) {
+        let seen = self.seen.lock().unwrap();
+        let tip = ChainPosition { hash: *seen.chain.last().unwrap(), height: seen.chain.len() as u32 - 1 };
+        assert_eq!(node.chain_tip(), tip);
+        for (height, hash) in (0..).zip(&seen.chain) {
+            assert_eq!(node.block_by_height(height).unwrap().unwrap().hash, *hash);
+        }
+        let listed = node.mempool_transactions();
+        assert_eq!(node.mempool_size(), listed.len());
+        let mut before = Vec::new();
+        for entry in &listed {
+            let transaction: bitcoin::Transaction = bitcoin::consensus::deserialize(&entry.raw).unwrap();
+            for input in &transaction.input {
+                let parent = input.previous_output.txid.to_byte_array();
+                assert_eq!(
+                    seen.mempool.contains(&parent),
+                    before.contains(&parent),
+                    "a child before its parent"
+                );
+            }
+            assert_eq!(node.mempool_transaction(&entry.txid).as_ref(), Some(entry));
+            before.push(entry.txid);
+        }
+        let mut told = seen.mempool.clone();
+        told.sort_unstable();
+        before.sort_unstable();
+        assert_eq!(told, before);
+    }
+}
+
+impl EventSink for Follower {
+    fn event(&self, event: NodeEvent) {
+        let mut seen = self.seen.lock().unwrap();
+        let seen = &mut *seen;
+        match &event {
+            NodeEvent::BlockConnected(block) => {
+                assert_eq!(seen.chain.last(), Some(&block.previous), "connected on another block");
+                assert_eq!(seen.chain.len(), block.position.height as usize);
+                assert_eq!(sha256d::Hash::hash(&block.raw[..80]).to_byte_array(), block.position.hash);
+                seen.chain.push(block.position.hash);
+                seen.connected_since.push(block.position.hash);
+            }
+            NodeEvent::BlockDisconnected { position, previous } => {
+                assert_eq!(
+                    seen.chain.pop(),
+                    Some(position.hash),
+                    "disconnected a block that was not the tip"
+                );
+                assert_eq!(seen.chain.len(), position.height as usize);
+                assert_eq!(seen.chain.last(), Some(previous));
+                if seen.disconnected_since.is_empty() {
+                    seen.connected_since.clear();
+                }
+                // A branch that turned out invalid is left again.
+                if seen.connected_since.pop_if(|last| *last == position.hash).is_none() {
+                    seen.disconnected_since.push(position.hash);
+                }
+            }
+            NodeEvent::ChainReorganised { fork, disconnected, connected } => {
+                assert_eq!(disconnected, &std::mem::take(&mut seen.disconnected_since));
+                assert_eq!(connected, &std::mem::take(&mut seen.connected_since));
+                assert_eq!(seen.chain[fork.height as usize], fork.hash);
+            }
+            NodeEvent::TransactionAdded(transaction) => {
+                assert!(!seen.mempool.contains(&transaction.txid), "added twice");
+                seen.mempool.push(transaction.txid);
+            }
+            NodeEvent::TransactionRemoved { txid, .. } => {
+                let place = seen.mempool.iter().position(|there| there == txid);
+                seen.mempool.remove(place.expect("removed, but never added"));
+            }
+            other => panic!("a node without peers says {other:?}"),
+        }
+        seen.events.push(event);
+    }
+}
+
+/// What an event is, in one word: `C110`, `D110`, `R`, `added`, or the reason of a removal.
+pub fn words(events: &[NodeEvent]) -> Vec<String> {
+    events
+        .iter()
+        .map(|event| match event {
+            NodeEvent::BlockConnected(block) => format!("C{}", block.position.height),
+            NodeEvent::BlockDisconnected { position, .. } => format!("D{}", position.height),
+            NodeEvent::ChainReorganised { .. } => "R".to_owned(),
+            NodeEvent::TransactionAdded(_) => "added".to_owned(),
+            NodeEvent::TransactionRemoved { reason, .. } => {
+                let reason = format!("{reason:?}");
+                reason.split(' ').next().unwrap().to_lowercase()
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect()
+}
