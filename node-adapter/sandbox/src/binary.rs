@@ -95,16 +95,14 @@ fn create(program: &Path) -> Result<File, SpawnError> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
 
     #[test]
     fn a_sealed_copy_takes_no_write_and_keeps_its_length() {
         let program = std::env::current_exe().unwrap();
-        let mut sealed = SealedBinary::copy(&program, false).unwrap();
+        let sealed = SealedBinary::copy(&program, false).unwrap();
         let length = sealed.file.metadata().unwrap().len();
-        assert_eq!(sealed.file.write(b"x").unwrap_err().raw_os_error(), Some(libc::EPERM));
+        assert_eq!(sealed.file.write_at(b"x", 0).unwrap_err().raw_os_error(), Some(libc::EPERM));
         assert_eq!(sealed.file.set_len(length - 1).unwrap_err().raw_os_error(), Some(libc::EPERM));
         assert_eq!(sealed.file.set_len(length + 1).unwrap_err().raw_os_error(), Some(libc::EPERM));
         assert_eq!(length, std::fs::metadata(program).unwrap().len());
