@@ -11,15 +11,22 @@ pub(crate) struct Descriptors {
     placed: Vec<OwnedFd>,
     report: OwnedFd,
     binary: OwnedFd,
+    landlock: Option<OwnedFd>,
 }
 
 impl Descriptors {
-    /// Takes descriptors in the order of their places (0, 1, 2, then the granted ones), the error pipe and
-    /// the program, and moves all of them out of the way of the places.
-    pub(crate) fn new(placed: Vec<OwnedFd>, report: OwnedFd, binary: OwnedFd) -> Result<Self, Errno> {
-        let mut moved = Self { placed, report, binary };
+    /// Takes descriptors in the order of their places (0, 1, 2, then the granted ones), the error pipe,
+    /// the program and the Landlock ruleset, and moves all of them out of the way of the places.
+    pub(crate) fn new(
+        placed: Vec<OwnedFd>,
+        report: OwnedFd,
+        binary: OwnedFd,
+        landlock: Option<OwnedFd>,
+    ) -> Result<Self, Errno> {
+        let mut moved = Self { placed, report, binary, landlock };
         let least = moved.first_free();
-        for descriptor in moved.placed.iter_mut().chain([&mut moved.report, &mut moved.binary]) {
+        let own = [&mut moved.report, &mut moved.binary];
+        for descriptor in moved.placed.iter_mut().chain(own).chain(&mut moved.landlock) {
             *descriptor = duplicate_from(&*descriptor, least)?;
         }
         Ok(moved)
@@ -37,6 +44,10 @@ impl Descriptors {
         &self.binary
     }
 
+    pub(crate) fn landlock(&self) -> Option<&OwnedFd> {
+        self.landlock.as_ref()
+    }
+
     /// Where the error pipe stands until the exec closes it.
     pub(crate) fn report_place(&self) -> RawFd {
         place(self.placed.len())
@@ -47,9 +58,15 @@ impl Descriptors {
         place(self.placed.len().saturating_add(1))
     }
 
+    /// Where the Landlock ruleset stands, if there is one, until the exec closes it.
+    pub(crate) fn landlock_place(&self) -> RawFd {
+        place(self.placed.len().saturating_add(2))
+    }
+
     /// The first number that is given to nothing.
     pub(crate) fn first_free(&self) -> RawFd {
-        place(self.placed.len().saturating_add(2))
+        let own = if self.landlock.is_some() { 3 } else { 2 };
+        place(self.placed.len().saturating_add(own))
     }
 }
 
@@ -73,7 +90,7 @@ mod tests {
     #[test]
     fn no_descriptor_stands_on_a_place() {
         let null = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
-        let descriptors = Descriptors::new((0..40).map(|_| null()).collect(), null(), null()).unwrap();
+        let descriptors = Descriptors::new((0..40).map(|_| null()).collect(), null(), null(), None).unwrap();
         assert_eq!(descriptors.first_free(), 42);
         let all = descriptors.placed().iter().chain([descriptors.report(), descriptors.binary()]);
         assert!(all.into_iter().all(|descriptor| descriptor.as_raw_fd() >= 42));

@@ -23,6 +23,8 @@ pub enum Layer {
     NoNewPrivs,
     /// Resource limits are set, hard limits included.
     Rlimits,
+    /// Files and ports are confined to a Landlock ruleset.
+    Landlock,
     /// System calls that reach other processes are denied.
     Seccomp,
     /// The kernel kills the module when the node dies.
@@ -37,13 +39,14 @@ pub enum Layer {
 
 impl Layer {
     /// Every layer, in the order reports show them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Environment,
         Self::Descriptors,
         Self::Uid,
         Self::Capabilities,
         Self::NoNewPrivs,
         Self::Rlimits,
+        Self::Landlock,
         Self::Seccomp,
         Self::DeathSignal,
         Self::Session,
@@ -61,6 +64,7 @@ impl Layer {
             Self::Capabilities => "capabilities",
             Self::NoNewPrivs => "no_new_privs",
             Self::Rlimits => "rlimits",
+            Self::Landlock => "landlock",
             Self::Seccomp => "seccomp",
             Self::DeathSignal => "death_signal",
             Self::Session => "session",

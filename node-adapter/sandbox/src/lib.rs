@@ -14,7 +14,7 @@
 //! Unsafe code: `descriptors` (one duplicate), `launch` (fork), `stages` (between fork and exec), `child` (waitid, signals).
 //!
 //! What this crate cannot enforce: shared anonymous memory escapes `RLIMIT_DATA`, so only a cgroup
-//! bounds a module's memory; files and TCP ports need Landlock; an `execve` by the module itself
+//! bounds a module's memory; files and TCP ports are open unless the request brings a Landlock ruleset; an `execve` by the module itself
 //! stays possible and keeps every layer except [`Layer::NotDumpable`].
 //!
 //! ```no_run

@@ -74,7 +74,7 @@ pub(crate) fn prepare(request: SpawnRequest) -> Result<(Plan, ParentSide), Spawn
 
     let mut placed = vec![OwnedFd::from(null), stdout_end, stderr_end];
     placed.extend(request.descriptors);
-    let descriptors = Descriptors::new(placed, report, binary.file.into())
+    let descriptors = Descriptors::new(placed, report, binary.file.into(), request.landlock)
         .map_err(cannot("duplicate a descriptor for the module"))?;
 
     let plan = Plan {
@@ -132,6 +132,7 @@ fn layers(request: &SpawnRequest) -> Result<Layers, SpawnError> {
     }
     let is_enforced = |layer: &Layer| match layer {
         Layer::Uid => request.uid.is_some(),
+        Layer::Landlock => request.landlock.is_some(),
         Layer::NotDumpable if request.allow_debugging => false,
         _ => weak.iter().all(|(missing, _)| missing != layer),
     };

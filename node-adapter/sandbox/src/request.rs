@@ -19,6 +19,9 @@ pub struct SpawnRequest {
     pub environment: Vec<(OsString, OsString)>,
     /// Handed to the module as descriptors 3, 4, 5, … in this order; the node's own copies are closed.
     pub descriptors: Vec<OwnedFd>,
+    /// A Landlock ruleset the module enters for good just before it starts; its rules must let it execute its
+    /// dynamic loader and read its libraries, but need not name the program. `None` leaves files and ports unconfined.
+    pub landlock: Option<OwnedFd>,
     /// User and group of the module's own. `None` keeps the node's, and its supplementary groups.
     pub uid: Option<UidGid>,
     /// Resource limits.
@@ -43,6 +46,7 @@ impl SpawnRequest {
             arguments: Vec::new(),
             environment: Vec::new(),
             descriptors: Vec::new(),
+            landlock: None,
             uid: None,
             limits: Limits::default(),
             working_directory: PathBuf::from("/"),

@@ -74,6 +74,9 @@ fn take_steps(
     // A change of the user resets it to fs.suid_dumpable.
     become_undumpable()?;
     prctl(Step::NoNewPrivs, libc::PR_SET_NO_NEW_PRIVS, 1)?;
+    if plan.descriptors.landlock().is_some() {
+        enter_ruleset(plan.descriptors.landlock_place())?;
+    }
     if let Some(filter) = &mut plan.filter
         && let Err(failure) = load(filter)
     {
@@ -132,6 +135,9 @@ fn place_descriptors(descriptors: &Descriptors, report_to: &mut c_int) -> Result
     duplicate(descriptors.report().as_raw_fd(), descriptors.report_place(), libc::O_CLOEXEC)?;
     *report_to = descriptors.report_place();
     duplicate(descriptors.binary().as_raw_fd(), descriptors.binary_place(), libc::O_CLOEXEC)?;
+    if let Some(ruleset) = descriptors.landlock() {
+        duplicate(ruleset.as_raw_fd(), descriptors.landlock_place(), libc::O_CLOEXEC)?;
+    }
     // SAFETY: closes numbers of this process's own table; the owners above exist only in the node.
     check(Step::Descriptors, unsafe {
         libc::syscall(libc::SYS_close_range, descriptors.first_free(), c_int::MAX, 0)
@@ -232,6 +238,11 @@ fn ask_for_death_signal(node_pid: i32) -> Result<(), Failure> {
     } else {
         Err(Failure { step: Step::Parent, errno: libc::ESRCH })
     }
+}
+
+fn enter_ruleset(ruleset: c_int) -> Result<(), Failure> {
+    // SAFETY: takes no memory.
+    check(Step::Landlock, unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset, 0) })
 }
 
 fn load(filter: &mut Filter) -> Result<(), Failure> {

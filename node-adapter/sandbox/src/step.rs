@@ -37,6 +37,8 @@ pub enum Step {
     Dumpable,
     /// Setting `no_new_privs`.
     NoNewPrivs,
+    /// Entering the Landlock ruleset.
+    Landlock,
     /// Loading the system call filter.
     Seccomp,
     /// Executing the sealed program.
@@ -45,7 +47,7 @@ pub enum Step {
 
 impl Step {
     /// Every step, in the order the child takes them; the position is the code on the pipe.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Session,
         Self::Signals,
         Self::Descriptors,
@@ -61,6 +63,7 @@ impl Step {
         Self::Parent,
         Self::Dumpable,
         Self::NoNewPrivs,
+        Self::Landlock,
         Self::Seccomp,
         Self::Execute,
     ];
@@ -84,6 +87,7 @@ impl Step {
             Self::Parent => "parent",
             Self::Dumpable => "dumpable",
             Self::NoNewPrivs => "no_new_privs",
+            Self::Landlock => "landlock",
             Self::Seccomp => "seccomp",
             Self::Execute => "execute",
         }

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::io::{BufRead, BufReader, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -103,12 +103,24 @@ impl Drop for PublicProbe {
 /// Opens a process that is not our child.
 #[allow(unsafe_code)]
 pub fn open_process(pid: i32) -> OwnedFd {
-    use std::os::fd::FromRawFd;
     // SAFETY: takes no memory.
     let answer = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
     assert!(answer >= 0, "{}", std::io::Error::last_os_error());
     // SAFETY: the kernel has just made this descriptor for us.
     unsafe { OwnedFd::from_raw_fd(answer as i32) }
+}
+
+/// A Landlock ruleset that allows no bind and no connect over TCP, where the kernel knows ports (ABI 4).
+#[allow(unsafe_code)]
+pub fn ruleset_without_tcp() -> Option<OwnedFd> {
+    // `struct landlock_ruleset_attr`: file rights, then BIND_TCP and CONNECT_TCP.
+    let handled: [u64; 2] = [0, 0b11];
+    // SAFETY: `handled` has the size given, and is only read.
+    let answer = unsafe {
+        libc::syscall(libc::SYS_landlock_create_ruleset, handled.as_ptr(), size_of_val(&handled), 0)
+    };
+    // SAFETY: the kernel has just made this descriptor for us.
+    (answer >= 0).then(|| unsafe { OwnedFd::from_raw_fd(answer as i32) })
 }
 
 /// Waits until the process behind a pidfd has ended.
