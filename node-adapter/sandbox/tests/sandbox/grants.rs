@@ -7,7 +7,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use blvm_sandbox::{Layer, SpawnError, Spawner, Step, UidGid};
 
 use crate::support::{
-    OTHER, PublicProbe, await_ready, is_root, output_of, read_all, request, ruleset_without_tcp, status_value,
+    OTHER, PROBE, PublicProbe, await_ready, is_root, output_of, read_all, request, ruleset_without_tcp,
+    status_value,
 };
 
 fn assert_isolated(status: &str) {
@@ -221,6 +222,23 @@ fn a_node_without_rights_cannot_give_a_user() {
     let error = Spawner::start().unwrap().spawn(asked).unwrap_err();
     assert!(matches!(error, SpawnError::Step { .. }), "{error}");
     assert!(error.to_string().contains("CAP_SETGID"), "{error}");
+}
+
+#[test]
+fn a_missing_filter_refuses_the_module_unless_weak_isolation_is_allowed() {
+    let output = std::process::Command::new(PROBE).args(["weak-node", PROBE]).output().unwrap();
+    let output = String::from_utf8(output.stdout).unwrap();
+    let reason = "the kernel refused the system call filter (ENOSYS: Function not implemented): is CONFIG_SECCOMP_FILTER on?";
+    // All layers but seccomp and landlock, and uid where the node has no right to it.
+    let enforced = Layer::ALL.len() - if is_root() { 2 } else { 3 };
+    assert_eq!(
+        output.lines().collect::<Vec<_>>(),
+        [
+            format!("the layer seccomp is missing: {reason}; or allow weak isolation"),
+            format!("seccomp: {reason}"),
+            format!("{enforced} enforced, Exited {{ status: 7 }}"),
+        ]
+    );
 }
 
 #[test]

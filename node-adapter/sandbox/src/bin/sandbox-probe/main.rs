@@ -12,9 +12,11 @@
 //! | `exec PROGRAM ARGUMENTS` | replaces itself |
 //! | `open-memory PID` | opens another process's memory for writing |
 //! | `foreign` | makes a system call of another architecture |
+//! | `weak-node PROGRAM` | is a node on a kernel without filters: prints how a spawn is answered |
 //! | `node PROGRAM ARGUMENTS` | is a protected node: spawns the program, passes its output on, prints its pid first |
 
 mod calls;
+mod weak;
 mod works;
 
 use std::fs::{File, OpenOptions};
@@ -68,6 +70,7 @@ fn main() -> Result<ExitCode, Failed> {
             }
         }
         ["foreign"] => calls::foreign(&mut out)?,
+        ["weak-node", program] => weak::run(program, &mut out)?,
         ["node", program, rest @ ..] => node(program, rest, &mut out)?,
         _ => return Ok(ExitCode::from(2)),
     }
