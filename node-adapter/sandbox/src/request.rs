@@ -1,0 +1,100 @@
+//! What the caller asks for.
+
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+/// What a module process is started from, and with what.
+///
+/// The module gets what stands here and nothing else.
+#[derive(Debug)]
+pub struct SpawnRequest {
+    /// The program file. It is copied before it runs: the module's user needs no access to this path.
+    pub program: PathBuf,
+    /// Refuses any other program: the SHA-256 that the bytes to be executed must have.
+    pub expected_sha256: Option<[u8; 32]>,
+    /// Arguments after the program's own name.
+    pub arguments: Vec<OsString>,
+    /// The whole environment.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Handed to the module as descriptors 3, 4, 5, … in this order; the node's own copies are closed.
+    pub descriptors: Vec<OwnedFd>,
+    /// A Landlock ruleset the module enters for good just before it starts; its rules must let it execute its
+    /// dynamic loader and read its libraries, but need not name the program. `None` leaves files and ports unconfined.
+    pub landlock: Option<OwnedFd>,
+    /// User and group of the module's own. `None` keeps the node's, and its supplementary groups.
+    pub uid: Option<UidGid>,
+    /// Resource limits.
+    pub limits: Limits,
+    /// Entered with the node's rights, before the user changes. `/` by default.
+    pub working_directory: PathBuf,
+    /// Leaves the module dumpable: debuggers attach and backtraces have symbols, but any process of the
+    /// same user may then read and write its memory. For development.
+    pub allow_debugging: bool,
+    /// Goes on without layers this host cannot apply, and lists them in [`crate::Child::weak`]. Never lifts the
+    /// ban on user 0.
+    pub allow_weak_isolation: bool,
+}
+
+impl SpawnRequest {
+    /// Asks for `program` with no arguments, no environment, no descriptors and the default limits,
+    /// under the node's user.
+    pub fn new(program: impl Into<PathBuf>) -> Self {
+        Self {
+            program: program.into(),
+            expected_sha256: None,
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            descriptors: Vec::new(),
+            landlock: None,
+            uid: None,
+            limits: Limits::default(),
+            working_directory: PathBuf::from("/"),
+            allow_debugging: false,
+            allow_weak_isolation: false,
+        }
+    }
+}
+
+/// A user and a group; neither may be 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UidGid {
+    /// Real, effective and saved user.
+    pub uid: u32,
+    /// Real, effective and saved group.
+    pub gid: u32,
+}
+
+/// Resource limits of a module, soft and hard alike.
+///
+/// Each is lowered to the node's own hard limit where that is smaller. Always zero: core files, real-time
+/// priority, raised priority, POSIX message queues; at most 1,024 signals are queued.
+///
+/// Source: getrlimit(2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Private writable memory in bytes, thread stacks included. Mappings of the bus do not count, and neither does shared
+    /// anonymous memory: only a cgroup bounds that.
+    pub data_bytes: u64,
+    /// One above the highest descriptor number.
+    pub open_files: u64,
+    /// Threads of **all** processes of the module's user together; `None` keeps the node's limit.
+    pub processes: Option<u64>,
+    /// Memory the module may lock, in bytes.
+    pub memlock_bytes: u64,
+    /// Size in bytes up to which a module may grow a file; `None` keeps the node's limit.
+    pub file_bytes: Option<u64>,
+}
+
+impl Default for Limits {
+    /// 1 GiB of data, 1,024 descriptors, 8,192 threads, nothing locked, files as the node.
+    fn default() -> Self {
+        Self {
+            data_bytes: 1 << 30,
+            open_files: 1024,
+            processes: Some(8192),
+            memlock_bytes: 0,
+            file_bytes: None,
+        }
+    }
+}
