@@ -169,6 +169,19 @@ mod tests {
     }
 
     #[test]
+    fn a_poor_child_of_a_rich_parent_waits_for_its_own_turn() {
+        let mut mempool = Mempool::new(u64::MAX);
+        let rich = entry(&[coin(1)], 1, 10_000);
+        let poor = entry(&[OutPoint::new(rich.txid, 0)], 1, 100);
+        let single = entry(&[coin(2)], 1, 2_000);
+        for entry in [&rich, &poor, &single] {
+            mempool.insert(entry.clone());
+        }
+        // With its parent the child pays more than `single`; alone, once the parent is taken, less.
+        assert_eq!(chosen(&mempool, MOST_WEIGHT), [rich.txid, single.txid, poor.txid]);
+    }
+
+    #[test]
     fn a_grandparent_that_is_also_a_parent_comes_first() {
         let mut mempool = Mempool::new(u64::MAX);
         let first = entry(&[coin(1)], 2, 0);
