@@ -8,7 +8,7 @@ use nix::sys::signal::SigSet;
 
 use crate::launch::launch;
 use crate::plan::{ParentSide, Plan, prepare};
-use crate::{Child, Layer, SpawnError, SpawnRequest, StartError, Step, WeakReason};
+use crate::{Child, SpawnError, SpawnRequest, StartError, Step};
 
 /// Starts modules, all from one thread that lives as long as this value.
 ///
@@ -79,7 +79,6 @@ impl Spawner {
 fn log(child: &Child, program: &std::path::Path) {
     tracing::debug!(pid = child.pid(), program = %program.display(), "started a module process");
     for (layer, reason) in child.weak() {
-        let (layer, reason): (&Layer, &WeakReason) = (layer, reason);
         tracing::warn!(pid = child.pid(), %layer, %reason, "a module runs without a layer");
     }
 }

@@ -25,7 +25,7 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
-use blvm_sandbox::{SpawnRequest, Spawner, UidGid, protect_this_process};
+use blvm_sandbox::{SpawnRequest, Spawner, UidGid, is_protected, protect_this_process};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{Signal, raise};
@@ -114,6 +114,9 @@ fn print_granted(count: i32, out: &mut impl Write) -> Result<(), Failed> {
 
 fn node(program: &str, arguments: &[&str], out: &mut impl Write) -> Result<(), Failed> {
     protect_this_process()?;
+    if !is_protected() {
+        return Err("the node is not protected".into());
+    }
     let spawner = Spawner::start()?;
     let mut request = SpawnRequest::new(program);
     let own = std::process::id().to_string();
