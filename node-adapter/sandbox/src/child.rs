@@ -29,6 +29,27 @@ pub struct Child {
     exit: Option<ExitReport>,
 }
 
+/// Sends `signal` to the process a pidfd names, never to another that got its number.
+///
+/// # Errors
+///
+/// `ESRCH` if the process was reaped.
+///
+/// Source: pidfd_send_signal(2).
+pub fn signal_process(pidfd: impl AsFd, signal: Signal) -> Result<(), Errno> {
+    // SAFETY: the descriptor is borrowed and so open; a null siginfo asks for the plain signal.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_fd().as_raw_fd(),
+            signal as libc::c_int,
+            ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    };
+    Errno::result(answer).map(drop)
+}
+
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitReport {
@@ -94,17 +115,7 @@ impl Child {
     ///
     /// Source: pidfd_send_signal(2).
     pub fn kill(&self, signal: Signal) -> Result<(), Errno> {
-        // SAFETY: the descriptor is ours and open; a null siginfo asks for the plain signal.
-        let answer = unsafe {
-            libc::syscall(
-                libc::SYS_pidfd_send_signal,
-                self.pidfd.as_raw_fd(),
-                signal as libc::c_int,
-                ptr::null::<libc::siginfo_t>(),
-                0,
-            )
-        };
-        Errno::result(answer).map(drop)
+        signal_process(&self.pidfd, signal)
     }
 
     /// Waits until the process has ended, and reaps it. Afterwards returns the same report at once.

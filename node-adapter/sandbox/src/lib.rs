@@ -45,7 +45,7 @@ mod spawner;
 mod stages;
 mod step;
 
-pub use child::{Child, ExitReport};
+pub use child::{Child, ExitReport, signal_process};
 pub use error::{SpawnError, StartError};
 pub use layer::{Layer, WeakReason};
 pub use protect::{ProtectError, is_protected, protect_this_process};

@@ -1,0 +1,21 @@
+//! Module processes: their manifests, how they are started, what they are given, and what they ask.
+//!
+//! | file | what |
+//! |---|---|
+//! | `manifest` | what a module says of itself |
+//! | `host` | starting a module, watching it until it exits |
+//! | `conversation` | one module's requests, in order, from hello on |
+//! | `codec`, `reply` | frames from the socket, frames to it |
+//! | `answer` | what the node answers to each request |
+//! | `output` | what a module prints, in the log |
+
+mod answer;
+mod codec;
+mod conversation;
+mod host;
+mod manifest;
+mod output;
+mod reply;
+
+pub use host::{ModuleHost, ModuleOptions, RunningModule, StartModuleError};
+pub use manifest::{Manifest, ManifestError};

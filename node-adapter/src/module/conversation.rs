@@ -1,0 +1,255 @@
+//! One module's requests, in order, from hello on.
+//!
+//! Who asks is known by the socket, which the node gave to the process it started; no name in a request counts.
+//! Every refusal leaves the connection open.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use blvm_bus::layout::LAYOUT_VERSION;
+use blvm_bus::lease::page::OfferedLeasePage;
+use blvm_bus::message::Topic;
+use blvm_bus::message::chain::Chain;
+use blvm_bus::message::mempool::Mempool;
+use blvm_bus::message::peers::Peers;
+use blvm_bus::message::system::{ModuleStarted, System};
+use blvm_bus::request::{
+    Attached, FrameHead, Hello, PROTOCOL_VERSION, Permission, Refusal, Reply, Request, TopicGrant, TopicStart, Welcome,
+    decode,
+};
+use tokio::net::UnixStream;
+use tokio_util::codec::FramedRead;
+use tokio_stream::StreamExt;
+
+use super::answer::{ask, needed_permission};
+use super::codec::{FrameDecoder, Incoming};
+use super::host::{Attachment, Module, Shared};
+use super::reply::ReplyWriter;
+
+/// The node's own bound on the time a request may take.
+const MAX_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Most topics in one hello: more than there are.
+const MAX_WISHES: usize = 16;
+
+/// How far the conversation has come.
+#[derive(Debug)]
+enum Stage {
+    /// Nothing was agreed.
+    Fresh,
+    /// The module has its descriptors and is mapping them.
+    Welcomed { topics: Vec<u32>, page: Option<OfferedLeasePage> },
+    /// Everything may be asked.
+    Attached,
+}
+
+/// Serves one module until its end of the socket closes.
+pub(super) async fn serve(socket: UnixStream, module: Arc<Module>, shared: Arc<Shared>) -> io::Result<()> {
+    let (reader, writer) = socket.into_split();
+    let mut frames = FramedRead::new(reader, FrameDecoder::default());
+    let mut conversation =
+        Conversation { stage: Stage::Fresh, writer: ReplyWriter::new(writer), module, shared };
+    while let Some(incoming) = frames.next().await {
+        match incoming? {
+            Incoming::TooLarge(head) => {
+                let refusal = Refusal::TooLarge {
+                    found_bytes: u64::from(head.body_bytes),
+                    limit_bytes: blvm_bus::request::MAX_FRAME_BYTES as u64,
+                };
+                conversation.writer.send(head.correlation, &Reply::Refused(refusal), &[]).await?;
+            }
+            Incoming::Frame { head, body } => conversation.take(head, &body).await?,
+        }
+    }
+    Ok(())
+}
+
+struct Conversation {
+    stage: Stage,
+    writer: ReplyWriter,
+    module: Arc<Module>,
+    shared: Arc<Shared>,
+}
+
+impl Conversation {
+    async fn take(&mut self, head: FrameHead, body: &[u8]) -> io::Result<()> {
+        let request = match decode::<Request>(body) {
+            Ok(request) => request,
+            Err(error) => {
+                return self.refuse(head, Refusal::Malformed { reason: error.reason }).await;
+            }
+        };
+        match request {
+            Request::Hello(hello) => self.hello(head, hello).await,
+            Request::Mapped => match self.mapped() {
+                Ok(attached) => self.writer.send(head.correlation, &Reply::Attached(attached), &[]).await,
+                Err(refusal) => self.refuse(head, refusal).await,
+            },
+            _ if !matches!(self.stage, Stage::Attached) => {
+                self.refuse(head, out_of_turn("this request", "before the module is attached")).await
+            }
+            Request::ReportStatistics(statistics) => {
+                self.module.note_statistics(statistics);
+                self.writer.send(head.correlation, &Reply::Noted, &[]).await
+            }
+            request => {
+                let reply = match needed_permission(&request).filter(|needed| !self.module.may(*needed)) {
+                    Some(needed) => {
+                        tracing::info!(
+                            module = self.module.name(),
+                            permission = needed.name(),
+                            "a request was denied"
+                        );
+                        Reply::Refused(Refusal::Denied { permission: needed.name().to_owned() })
+                    }
+                    None => self.answer(head, request).await,
+                };
+                self.writer.send(head.correlation, &reply, &[]).await
+            }
+        }
+    }
+
+    async fn answer(&self, head: FrameHead, request: Request) -> Reply {
+        let asked = Duration::from_millis(u64::from(head.deadline_ms));
+        let deadline = if asked.is_zero() { MAX_DEADLINE } else { asked.min(MAX_DEADLINE) };
+        let node = Arc::clone(&self.shared.node);
+        // Answers read the disk and verify scripts: not on the threads that serve everybody.
+        let answer = tokio::task::spawn_blocking(move || ask(&*node, request));
+        match tokio::time::timeout(deadline, answer).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(error)) => {
+                tracing::error!(module = self.module.name(), %error, "answering a request failed");
+                Reply::Refused(Refusal::Node { reason: "the answer failed, see the node's log".to_owned() })
+            }
+            Err(_) => Reply::Refused(Refusal::Deadline { deadline_ms: deadline.as_millis() as u32 }),
+        }
+    }
+
+    async fn hello(&mut self, head: FrameHead, hello: Hello) -> io::Result<()> {
+        if !matches!(self.stage, Stage::Fresh) {
+            return self.refuse(head, out_of_turn("hello", "twice")).await;
+        }
+        let topics = match self.check_hello(&hello) {
+            Ok(topics) => topics,
+            Err(refusal) => return self.refuse(head, refusal).await,
+        };
+        let page = match self.offer_lease_page(&topics) {
+            Ok(page) => page,
+            Err(refusal) => return self.refuse(head, refusal).await,
+        };
+        let shared = Arc::clone(&self.shared);
+        let grants: Vec<_> = topics.iter().filter_map(|topic| shared.topics.grant(*topic)).collect();
+        let welcome = Welcome {
+            run_id: shared.topics.run_id().0,
+            node_version: env!("CARGO_PKG_VERSION").to_owned(),
+            network: shared.network.clone(),
+            topics: grants
+                .iter()
+                .map(|grant| TopicGrant { topic: grant.topic, schema: grant.schema })
+                .collect(),
+            leases: if page.is_some() { shared.topics.leases() } else { 0 },
+        };
+        let mut descriptors: Vec<_> = grants.iter().map(|grant| grant.descriptor.as_fd()).collect();
+        descriptors.extend(page.as_ref().map(OfferedLeasePage::descriptor));
+        self.writer.send(head.correlation, &Reply::Welcome(welcome), &descriptors).await?;
+        self.stage = Stage::Welcomed { topics, page };
+        Ok(())
+    }
+
+    fn check_hello(&self, hello: &Hello) -> Result<Vec<u32>, Refusal> {
+        if (hello.protocol_version, hello.layout_version) != (PROTOCOL_VERSION, LAYOUT_VERSION) {
+            return Err(Refusal::Version {
+                node_protocol: PROTOCOL_VERSION,
+                module_protocol: hello.protocol_version,
+                node_layout: LAYOUT_VERSION,
+                module_layout: hello.layout_version,
+            });
+        }
+        let mut topics = Vec::new();
+        for wish in hello.topics.iter().take(MAX_WISHES) {
+            let unknown = Refusal::UnknownTopic { topic: wish.topic };
+            let grant = self.shared.topics.grant(wish.topic).ok_or(unknown)?;
+            let needed = topic_permission(wish.topic);
+            if !self.module.may(needed) {
+                return Err(Refusal::Denied { permission: needed.name().to_owned() });
+            }
+            if grant.schema != wish.schema {
+                return Err(Refusal::Schema { topic: wish.topic, node: grant.schema, module: wish.schema });
+            }
+            if !topics.contains(&wish.topic) {
+                topics.push(wish.topic);
+            }
+        }
+        Ok(topics)
+    }
+
+    /// A lease page for readers of `chain`, as long as the scan table has room; the others get copies by request.
+    fn offer_lease_page(&self, topics: &[u32]) -> Result<Option<OfferedLeasePage>, Refusal> {
+        let has_room = self.shared.topics.table.len() < self.shared.topics.table.capacity();
+        if !topics.contains(&Chain::NUMBER) || self.shared.topics.leases() == 0 || !has_room {
+            return Ok(None);
+        }
+        match OfferedLeasePage::create() {
+            Ok(page) => Ok(Some(page)),
+            Err(error) => Err(Refusal::LeasePage { reason: error.to_string() }),
+        }
+    }
+
+    /// The module has mapped its page: seal it, enter it, and only then say so.
+    fn mapped(&mut self) -> Result<Attached, Refusal> {
+        let Stage::Welcomed { .. } = self.stage else {
+            return Err(out_of_turn("mapped", "without a hello before it"));
+        };
+        let Stage::Welcomed { topics, page } = std::mem::replace(&mut self.stage, Stage::Fresh) else {
+            return Err(out_of_turn("mapped", "without a hello before it"));
+        };
+        let bus = &self.shared.topics;
+        let mut scanned = None;
+        if let Some(page) = page {
+            let page = page.seal().map_err(|error| {
+                tracing::warn!(module = self.module.name(), %error, "a lease page was tampered with");
+                Refusal::LeasePage { reason: error.to_string() }
+            })?;
+            let entry = bus.table.enter(page, bus.leases());
+            scanned = Some(entry.map_err(|error| Refusal::LeasePage { reason: error.to_string() })?);
+        }
+        let attachment = Attachment { scanned, waker: None };
+        if !self.module.attach(attachment, bus, topics.clone()) {
+            return Err(out_of_turn("mapped", "after the process has exited"));
+        }
+        let starts = bus
+            .next_sequences()
+            .into_iter()
+            .filter(|(topic, _)| topics.contains(topic))
+            .map(|(topic, sequence)| TopicStart { topic, sequence })
+            .collect::<Vec<_>>();
+        self.stage = Stage::Attached;
+        self.module.note_attached(&starts);
+        bus.publish_system(&ModuleStarted { name: self.module.name().to_owned(), pid: self.module.pid() });
+        Ok(Attached { starts })
+    }
+
+    async fn refuse(&mut self, head: FrameHead, refusal: Refusal) -> io::Result<()> {
+        tracing::info!(module = self.module.name(), %refusal, "a request was refused");
+        self.writer.send(head.correlation, &Reply::Refused(refusal), &[]).await
+    }
+}
+
+fn out_of_turn(request: &str, state: &str) -> Refusal {
+    Refusal::OutOfTurn { request: request.to_owned(), state: state.to_owned() }
+}
+
+fn topic_permission(topic: u32) -> Permission {
+    match topic {
+        Chain::NUMBER => Permission::ReadBlockchain,
+        Mempool::NUMBER => Permission::ReadMempool,
+        Peers::NUMBER => Permission::ReadNetwork,
+        // `grant` knows no other topic than these and `system`.
+        _ => {
+            debug_assert_eq!(topic, System::NUMBER);
+            Permission::SubscribeEvents
+        }
+    }
+}

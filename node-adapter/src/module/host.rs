@@ -1,0 +1,369 @@
+//! Starting a module, and watching it until it exits.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use blvm_bus::lease::ScannedPage;
+use blvm_bus::memory::Mapped;
+use blvm_bus::message::system::ModuleStopped;
+use blvm_bus::request::{Permission, Statistics, TopicStart};
+use blvm_bus::wake::{WakerClient, WakerError, wake_socket_pair};
+use blvm_sandbox::{Child, ExitReport, SpawnError, SpawnRequest, Spawner, StartError, UidGid};
+use nix::sys::signal::Signal;
+use parking_lot::Mutex;
+use tokio::io::unix::AsyncFd;
+use tokio::net::UnixStream;
+use tokio::sync::watch;
+
+use super::manifest::Manifest;
+use super::{conversation, output};
+use crate::source::NodeApi;
+use crate::topics::Topics;
+
+/// First user id given to modules when the node may choose one: in the range that systemd keeps for
+/// users made at run time (systemd.exec(5), `DynamicUser`).
+const FIRST_MODULE_UID: u32 = 61_184;
+
+/// How modules are started.
+#[derive(Debug, Clone)]
+pub struct ModuleOptions {
+    /// Where each module has its directory; created when it is missing.
+    pub data_directory: PathBuf,
+    /// Goes on without layers this host cannot apply.
+    pub allow_weak_isolation: bool,
+}
+
+/// Why a module was not started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartModuleError {
+    /// Its data directory could not be made.
+    #[error("the data directory {} of module {name} cannot be made", path.display())]
+    DataDirectory {
+        /// The module.
+        name: String,
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Its sockets could not be made.
+    #[error("the sockets of module {name} cannot be made")]
+    Socket {
+        /// The module.
+        name: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Its wake socket could not be made.
+    #[error(transparent)]
+    Waker(#[from] WakerError),
+    /// It could not be spawned.
+    #[error("module {name} cannot be started")]
+    Spawn {
+        /// The module.
+        name: String,
+        /// Why.
+        #[source]
+        source: SpawnError,
+    },
+}
+
+/// What all modules share.
+pub(super) struct Shared {
+    pub(super) topics: Arc<Topics>,
+    pub(super) node: Arc<dyn NodeApi>,
+    pub(super) network: String,
+}
+
+/// Starts module processes and serves them.
+pub struct ModuleHost {
+    spawner: Spawner,
+    shared: Arc<Shared>,
+    options: ModuleOptions,
+    started: Mutex<u32>,
+}
+
+/// What a module holds of the bus; taken back when its process has exited.
+#[derive(Debug)]
+pub(super) struct Attachment {
+    pub(super) scanned: Option<Arc<ScannedPage<Mapped>>>,
+    pub(super) waker: Option<WakerClient>,
+}
+
+#[derive(Debug)]
+enum Hold {
+    /// The node's end of the wake socket waits for the module to attach.
+    Waiting(OwnedFd),
+    Attached(Attachment),
+    Exited,
+}
+
+/// A module's process as the node knows it.
+#[derive(Debug)]
+pub(super) struct Module {
+    manifest: Manifest,
+    pid: u32,
+    hold: Mutex<Hold>,
+    statistics: Mutex<Option<Statistics>>,
+    starts: watch::Sender<Option<BTreeMap<u32, u64>>>,
+}
+
+impl Module {
+    pub(super) fn name(&self) -> &str {
+        &self.manifest.name
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    pub(super) fn may(&self, permission: Permission) -> bool {
+        self.manifest.permissions.contains(&permission)
+    }
+
+    pub(super) fn note_statistics(&self, statistics: Statistics) {
+        *self.statistics.lock() = Some(statistics);
+    }
+
+    pub(super) fn note_attached(&self, starts: &[TopicStart]) {
+        let starts = starts.iter().map(|start| (start.topic, start.sequence)).collect();
+        self.starts.send_replace(Some(starts));
+    }
+
+    /// Keeps what the module holds, and lets it wait for `topics`; `false` if its process has exited meanwhile.
+    pub(super) fn attach(&self, mut attachment: Attachment, bus: &Topics, topics: Vec<u32>) -> bool {
+        let mut hold = self.hold.lock();
+        match std::mem::replace(&mut *hold, Hold::Exited) {
+            Hold::Waiting(wake) => {
+                attachment.waker = Some(bus.waker.add(wake, topics));
+                *hold = Hold::Attached(attachment);
+                true
+            }
+            other => {
+                *hold = other;
+                release(&attachment, bus);
+                false
+            }
+        }
+    }
+
+    fn release(&self, bus: &Topics) {
+        if let Hold::Attached(attachment) = std::mem::replace(&mut *self.hold.lock(), Hold::Exited) {
+            release(&attachment, bus);
+        }
+    }
+}
+
+fn release(attachment: &Attachment, bus: &Topics) {
+    if let Some(scanned) = &attachment.scanned {
+        bus.table.remove(scanned);
+    }
+    if let Some(waker) = attachment.waker {
+        bus.waker.remove(waker);
+    }
+}
+
+/// A module that was started.
+pub struct RunningModule {
+    module: Arc<Module>,
+    enforced: Vec<&'static str>,
+    exit: watch::Receiver<Option<ExitReport>>,
+    attached: watch::Receiver<Option<BTreeMap<u32, u64>>>,
+    pidfd: OwnedFd,
+}
+
+impl ModuleHost {
+    /// A host for the modules of one node.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] if the thread that spawns cannot be started.
+    pub fn new(
+        topics: Arc<Topics>,
+        node: Arc<dyn NodeApi>,
+        network: &str,
+        options: ModuleOptions,
+    ) -> Result<Self, StartError> {
+        let shared = Arc::new(Shared { topics, node, network: network.to_owned() });
+        Ok(ModuleHost { spawner: Spawner::start()?, shared, options, started: Mutex::new(0) })
+    }
+
+    /// Starts a module with `arguments` and serves it until it exits. Must be called inside a Tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`StartModuleError`].
+    pub fn start(&self, manifest: Manifest, arguments: &[OsString]) -> Result<RunningModule, StartModuleError> {
+        let uid = self.next_uid();
+        let directory = self.make_directory(&manifest.name, uid)?;
+        let at = |source| StartModuleError::Socket { name: manifest.name.clone(), source };
+        let (socket, module_socket) = StdUnixStream::pair().map_err(at)?;
+        socket.set_nonblocking(true).map_err(at)?;
+        let socket = UnixStream::from_std(socket).map_err(at)?;
+        let (wake, module_wake) = wake_socket_pair()?;
+        let mut request = SpawnRequest::new(&manifest.program);
+        request.arguments = arguments.to_vec();
+        request.descriptors = vec![module_socket.into(), module_wake];
+        request.uid = uid;
+        request.working_directory = directory;
+        request.allow_weak_isolation = self.options.allow_weak_isolation;
+        let mut child = self
+            .spawner
+            .spawn(request)
+            .map_err(|source| StartModuleError::Spawn { name: manifest.name.clone(), source })?;
+        for (layer, reason) in child.weak() {
+            tracing::warn!(module = manifest.name, layer = layer.as_str(), %reason, "a layer of isolation is missing");
+        }
+        let pidfd = child.as_fd().try_clone_to_owned().map_err(at)?;
+        let mut enforced = vec!["seals"];
+        enforced.extend(child.enforced().iter().map(|layer| layer.as_str()));
+        let (starts, attached) = watch::channel(None);
+        let module = Arc::new(Module {
+            manifest,
+            // A process id is positive.
+            pid: child.pid() as u32,
+            hold: Mutex::new(Hold::Waiting(wake)),
+            statistics: Mutex::new(None),
+            starts,
+        });
+        tracing::info!(module = module.name(), pid = module.pid, layers = enforced.join(","), "module started");
+        for (end, stream) in [(child.stdout.take(), "stdout"), (child.stderr.take(), "stderr")] {
+            if let Some(end) = end {
+                tokio::spawn(output::drain(end, stream, Arc::clone(&module)));
+            }
+        }
+        tokio::spawn(serve(socket, Arc::clone(&module), Arc::clone(&self.shared)));
+        let (report, exit) = watch::channel(None);
+        tokio::spawn(watch_exit(child, Arc::clone(&module), Arc::clone(&self.shared.topics), report));
+        Ok(RunningModule { module, enforced, exit, attached, pidfd })
+    }
+
+    /// A user of the module's own where the node may choose one.
+    fn next_uid(&self) -> Option<UidGid> {
+        let mut started = self.started.lock();
+        *started += 1;
+        let uid = FIRST_MODULE_UID + *started - 1;
+        nix::unistd::Uid::effective().is_root().then_some(UidGid { uid, gid: uid })
+    }
+
+    fn make_directory(&self, name: &str, uid: Option<UidGid>) -> Result<PathBuf, StartModuleError> {
+        use std::os::unix::fs::{DirBuilderExt, chown};
+        let path = self.options.data_directory.join(name);
+        let at = |source| StartModuleError::DataDirectory { name: name.to_owned(), path: path.clone(), source };
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(at)?;
+        if let Some(uid) = uid {
+            chown(&path, Some(uid.uid), Some(uid.gid)).map_err(at)?;
+        }
+        Ok(path)
+    }
+}
+
+async fn serve(socket: UnixStream, module: Arc<Module>, shared: Arc<Shared>) {
+    if let Err(error) = conversation::serve(socket, Arc::clone(&module), shared).await {
+        // A module that exits with answers unread resets the socket: its exit is reported apart.
+        tracing::debug!(module = module.name(), %error, "the connection ended");
+    }
+}
+
+/// Waits for the process, then takes back what it holds: its leases end here.
+async fn watch_exit(
+    mut child: Child,
+    module: Arc<Module>,
+    topics: Arc<Topics>,
+    report: watch::Sender<Option<ExitReport>>,
+) {
+    let outcome = match child.as_fd().try_clone_to_owned().and_then(|pidfd| AsyncFd::new(ReadyFd(pidfd))) {
+        Ok(pidfd) => {
+            // Readable means exited. If waiting fails, the blocking wait below still tells the truth.
+            let _ = pidfd.readable().await;
+            tokio::task::spawn_blocking(move || child.wait()).await
+        }
+        Err(_) => tokio::task::spawn_blocking(move || child.wait()).await,
+    };
+    let exit = match outcome {
+        Ok(Ok(exit)) => exit,
+        _ => {
+            tracing::error!(module = module.name(), "how the module ended is not known");
+            ExitReport::Exited { status: -1 }
+        }
+    };
+    module.release(&topics);
+    let status = match exit {
+        ExitReport::Exited { status } => status,
+        ExitReport::Signalled { signal } => -signal,
+    };
+    topics.publish_system(&ModuleStopped { name: module.name().to_owned(), pid: module.pid, status });
+    tracing::info!(module = module.name(), pid = module.pid, status, "module stopped");
+    report.send_replace(Some(exit));
+}
+
+/// A descriptor for `AsyncFd`.
+struct ReadyFd(OwnedFd);
+
+impl AsRawFd for ReadyFd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+impl RunningModule {
+    /// Name from its manifest.
+    pub fn name(&self) -> &str {
+        self.module.name()
+    }
+
+    /// Process id.
+    pub fn pid(&self) -> u32 {
+        self.module.pid
+    }
+
+    /// The layers of isolation that really hold, by name.
+    pub fn enforced(&self) -> &[&'static str] {
+        &self.enforced
+    }
+
+    /// What it last said it has received.
+    pub fn statistics(&self) -> Option<Statistics> {
+        self.module.statistics.lock().clone()
+    }
+
+    /// Waits until it is attached; first sequences that count, by topic. `None` if it exits before.
+    pub async fn attached(&mut self) -> Option<BTreeMap<u32, u64>> {
+        let mut exit = self.exit.clone();
+        tokio::select! {
+            // The sender lives as long as the module: an error means it is gone.
+            starts = self.attached.wait_for(Option::is_some) => starts.ok().and_then(|starts| starts.clone()),
+            _ = exit.wait_for(Option::is_some) => None,
+        }
+    }
+
+    /// Waits until its process has exited.
+    pub async fn exited(&mut self) -> ExitReport {
+        match self.exit.wait_for(Option::is_some).await {
+            Ok(report) => report.unwrap_or(ExitReport::Exited { status: -1 }),
+            Err(_) => ExitReport::Exited { status: -1 },
+        }
+    }
+
+    /// Whether its process has exited.
+    pub fn has_exited(&self) -> bool {
+        self.exit.borrow().is_some()
+    }
+
+    /// Sends a signal to the process, never to another that got its number.
+    ///
+    /// # Errors
+    ///
+    /// What pidfd_send_signal(2) says.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        blvm_sandbox::signal_process(&self.pidfd, signal).map_err(Into::into)
+    }
+}

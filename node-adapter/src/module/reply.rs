@@ -1,0 +1,90 @@
+//! Frames to a module: with descriptors, and long answers in sealed memfds.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use blvm_bus::request::{
+    FrameHead, INLINE_ANSWER_BYTES, Refusal, Reply, encode, seal_answer, send_with_descriptors, unread_bytes,
+};
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+use tokio::net::unix::OwnedWriteHalf;
+
+/// Long answers that may wait for a module to take them: each is a descriptor in flight, and these are counted
+/// per user for all modules together (unix(7), ETOOMANYREFS).
+const MAX_UNREAD_MEMFDS: u32 = 8;
+
+/// The writing side of a module's socket.
+#[derive(Debug)]
+pub(super) struct ReplyWriter {
+    socket: OwnedWriteHalf,
+    unread_memfds: u32,
+}
+
+impl ReplyWriter {
+    pub(super) fn new(socket: OwnedWriteHalf) -> Self {
+        ReplyWriter { socket, unread_memfds: 0 }
+    }
+
+    /// Answers request `correlation`, `descriptors` with it. Waits for as long as the module does not read.
+    pub(super) async fn send(
+        &mut self,
+        correlation: u64,
+        reply: &Reply,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
+        let archive = encode(reply);
+        if archive.len() <= INLINE_ANSWER_BYTES {
+            return self.send_frame(correlation, &archive, descriptors, false).await;
+        }
+        if unread_bytes(self.stream())? == 0 {
+            self.unread_memfds = 0;
+        }
+        if self.unread_memfds >= MAX_UNREAD_MEMFDS {
+            let refusal = encode(&Reply::Refused(Refusal::Unread { limit: MAX_UNREAD_MEMFDS }));
+            return self.send_frame(correlation, &refusal, &[], false).await;
+        }
+        let memory = match seal_answer(&archive) {
+            Ok(memory) => memory,
+            Err(error) => {
+                let refusal = Refusal::Node { reason: format!("no memory for the answer: {error}") };
+                return self.send_frame(correlation, &encode(&Reply::Refused(refusal)), &[], false).await;
+            }
+        };
+        self.unread_memfds += 1;
+        let mut all = descriptors.to_vec();
+        all.push(memory.as_fd());
+        self.send_frame(correlation, &(archive.len() as u64).to_le_bytes(), &all, true).await
+    }
+
+    async fn send_frame(
+        &self,
+        correlation: u64,
+        body: &[u8],
+        descriptors: &[BorrowedFd<'_>],
+        is_in_memfd: bool,
+    ) -> io::Result<()> {
+        let head = FrameHead {
+            body_bytes: body.len() as u32,
+            descriptors: descriptors.len() as u16,
+            is_in_memfd,
+            correlation,
+            deadline_ms: 0,
+        };
+        let frame = [&head.encode()[..], body].concat();
+        let mut sent = 0;
+        while sent < frame.len() {
+            // The descriptors travel with the first byte.
+            let with = if sent == 0 { descriptors } else { &[] };
+            sent += self
+                .stream()
+                .async_io(Interest::WRITABLE, || send_with_descriptors(self.stream(), &frame[sent..], with))
+                .await?;
+        }
+        Ok(())
+    }
+
+    fn stream(&self) -> &UnixStream {
+        self.socket.as_ref()
+    }
+}

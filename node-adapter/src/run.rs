@@ -1,0 +1,230 @@
+//! `blvm run`: a node, its bus and its modules, until Ctrl-C or for a given time.
+//!
+//! | file | what |
+//! |---|---|
+//! | `cli` | the command line |
+//! | `assembly` | everything started in order, and stopped in the reverse one |
+//! | `operator` | commands on the standard input |
+//! | `status` | the line per second |
+//! | `ledger` | what the node did, for the report and the demonstration |
+//! | `demo` | `--demo`: traffic of every kind, then a proof |
+//! | `report` | the last line |
+
+mod assembly;
+mod cli;
+mod demo;
+mod ledger;
+mod operator;
+mod report;
+mod status;
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use bitcoin::ScriptBuf;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::embedded::{MineError, Network, ReorgError};
+use crate::module::{ManifestError, StartModuleError};
+use crate::p2p::BindError;
+use crate::topics::TopicsError;
+use assembly::Assembly;
+use cli::RunArguments;
+
+/// Why `blvm run` ended early. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The network cannot be run.
+    #[error("{network} cannot be run yet: the embedded node mines its own chain, use --network regtest")]
+    Network {
+        /// Which.
+        network: Network,
+    },
+    /// No place for the data.
+    #[error("there is no home directory for the node's data: give one with --datadir")]
+    NoHome,
+    /// The temporary directory could not be made.
+    #[error("a temporary data directory cannot be made: give one with --datadir")]
+    Temporary(#[source] io::Error),
+    /// The node's own process could not be protected from its modules.
+    #[error("the node's process cannot be protected from its modules; --allow-weak-isolation goes on without")]
+    Protect(#[from] blvm_sandbox::ProtectError),
+    /// The bus could not be set up.
+    #[error(transparent)]
+    Topics(#[from] TopicsError),
+    /// The node could not be opened.
+    #[error(transparent)]
+    Open(#[from] crate::embedded::OpenError),
+    /// The port could not be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The thread that spawns modules could not be started.
+    #[error(transparent)]
+    Spawner(#[from] blvm_sandbox::StartError),
+    /// A manifest is wrong.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// A module could not be started.
+    #[error(transparent)]
+    Module(#[from] StartModuleError),
+    /// A module ended before it was attached.
+    #[error("module {name} ended before it was attached; its last words are in the log above")]
+    NotAttached {
+        /// Which.
+        name: String,
+    },
+    /// A block could not be mined.
+    #[error(transparent)]
+    Mine(#[from] MineError),
+    /// A reorganisation could not be made.
+    #[error(transparent)]
+    Reorganise(#[from] ReorgError),
+    /// A file of the node could not be written or read.
+    #[error("{} cannot be used", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The runtime or its signals failed.
+    #[error("the system gave no threads or signals")]
+    Runtime(#[source] io::Error),
+    /// The standard output was closed.
+    #[error("the output cannot be written")]
+    Output(#[source] io::Error),
+    /// The demonstration went wrong.
+    #[error(transparent)]
+    Demo(#[from] demo::DemoError),
+}
+
+/// The whole program: reads the command line, runs, and answers with 0 done, 1 failed, 2 wrong use.
+pub fn main() -> ExitCode {
+    let command = match cli::parse() {
+        Ok(command) => command,
+        Err(code) => return code,
+    };
+    let outcome = match command {
+        cli::Command::Run(arguments) => start_logging().and_then(|()| block_on(run(arguments))),
+        cli::Command::DemoPeer(arguments) => start_logging().and_then(|()| block_on(demo::peer(arguments))),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            cli::complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start_logging() -> Result<(), RunError> {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("BLVM_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,kernel=warn"));
+    // Logs go to stderr: stdout belongs to the status and the report. A second start keeps the first.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
+        .try_init();
+    Ok(())
+}
+
+fn block_on(work: impl Future<Output = Result<ExitCode, RunError>>) -> Result<ExitCode, RunError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(RunError::Runtime)?;
+    runtime.block_on(work)
+}
+
+async fn run(arguments: RunArguments) -> Result<ExitCode, RunError> {
+    // Signals first: a Ctrl-C during the start must still clean up.
+    let mut stop = StopSignals::listen()?;
+    if arguments.demo {
+        return demo::run(&arguments, &mut stop).await;
+    }
+    let mut assembly = Assembly::open(&arguments).await?;
+    let outcome = serve(&arguments, &mut assembly, &mut stop).await;
+    assembly.stop("the operator asked for it").await;
+    let report = report::Report::new(&assembly);
+    report::print_summary(&report, arguments.json)?;
+    outcome.map(|()| ExitCode::SUCCESS)
+}
+
+async fn serve(
+    arguments: &RunArguments,
+    assembly: &mut Assembly,
+    stop: &mut StopSignals,
+) -> Result<(), RunError> {
+    assembly.start_modules(arguments).await?;
+    let payout = assembly.payout()?;
+    let mut operator = operator::Operator::listen();
+    let mut seconds = every(Duration::from_secs(1));
+    let mut mining = every(arguments.mine_interval);
+    mining.reset();
+    let end = arguments.duration.map(|duration| Instant::now() + duration);
+    loop {
+        tokio::select! {
+            () = stop.wait() => return Ok(()),
+            () = until(end) => return Ok(()),
+            _ = seconds.tick() => status::print(&assembly.status(), arguments.json)?,
+            _ = mining.tick(), if !arguments.mine_interval.is_zero() => mine(assembly, &payout).await,
+            command = operator.next() => {
+                if operator::carry_out(command, assembly, &payout).await.is_break() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+async fn mine(assembly: &Assembly, payout: &ScriptBuf) {
+    // A block that is not taken is logged, and the next one tried: the node goes on.
+    if let Err(error) = assembly.on_node(payout, |node, payout| node.mine_block(payout)).await {
+        tracing::error!(%error, "a block was not mined");
+    }
+}
+
+/// Ctrl-C and SIGTERM.
+pub(crate) struct StopSignals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl StopSignals {
+    fn listen() -> Result<Self, RunError> {
+        Ok(StopSignals {
+            interrupt: signal(SignalKind::interrupt()).map_err(RunError::Runtime)?,
+            terminate: signal(SignalKind::terminate()).map_err(RunError::Runtime)?,
+        })
+    }
+
+    /// Waits for one of them.
+    pub(crate) async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// Ticks at a steady rate; late ticks are not made up for. A zero period ticks hourly: its user disables it.
+pub(crate) fn every(period: Duration) -> tokio::time::Interval {
+    let mut ticks = interval(if period.is_zero() { Duration::from_secs(3600) } else { period });
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// Waits until `end`, or for ever without one.
+pub(crate) async fn until(end: Option<Instant>) {
+    match end {
+        Some(end) => tokio::time::sleep_until(end).await,
+        None => std::future::pending().await,
+    }
+}

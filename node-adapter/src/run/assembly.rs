@@ -1,0 +1,245 @@
+//! Everything `blvm run` starts, in order, and stops in the reverse one.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bitcoin::ScriptBuf;
+use blvm_bus::message::system::{NodeShutdown, NodeStartupCompleted};
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use super::RunError;
+use super::cli::RunArguments;
+use super::ledger::Ledger;
+use super::status::{ModuleStatus, Status};
+use crate::demo::wallet::Wallet;
+use crate::embedded::{EmbeddedNode, EmbeddedOptions, Network};
+use crate::module::{Manifest, ModuleHost, ModuleOptions, RunningModule};
+use crate::p2p::{Listener, ListenerOptions};
+use crate::source::{EventSink, NodeApi};
+use crate::topics::{Topics, TopicsOptions};
+
+/// Port of regtest peers, as Bitcoin Core has it.
+const REGTEST_PORT: u16 = 18_444;
+
+/// Time a module has to read what was published and exit by itself.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Time it has after SIGTERM.
+const TERMINATE_DEADLINE: Duration = Duration::from_secs(3);
+
+/// Where the seed of the keys that mined coins go to is kept.
+const SEED_FILE: &str = "regtest-wallet.seed";
+
+/// A running node with its bus and its modules.
+pub(crate) struct Assembly {
+    pub(crate) topics: Arc<Topics>,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) node: Arc<EmbeddedNode>,
+    pub(crate) modules: Vec<Running>,
+    listener: Option<Listener>,
+    host: ModuleHost,
+    datadir: PathBuf,
+    /// Removed with all that is in it when the assembly is dropped.
+    _temporary: Option<TempDir>,
+}
+
+/// A module and where its counting began.
+pub(crate) struct Running {
+    pub(crate) process: RunningModule,
+    /// First sequence that counts, by topic.
+    pub(crate) starts: BTreeMap<u32, u64>,
+}
+
+impl Assembly {
+    /// Opens everything but the modules.
+    pub(crate) async fn open(arguments: &RunArguments) -> Result<Self, RunError> {
+        if arguments.network != Network::Regtest {
+            return Err(RunError::Network { network: arguments.network });
+        }
+        match blvm_sandbox::protect_this_process() {
+            Ok(()) => {}
+            Err(error) if arguments.allow_weak_isolation => {
+                tracing::warn!(%error, "the node's own process is not protected");
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let (datadir, temporary) = data_directory(arguments)?;
+        let topics = Arc::new(Topics::create(TopicsOptions::default())?);
+        let ledger = Arc::new(Ledger::new(Arc::clone(&topics) as Arc<dyn EventSink>, arguments.demo));
+        let sink = Arc::clone(&ledger) as Arc<dyn EventSink>;
+        let options = EmbeddedOptions::new(&datadir, arguments.network);
+        // Opening reads the whole chain: not on a thread that serves others.
+        let opened = tokio::task::spawn_blocking({
+            let sink = Arc::clone(&sink);
+            move || EmbeddedNode::open(options, sink)
+        });
+        let node = Arc::new(opened.await.map_err(join_error)??);
+        let default_port = if arguments.demo { 0 } else { REGTEST_PORT };
+        let address =
+            arguments.listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, default_port)));
+        let listen = ListenerOptions::new(address, bitcoin::Network::Regtest);
+        let listener = Listener::bind(listen, Arc::clone(&node) as Arc<dyn NodeApi>, sink).await?;
+        let options = ModuleOptions {
+            data_directory: datadir.join("modules"),
+            allow_weak_isolation: arguments.allow_weak_isolation,
+        };
+        let api = Arc::clone(&node) as Arc<dyn NodeApi>;
+        let host = ModuleHost::new(Arc::clone(&topics), api, arguments.network.name(), options)?;
+        let tip = node.chain_tip();
+        topics.publish_system(&NodeStartupCompleted {
+            network: arguments.network.name().to_owned(),
+            height: tip.height,
+            tip: tip.hash,
+        });
+        tracing::info!(
+            network = arguments.network.name(),
+            datadir = %datadir.display(),
+            peers = %listener.local_addr(),
+            height = tip.height,
+            "node started"
+        );
+        let modules = Vec::new();
+        let listener = Some(listener);
+        Ok(Assembly { topics, ledger, node, modules, listener, host, datadir, _temporary: temporary })
+    }
+
+    /// Starts the modules named on the command line, and waits until each is attached.
+    pub(crate) async fn start_modules(&mut self, arguments: &RunArguments) -> Result<(), RunError> {
+        let executable = std::env::current_exe().map_err(RunError::Runtime)?;
+        let build_directory = executable.parent().unwrap_or(Path::new("."));
+        for directory in &arguments.modules {
+            let manifest = Manifest::read(directory, build_directory)?;
+            let mut process = self.host.start(manifest, &[])?;
+            let Some(starts) = process.attached().await else {
+                return Err(RunError::NotAttached { name: process.name().to_owned() });
+            };
+            self.modules.push(Running { process, starts });
+        }
+        Ok(())
+    }
+
+    /// Where peers dial.
+    pub(crate) fn listen_address(&self) -> Option<SocketAddr> {
+        self.listener.as_ref().map(Listener::local_addr)
+    }
+
+    /// The script mined coins go to: of a key whose seed is kept in the data directory.
+    pub(crate) fn payout(&self) -> Result<ScriptBuf, RunError> {
+        let path = self.datadir.join(SEED_FILE);
+        let at = |source| RunError::File { path: path.clone(), source };
+        let seed = match std::fs::read(&path) {
+            Ok(bytes) => <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| {
+                let advice = "a seed has 32 bytes: remove the file to get a new one";
+                at(io::Error::new(io::ErrorKind::InvalidData, advice))
+            })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let seed = random_seed().map_err(at)?;
+                write_private(&path, &seed).map_err(at)?;
+                seed
+            }
+            Err(error) => return Err(at(error)),
+        };
+        Ok(Wallet::new(&seed).script_pubkey())
+    }
+
+    /// Does something on the node that takes long, on a thread of its own.
+    pub(crate) async fn on_node<T, E>(
+        &self,
+        payout: &ScriptBuf,
+        work: impl FnOnce(&EmbeddedNode, &ScriptBuf) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, RunError>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        RunError: From<E>,
+    {
+        let (node, payout) = (Arc::clone(&self.node), payout.clone());
+        let done = tokio::task::spawn_blocking(move || work(&node, &payout)).await;
+        Ok(done.map_err(join_error)??)
+    }
+
+    /// How things stand.
+    pub(crate) fn status(&self) -> Status {
+        let modules = self.modules.iter().map(|module| ModuleStatus {
+            name: module.process.name().to_owned(),
+            is_running: !module.process.has_exited(),
+            statistics: module.process.statistics(),
+        });
+        Status {
+            height: self.node.chain_tip().height,
+            mempool: self.node.mempool_size(),
+            peers: self.listener.as_ref().map_or(0, Listener::peer_count),
+            modules: modules.collect(),
+        }
+    }
+
+    /// Stops everything in order: peers, then the bus, then the modules once they have read it all, then the node.
+    pub(crate) async fn stop(&mut self, reason: &str) {
+        if let Some(listener) = self.listener.take() {
+            listener.shutdown().await;
+        }
+        self.topics.publish_system(&NodeShutdown { reason: reason.to_owned() });
+        self.topics.close();
+        for module in &mut self.modules {
+            stop_module(&mut module.process).await;
+        }
+        let node = Arc::clone(&self.node);
+        if let Err(error) = tokio::task::spawn_blocking(move || node.stop()).await {
+            tracing::error!(%error, "the node did not stop cleanly");
+        }
+    }
+}
+
+/// Waits until a module has exited by itself; helps with SIGTERM, then with SIGKILL.
+async fn stop_module(process: &mut RunningModule) {
+    if tokio::time::timeout(DRAIN_DEADLINE, process.exited()).await.is_ok() {
+        return;
+    }
+    for (signal, deadline) in [(Signal::SIGTERM, TERMINATE_DEADLINE), (Signal::SIGKILL, DRAIN_DEADLINE)] {
+        tracing::warn!(module = process.name(), signal = signal.as_str(), "the module does not stop by itself");
+        // It may exit at this very moment: then there is nobody to signal.
+        let _ = process.signal(signal);
+        if tokio::time::timeout(deadline, process.exited()).await.is_ok() {
+            return;
+        }
+    }
+    tracing::error!(module = process.name(), "the module outlives SIGKILL");
+}
+
+fn data_directory(arguments: &RunArguments) -> Result<(PathBuf, Option<TempDir>), RunError> {
+    if let Some(datadir) = &arguments.datadir {
+        return Ok((datadir.clone(), None));
+    }
+    if arguments.demo {
+        let directory =
+            tempfile::Builder::new().prefix("blvm-demo-").tempdir().map_err(RunError::Temporary)?;
+        return Ok((directory.path().to_owned(), Some(directory)));
+    }
+    let from = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let data_home = from("XDG_DATA_HOME").or_else(|| from("HOME").map(|home| home.join(".local/share")));
+    let data_home = data_home.ok_or(RunError::NoHome)?;
+    Ok((data_home.join("blvm").join(arguments.network.name()), None))
+}
+
+/// 32 bytes of the system's random numbers.
+pub(crate) fn random_seed() -> io::Result<[u8; 32]> {
+    let mut seed = [0; 32];
+    io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut seed)?;
+    Ok(seed)
+}
+
+fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    io::Write::write_all(&mut file, bytes)?;
+    file.sync_all()
+}
+
+fn join_error(error: tokio::task::JoinError) -> RunError {
+    RunError::Runtime(io::Error::other(error))
+}

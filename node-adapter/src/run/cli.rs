@@ -1,0 +1,149 @@
+//! The command line of `blvm`.
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::embedded::Network;
+
+#[derive(Debug, Parser)]
+#[command(name = "blvm", version, about = "A Bitcoin node that feeds isolated modules through shared memory")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run a node with its modules until Ctrl-C.
+    ///
+    /// Commands on the standard input: `mine [N]`, `reorganise DEPTH`, `status`, `stop`, `help`.
+    /// Logs go to stderr; BLVM_LOG sets their level, for example BLVM_LOG=debug.
+    Run(RunArguments),
+    /// The demonstration's second process; started by `blvm run --demo`.
+    #[command(hide = true)]
+    DemoPeer(DemoPeerArguments),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RunArguments {
+    /// Directory of the node's data, created when missing.
+    ///
+    /// Without it: blvm/NETWORK in the user's data directory, or a temporary directory with --demo.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) datadir: Option<PathBuf>,
+
+    /// Network: mainnet, testnet, testnet4, signet or regtest.
+    #[arg(long, default_value = "regtest", value_name = "NETWORK")]
+    pub(crate) network: Network,
+
+    /// Loopback address for peers; port 0 takes a free one. A demonstration takes a free one unless told.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
+
+    /// Directory of a module (with its module.toml); may be repeated.
+    #[arg(long = "module", value_name = "DIR")]
+    pub(crate) modules: Vec<PathBuf>,
+
+    /// Time between two mined blocks; 0s mines none.
+    #[arg(long, default_value = "5s", value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) mine_interval: Duration,
+
+    /// Stop after this time, for example 20s.
+    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) duration: Option<Duration>,
+
+    /// Show everything at work and prove what the modules got.
+    ///
+    /// Blocks, payments, a second node process that relays its own, and a reorganisation.
+    #[arg(long)]
+    pub(crate) demo: bool,
+
+    /// Print one JSON object per line; the last one is the result.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Start modules even where this host cannot enforce every layer of their isolation. Never as user 0.
+    #[arg(long)]
+    pub(crate) allow_weak_isolation: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoPeerArguments {
+    /// The node.
+    #[arg(long)]
+    pub(crate) connect: SocketAddr,
+    /// Payments a second.
+    #[arg(long)]
+    pub(crate) rate_per_second: std::num::NonZeroU32,
+}
+
+/// Reads the command line. What is wrong with it is said in one line; help and version are printed.
+pub(super) fn parse() -> Result<Command, ExitCode> {
+    match Cli::try_parse() {
+        Ok(cli) => Ok(cli.command),
+        // Without a subcommand clap prints the help as an error.
+        Err(error) if error.use_stderr() => {
+            eprintln!("blvm: {}; see blvm --help", one_line(&error.render().to_string()));
+            Err(ExitCode::from(2))
+        }
+        Err(error) => {
+            // Help and version; a closed output is no error for them.
+            let _ = error.print();
+            Err(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// The sentences before the usage, without line breaks.
+fn one_line(text: &str) -> String {
+    let before_usage = text.split("Usage:").next().unwrap_or(text);
+    let words: Vec<_> = before_usage.split_whitespace().collect();
+    let line = words.join(" ");
+    let line = line.split(" For more information").next().unwrap_or(&line).to_owned();
+    match line.strip_prefix("error: ") {
+        Some(message) => message.to_owned(),
+        None => "a command is missing: try blvm run".to_owned(),
+    }
+}
+
+/// Says in one line what went wrong, with its causes.
+pub(super) fn complain(error: &dyn Error) {
+    let mut line = format!("blvm: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        // A transparent error, or one that tells its cause, has said it already.
+        if !line.contains(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+        cause = error.source();
+    }
+    eprintln!("{}", line.replace('\n', " "));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_wrong_use_is_one_line_that_names_the_mistake() {
+        for (arguments, named) in [
+            (vec!["blvm", "run", "--colour"], "--colour"),
+            (vec!["blvm", "run", "--network", "moon"], "moon"),
+            (vec!["blvm", "run", "--for", "soon"], "soon"),
+            (vec!["blvm", "run", "--listen", "here"], "here"),
+            (vec!["blvm", "walk"], "walk"),
+            (vec!["blvm"], "command is missing"),
+        ] {
+            let error = Cli::try_parse_from(&arguments).unwrap_err();
+            let line = one_line(&error.render().to_string());
+            assert!(line.contains(named) && !line.contains('\n') && line.len() < 300, "{line}");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Commands on the standard input.
+
+use std::io::BufRead;
+use std::ops::ControlFlow;
+
+use bitcoin::ScriptBuf;
+use tokio::sync::mpsc;
+
+use super::assembly::Assembly;
+use super::status;
+use crate::embedded::EmbeddedNode;
+
+/// Longest command line, in bytes.
+const MAX_LINE_BYTES: u64 = 1024;
+
+const HELP: &str = "commands: mine [N] (1 to 1000 blocks), reorganise DEPTH, status, stop, help";
+
+/// What an operator may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Command {
+    Mine { blocks: u32 },
+    Reorganise { depth: u32 },
+    Status,
+    Help,
+    Stop,
+}
+
+/// Reads commands until the input ends.
+pub(crate) struct Operator {
+    commands: mpsc::Receiver<Command>,
+}
+
+impl Operator {
+    /// Starts to listen, on a thread that ends with the input or the process.
+    pub(crate) fn listen() -> Self {
+        let (sender, commands) = mpsc::channel(16);
+        std::thread::spawn(move || {
+            let mut input = std::io::stdin().lock();
+            let mut line = String::new();
+            loop {
+                line.clear();
+                match std::io::Read::take(&mut input, MAX_LINE_BYTES).read_line(&mut line) {
+                    // The end of the input is no command: a node without a terminal runs on.
+                    Ok(0) | Err(_) => return,
+                    Ok(_) => match parse(line.trim()) {
+                        Ok(Some(command)) if sender.blocking_send(command).is_err() => return,
+                        Ok(_) => {}
+                        Err(()) => eprintln!("{HELP}"),
+                    },
+                }
+            }
+        });
+        Operator { commands }
+    }
+
+    /// The next command; waits for ever once the input has ended.
+    pub(crate) async fn next(&mut self) -> Command {
+        match self.commands.recv().await {
+            Some(command) => command,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+fn parse(line: &str) -> Result<Option<Command>, ()> {
+    let words: Vec<_> = line.split_whitespace().collect();
+    match words[..] {
+        [] => Ok(None),
+        ["mine"] => Ok(Some(Command::Mine { blocks: 1 })),
+        ["mine", blocks] => match blocks.parse() {
+            Ok(blocks @ 1..=1000) => Ok(Some(Command::Mine { blocks })),
+            _ => Err(()),
+        },
+        ["reorganise", depth] => depth.parse().map(|depth| Some(Command::Reorganise { depth })).map_err(|_| ()),
+        ["status"] => Ok(Some(Command::Status)),
+        ["help"] => Ok(Some(Command::Help)),
+        ["stop"] => Ok(Some(Command::Stop)),
+        _ => Err(()),
+    }
+}
+
+/// Does what was asked; breaks if the node shall stop. What cannot be done is said, and the node goes on.
+pub(crate) async fn carry_out(command: Command, assembly: &Assembly, payout: &ScriptBuf) -> ControlFlow<()> {
+    let outcome = match command {
+        Command::Mine { blocks } => {
+            let mine = move |node: &EmbeddedNode, payout: &ScriptBuf| {
+                (0..blocks).try_for_each(|_| node.mine_block(payout).map(|_| ()))
+            };
+            assembly.on_node(payout, mine).await
+        }
+        Command::Reorganise { depth } => {
+            let reorganise =
+                move |node: &EmbeddedNode, payout: &ScriptBuf| node.reorganise(depth, payout).map(|_| ());
+            assembly.on_node(payout, reorganise).await
+        }
+        Command::Status => status::print(&assembly.status(), false),
+        Command::Help => {
+            eprintln!("{HELP}");
+            Ok(())
+        }
+        Command::Stop => return ControlFlow::Break(()),
+    };
+    if let Err(error) = outcome {
+        super::cli::complain(&error);
+    }
+    ControlFlow::Continue(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_understood_and_mistakes_refused() {
+        assert_eq!(parse(""), Ok(None));
+        assert_eq!(parse("mine"), Ok(Some(Command::Mine { blocks: 1 })));
+        assert_eq!(parse("mine 1000"), Ok(Some(Command::Mine { blocks: 1000 })));
+        assert_eq!(parse(" reorganise  2 "), Ok(Some(Command::Reorganise { depth: 2 })));
+        for mistake in ["mine 0", "mine 1001", "mine x", "reorganise", "reorganise -1", "dance", "mine 1 2"] {
+            assert_eq!(parse(mistake), Err(()), "{mistake}");
+        }
+    }
+}
