@@ -51,7 +51,9 @@ pub enum RunError {
     #[error("a temporary data directory cannot be made: give one with --datadir")]
     Temporary(#[source] io::Error),
     /// The node's own process could not be protected from its modules.
-    #[error("the node's process cannot be protected from its modules; --allow-weak-isolation goes on without")]
+    #[error(
+        "the node's process cannot be protected from its modules; --allow-weak-isolation goes on without"
+    )]
     Protect(#[from] blvm_sandbox::ProtectError),
     /// The bus could not be set up.
     #[error(transparent)]

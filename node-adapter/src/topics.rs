@@ -279,7 +279,9 @@ impl EventSink for Topics {
                 user_agent: peer.user_agent,
                 start_height: peer.start_height,
             }),
-            NodeEvent::PeerDisconnected { id, reason } => self.peers.publish(&PeerDisconnected { id, reason }),
+            NodeEvent::PeerDisconnected { id, reason } => {
+                self.peers.publish(&PeerDisconnected { id, reason })
+            }
         }
     }
 }

@@ -43,8 +43,8 @@ impl<T: Topic> Feed<T> {
             received: 0,
             missed: 0,
             bodies_gone: Cell::new(0),
-            // Three digits over any u64, growing with what it sees.
-            latency: Histogram::new(3).expect("three digits are within the histogram's bounds"),
+            // Longer than a minute counts as a minute.
+            latency: Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("constant bounds are valid"),
             content_sha256: None,
             is_closed: false,
         }

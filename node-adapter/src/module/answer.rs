@@ -1,6 +1,8 @@
 //! What the node answers to each request, once the module may ask it.
 
-use blvm_bus::request::{Block, ChainTip, MempoolEntry, Permission, Refusal, Reply, Request, TransactionRefusal};
+use blvm_bus::request::{
+    Block, ChainTip, MempoolEntry, Permission, Refusal, Reply, Request, TransactionRefusal,
+};
 
 use crate::source::{NodeApi, NodeError, StoredBlock, SubmitError};
 
@@ -44,7 +46,10 @@ pub(super) fn ask(node: &dyn NodeApi, request: Request) -> Reply {
             }
         },
         Request::Hello(_) | Request::Mapped | Request::ReportStatistics(_) => {
-            Reply::Refused(Refusal::OutOfTurn { request: "this request".to_owned(), state: "here".to_owned() })
+            Reply::Refused(Refusal::OutOfTurn {
+                request: "this request".to_owned(),
+                state: "here".to_owned(),
+            })
         }
     }
 }

@@ -70,7 +70,8 @@ mod tests {
 
     #[test]
     fn frames_are_found_however_the_stream_is_cut() {
-        let stream = [frame(1, b"one"), frame(2, b""), frame(3, &vec![7; MAX_FRAME_BYTES + 1]), frame(4, b"four")];
+        let stream =
+            [frame(1, b"one"), frame(2, b""), frame(3, &vec![7; MAX_FRAME_BYTES + 1]), frame(4, b"four")];
         let stream = stream.concat();
         for step in [1, 7, 24, 25, 1000, stream.len()] {
             let mut decoder = FrameDecoder::default();
@@ -85,7 +86,8 @@ mod tests {
                 }
                 assert!(buffer.len() <= step + 64, "a skipped frame is not buffered");
             }
-            let expected = [(1, Some(b"one".to_vec())), (2, Some(vec![])), (3, None), (4, Some(b"four".to_vec()))];
+            let expected =
+                [(1, Some(b"one".to_vec())), (2, Some(vec![])), (3, None), (4, Some(b"four".to_vec()))];
             assert_eq!(found, expected);
         }
     }

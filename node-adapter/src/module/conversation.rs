@@ -16,12 +16,12 @@ use blvm_bus::message::mempool::Mempool;
 use blvm_bus::message::peers::Peers;
 use blvm_bus::message::system::{ModuleStarted, System};
 use blvm_bus::request::{
-    Attached, FrameHead, Hello, PROTOCOL_VERSION, Permission, Refusal, Reply, Request, TopicGrant, TopicStart, Welcome,
-    decode,
+    Attached, FrameHead, Hello, PROTOCOL_VERSION, Permission, Refusal, Reply, Request, TopicGrant,
+    TopicStart, Welcome, decode,
 };
 use tokio::net::UnixStream;
-use tokio_util::codec::FramedRead;
 use tokio_stream::StreamExt;
+use tokio_util::codec::FramedRead;
 
 use super::answer::{ask, needed_permission};
 use super::codec::{FrameDecoder, Incoming};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +16,6 @@ use blvm_bus::wake::{WakerClient, WakerError, wake_socket_pair};
 use blvm_sandbox::{Child, ExitReport, SpawnError, SpawnRequest, Spawner, StartError, UidGid};
 use nix::sys::signal::Signal;
 use parking_lot::Mutex;
-use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 
@@ -53,8 +52,8 @@ pub enum StartModuleError {
         #[source]
         source: io::Error,
     },
-    /// Its sockets could not be made.
-    #[error("the sockets of module {name} cannot be made")]
+    /// Its sockets, or the thread that watches it, could not be made.
+    #[error("module {name} cannot be given its sockets and its thread")]
     Socket {
         /// The module.
         name: String,
@@ -201,10 +200,15 @@ impl ModuleHost {
     /// # Errors
     ///
     /// [`StartModuleError`].
-    pub fn start(&self, manifest: Manifest, arguments: &[OsString]) -> Result<RunningModule, StartModuleError> {
+    pub fn start(
+        &self,
+        manifest: Manifest,
+        arguments: &[OsString],
+    ) -> Result<RunningModule, StartModuleError> {
         let uid = self.next_uid();
         let directory = self.make_directory(&manifest.name, uid)?;
-        let at = |source| StartModuleError::Socket { name: manifest.name.clone(), source };
+        let name = manifest.name.clone();
+        let at = |source| StartModuleError::Socket { name: name.clone(), source };
         let (socket, module_socket) = StdUnixStream::pair().map_err(at)?;
         socket.set_nonblocking(true).map_err(at)?;
         let socket = UnixStream::from_std(socket).map_err(at)?;
@@ -234,7 +238,12 @@ impl ModuleHost {
             statistics: Mutex::new(None),
             starts,
         });
-        tracing::info!(module = module.name(), pid = module.pid, layers = enforced.join(","), "module started");
+        tracing::info!(
+            module = module.name(),
+            pid = module.pid,
+            layers = enforced.join(","),
+            "module started"
+        );
         for (end, stream) in [(child.stdout.take(), "stdout"), (child.stderr.take(), "stderr")] {
             if let Some(end) = end {
                 tokio::spawn(output::drain(end, stream, Arc::clone(&module)));
@@ -242,7 +251,12 @@ impl ModuleHost {
         }
         tokio::spawn(serve(socket, Arc::clone(&module), Arc::clone(&self.shared)));
         let (report, exit) = watch::channel(None);
-        tokio::spawn(watch_exit(child, Arc::clone(&module), Arc::clone(&self.shared.topics), report));
+        let watch = {
+            let (module, topics) = (Arc::clone(&module), Arc::clone(&self.shared.topics));
+            move || watch_exit(child, module, topics, report)
+        };
+        // Without a thread the child is dropped here, which kills it.
+        std::thread::Builder::new().name("blvm-module-exit".to_owned()).spawn(watch).map_err(at)?;
         Ok(RunningModule { module, enforced, exit, attached, pidfd })
     }
 
@@ -257,7 +271,8 @@ impl ModuleHost {
     fn make_directory(&self, name: &str, uid: Option<UidGid>) -> Result<PathBuf, StartModuleError> {
         use std::os::unix::fs::{DirBuilderExt, chown};
         let path = self.options.data_directory.join(name);
-        let at = |source| StartModuleError::DataDirectory { name: name.to_owned(), path: path.clone(), source };
+        let at =
+            |source| StartModuleError::DataDirectory { name: name.to_owned(), path: path.clone(), source };
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(at)?;
         if let Some(uid) = uid {
             chown(&path, Some(uid.uid), Some(uid.gid)).map_err(at)?;
@@ -273,28 +288,19 @@ async fn serve(socket: UnixStream, module: Arc<Module>, shared: Arc<Shared>) {
     }
 }
 
-/// Waits for the process, then takes back what it holds: its leases end here.
-async fn watch_exit(
+/// Waits for the process, on a thread of its own, then takes back what it holds: its leases end here.
+///
+/// Not on the runtime: that would not end before its modules do.
+fn watch_exit(
     mut child: Child,
     module: Arc<Module>,
     topics: Arc<Topics>,
     report: watch::Sender<Option<ExitReport>>,
 ) {
-    let outcome = match child.as_fd().try_clone_to_owned().and_then(|pidfd| AsyncFd::new(ReadyFd(pidfd))) {
-        Ok(pidfd) => {
-            // Readable means exited. If waiting fails, the blocking wait below still tells the truth.
-            let _ = pidfd.readable().await;
-            tokio::task::spawn_blocking(move || child.wait()).await
-        }
-        Err(_) => tokio::task::spawn_blocking(move || child.wait()).await,
-    };
-    let exit = match outcome {
-        Ok(Ok(exit)) => exit,
-        _ => {
-            tracing::error!(module = module.name(), "how the module ended is not known");
-            ExitReport::Exited { status: -1 }
-        }
-    };
+    let exit = child.wait().unwrap_or_else(|error| {
+        tracing::error!(module = module.name(), %error, "how the module ended is not known");
+        ExitReport::Exited { status: -1 }
+    });
     module.release(&topics);
     let status = match exit {
         ExitReport::Exited { status } => status,
@@ -303,15 +309,6 @@ async fn watch_exit(
     topics.publish_system(&ModuleStopped { name: module.name().to_owned(), pid: module.pid, status });
     tracing::info!(module = module.name(), pid = module.pid, status, "module stopped");
     report.send_replace(Some(exit));
-}
-
-/// A descriptor for `AsyncFd`.
-struct ReadyFd(OwnedFd);
-
-impl AsRawFd for ReadyFd {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
-    }
 }
 
 impl RunningModule {

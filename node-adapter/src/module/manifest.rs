@@ -174,7 +174,9 @@ mod tests {
         assert!(message(&GOOD.replace("read_blockchain", "read_all")).contains("read_all"));
         assert!(message(&GOOD.replace("\"watch\"\nversion", "\"../x\"\nversion")).contains("lower-case"));
         assert!(message(&GOOD.replace("point = \"watch", "point = \"../watch")).contains(".."));
-        assert!(message(&GOOD.replace("point = \"watch", "point = \"absent")).contains("build the module first"));
+        assert!(
+            message(&GOOD.replace("point = \"watch", "point = \"absent")).contains("build the module first")
+        );
         let nowhere = Manifest::read(Path::new("nowhere"), Path::new("nowhere")).unwrap_err();
         assert!(nowhere.to_string().contains("nowhere/module.toml"));
     }

@@ -29,7 +29,8 @@ pub(super) async fn drain(end: OwnedFd, stream: &'static str, module: Arc<Module
             Ok(_) => {
                 let text = String::from_utf8_lossy(&line);
                 // A module must not write control sequences to the operator's terminal.
-                let text: String = text.trim_end().chars().filter(|c| !c.is_control() || *c == '\t').collect();
+                let text: String =
+                    text.trim_end().chars().filter(|c| !c.is_control() || *c == '\t').collect();
                 tracing::info!(target: "module", module = module.name(), stream, "{text}");
             }
             Err(error) => {

@@ -80,8 +80,7 @@ impl Assembly {
         });
         let node = Arc::new(opened.await.map_err(join_error)??);
         let default_port = if arguments.demo { 0 } else { REGTEST_PORT };
-        let address =
-            arguments.listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, default_port)));
+        let address = arguments.listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, default_port)));
         let listen = ListenerOptions::new(address, bitcoin::Network::Regtest);
         let listener = Listener::bind(listen, Arc::clone(&node) as Arc<dyn NodeApi>, sink).await?;
         let options = ModuleOptions {
@@ -201,7 +200,11 @@ async fn stop_module(process: &mut RunningModule) {
         return;
     }
     for (signal, deadline) in [(Signal::SIGTERM, TERMINATE_DEADLINE), (Signal::SIGKILL, DRAIN_DEADLINE)] {
-        tracing::warn!(module = process.name(), signal = signal.as_str(), "the module does not stop by itself");
+        tracing::warn!(
+            module = process.name(),
+            signal = signal.as_str(),
+            "the module does not stop by itself"
+        );
         // It may exit at this very moment: then there is nobody to signal.
         let _ = process.signal(signal);
         if tokio::time::timeout(deadline, process.exited()).await.is_ok() {

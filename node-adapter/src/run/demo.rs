@@ -98,7 +98,9 @@ pub(super) async fn run(arguments: &RunArguments, stop: &mut StopSignals) -> Res
     report::print_summary(&report, arguments.json)?;
     check(&report)?;
     if !arguments.json {
-        status::write_line("proof: every message arrived, and the blocks read in place are those in the block store")?;
+        status::write_line(
+            "proof: every message arrived, and the blocks read in place are those in the block store",
+        )?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -162,7 +164,11 @@ fn take_coinbase(assembly: &Assembly, wallet: &mut Wallet) -> Result<(), DemoErr
 }
 
 /// Blocks, payments and one reorganisation, a status line a second.
-async fn traffic(arguments: &RunArguments, assembly: &Assembly, mut wallets: Wallets) -> Result<(), RunError> {
+async fn traffic(
+    arguments: &RunArguments,
+    assembly: &Assembly,
+    mut wallets: Wallets,
+) -> Result<(), RunError> {
     let duration = arguments.duration.unwrap_or(DEFAULT_DURATION);
     let end = Instant::now() + duration;
     let mut reorganise_at = Some(end - duration / 2);

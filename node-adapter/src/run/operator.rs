@@ -71,7 +71,9 @@ fn parse(line: &str) -> Result<Option<Command>, ()> {
             Ok(blocks @ 1..=1000) => Ok(Some(Command::Mine { blocks })),
             _ => Err(()),
         },
-        ["reorganise", depth] => depth.parse().map(|depth| Some(Command::Reorganise { depth })).map_err(|_| ()),
+        ["reorganise", depth] => {
+            depth.parse().map(|depth| Some(Command::Reorganise { depth })).map_err(|_| ())
+        }
         ["status"] => Ok(Some(Command::Status)),
         ["help"] => Ok(Some(Command::Help)),
         ["stop"] => Ok(Some(Command::Stop)),

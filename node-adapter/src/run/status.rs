@@ -95,7 +95,6 @@ fn json_line(status: &Status) -> String {
         (module.name.clone(), json!({"is_running": module.is_running, "topics": topics}))
     };
     let modules: Map<_, _> = status.modules.iter().map(module).collect();
-    let status =
-        json!({"height": status.height, "mempool": status.mempool, "peers": status.peers, "modules": modules});
+    let status = json!({"height": status.height, "mempool": status.mempool, "peers": status.peers, "modules": modules});
     json!({ "status": status }).to_string()
 }
