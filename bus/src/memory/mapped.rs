@@ -66,6 +66,8 @@ impl Mapped {
             .len(len_bytes)
             .map_raw(file.as_fd().as_raw_fd())
             .map_err(|source| MapError::Kernel { len_bytes, source })?;
+        // A child of this process must not inherit memory it could write.
+        map.advise(memmap2::Advice::DontFork).map_err(|source| MapError::Kernel { len_bytes, source })?;
         Ok(Mapped { map, is_writable: true })
     }
 

@@ -3,6 +3,9 @@
 //! Who asks is known by the socket, which the node gave to the process it started; no name in a request counts.
 //! Every refusal leaves the connection open.
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;

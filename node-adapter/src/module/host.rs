@@ -13,7 +13,7 @@ use blvm_bus::memory::Mapped;
 use blvm_bus::message::system::ModuleStopped;
 use blvm_bus::request::{Permission, Statistics, TopicStart};
 use blvm_bus::wake::{WakerClient, WakerError, wake_socket_pair};
-use blvm_sandbox::{Child, ExitReport, SpawnError, SpawnRequest, Spawner, StartError, UidGid};
+use blvm_sandbox::{Child, ExitReport, Limits, SpawnError, SpawnRequest, Spawner, StartError, UidGid};
 use nix::sys::signal::Signal;
 use parking_lot::Mutex;
 use tokio::net::UnixStream;
@@ -27,6 +27,15 @@ use crate::topics::Topics;
 /// First user id given to modules when the node may choose one: in the range that systemd keeps for
 /// users made at run time (systemd.exec(5), `DynamicUser`).
 const FIRST_MODULE_UID: u32 = 61_184;
+
+/// What a module may use unless the operator says otherwise. Mappings of the bus do not count as data.
+const LIMITS: Limits = Limits {
+    data_bytes: 512 << 20,
+    open_files: 256,
+    processes: Some(1024),
+    memlock_bytes: 0,
+    file_bytes: None,
+};
 
 /// How modules are started.
 #[derive(Debug, Clone)]
@@ -116,6 +125,16 @@ pub(super) struct Module {
 }
 
 impl Module {
+    /// A module that has not attached yet; `wake` is the node's end of its wake socket.
+    pub(super) fn new(
+        manifest: Manifest,
+        pid: u32,
+        wake: OwnedFd,
+        starts: watch::Sender<Option<BTreeMap<u32, u64>>>,
+    ) -> Self {
+        Module { manifest, pid, hold: Mutex::new(Hold::Waiting(wake)), statistics: Mutex::new(None), starts }
+    }
+
     pub(super) fn name(&self) -> &str {
         &self.manifest.name
     }
@@ -126,6 +145,10 @@ impl Module {
 
     pub(super) fn may(&self, permission: Permission) -> bool {
         self.manifest.permissions.contains(&permission)
+    }
+
+    pub(super) fn statistics(&self) -> Option<Statistics> {
+        self.statistics.lock().clone()
     }
 
     pub(super) fn note_statistics(&self, statistics: Statistics) {
@@ -218,6 +241,7 @@ impl ModuleHost {
         request.descriptors = vec![module_socket.into(), module_wake];
         request.uid = uid;
         request.working_directory = directory;
+        request.limits = LIMITS;
         request.allow_weak_isolation = self.options.allow_weak_isolation;
         let mut child = self
             .spawner
@@ -230,14 +254,8 @@ impl ModuleHost {
         let mut enforced = vec!["seals"];
         enforced.extend(child.enforced().iter().map(|layer| layer.as_str()));
         let (starts, attached) = watch::channel(None);
-        let module = Arc::new(Module {
-            manifest,
-            // A process id is positive.
-            pid: child.pid() as u32,
-            hold: Mutex::new(Hold::Waiting(wake)),
-            statistics: Mutex::new(None),
-            starts,
-        });
+        // A process id is positive.
+        let module = Arc::new(Module::new(manifest, child.pid() as u32, wake, starts));
         tracing::info!(
             module = module.name(),
             pid = module.pid,
@@ -329,7 +347,7 @@ impl RunningModule {
 
     /// What it last said it has received.
     pub fn statistics(&self) -> Option<Statistics> {
-        self.module.statistics.lock().clone()
+        self.module.statistics()
     }
 
     /// Waits until it is attached; first sequences that count, by topic. `None` if it exits before.

@@ -1,0 +1,350 @@
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdUnixStream;
+
+use blvm_bus::layout::Geometry;
+use blvm_bus::lease::page::map_lease_page;
+use blvm_bus::request::{
+    Block, ChainTip, FRAME_HEAD_BYTES, MAX_FRAME_BYTES, Statistics, TopicWish, TransactionRefusal, encode,
+    read_answer, recv_with_descriptors,
+};
+use blvm_bus::segment::{Identity, RunId, open_sealed};
+use blvm_bus::wake::wake_socket_pair;
+use tokio::sync::watch;
+
+use super::super::manifest::Manifest;
+use super::*;
+use crate::source::{ChainPosition, Hash, MempoolTransaction, NodeApi, NodeError, StoredBlock, SubmitError};
+use crate::topics::{Topics, TopicsOptions};
+
+/// Answers from a script; a real node is behind the same trait in the process tests.
+struct ScriptedNode;
+
+impl NodeApi for ScriptedNode {
+    fn chain_tip(&self) -> ChainPosition {
+        ChainPosition { hash: [7; 32], height: 70 }
+    }
+    fn block(&self, hash: &Hash) -> Result<Option<StoredBlock>, NodeError> {
+        match hash[0] {
+            0 => Ok(None),
+            1 => Err(NodeError::Store { reason: "the disk is gone".to_owned() }),
+            // As many KiB as the hash says.
+            kib => Ok(Some(StoredBlock { hash: *hash, height: 3, raw: vec![kib; usize::from(kib) << 10] })),
+        }
+    }
+    fn block_by_height(&self, height: u32) -> Result<Option<StoredBlock>, NodeError> {
+        // A height that stands for an answer slower than any deadline a test sets.
+        if height == 9 {
+            std::thread::park_timeout(Duration::from_millis(400));
+        }
+        self.block(&[height as u8; 32])
+    }
+    fn mempool_transactions(&self) -> Vec<MempoolTransaction> {
+        vec![MempoolTransaction { txid: [1; 32], wtxid: [2; 32], fee_sat: 3, weight: 4, raw: [5; 6].into() }]
+    }
+    fn mempool_transaction(&self, _: &Hash) -> Option<MempoolTransaction> {
+        None
+    }
+    fn mempool_size(&self) -> usize {
+        1
+    }
+    fn submit_transaction(&self, raw: &[u8]) -> Result<Hash, SubmitError> {
+        if raw == [1] { Ok([9; 32]) } else { Err(SubmitError::FeeTooLow { fee_sat: 1, needed_sat: 2 }) }
+    }
+}
+
+/// The module's side, spoken by hand.
+struct Peer {
+    socket: StdUnixStream,
+    bytes: Vec<u8>,
+    descriptors: Vec<OwnedFd>,
+    correlation: u64,
+    _wake: OwnedFd,
+}
+
+impl Peer {
+    fn send_raw(&mut self, body: &[u8], deadline_ms: u32) {
+        self.correlation += 1;
+        let head = FrameHead {
+            body_bytes: body.len() as u32,
+            descriptors: 0,
+            is_in_memfd: false,
+            correlation: self.correlation,
+            deadline_ms,
+        };
+        self.socket.write_all(&[&head.encode()[..], body].concat()).unwrap();
+    }
+
+    fn fill(&mut self, wanted: usize) {
+        while self.bytes.len() < wanted {
+            let mut buffer = [0; 4096];
+            let length = recv_with_descriptors(&self.socket, &mut buffer, &mut self.descriptors).unwrap();
+            assert!(length > 0, "the node closed the connection");
+            self.bytes.extend_from_slice(&buffer[..length]);
+        }
+    }
+
+    fn receive(&mut self) -> (u64, Reply) {
+        self.fill(FRAME_HEAD_BYTES);
+        let head = FrameHead::decode(self.bytes.first_chunk().unwrap());
+        self.fill(FRAME_HEAD_BYTES + head.body_bytes as usize);
+        let body: Vec<u8> =
+            self.bytes.drain(..FRAME_HEAD_BYTES + head.body_bytes as usize).skip(FRAME_HEAD_BYTES).collect();
+        if head.is_in_memfd {
+            let length = u64::from_le_bytes(*body.first_chunk().unwrap());
+            let answer = read_answer(self.descriptors.remove(0), length).unwrap();
+            return (head.correlation, decode(&answer).unwrap());
+        }
+        (head.correlation, decode(&body).unwrap())
+    }
+
+    fn ask(&mut self, request: &Request) -> Reply {
+        self.send_raw(&encode(request), 0);
+        let (correlation, reply) = self.receive();
+        assert_eq!(correlation, self.correlation);
+        reply
+    }
+
+    fn refusal(&mut self, request: &Request) -> Refusal {
+        match self.ask(request) {
+            Reply::Refused(refusal) => refusal,
+            reply => panic!("not refused: {reply:?}"),
+        }
+    }
+
+    /// Hello and mapped for `chain`, the lease page mapped between them.
+    fn attach(&mut self) -> Attached {
+        let Reply::Welcome(welcome) = self.ask(&hello(&[wish::<Chain>()])) else { panic!("not welcome") };
+        assert_eq!(self.descriptors.len(), 2);
+        let page = map_lease_page(self.descriptors.pop().unwrap()).unwrap();
+        let identity =
+            Identity { topic: Chain::NUMBER, schema: Chain::SCHEMA, run_id: RunId(welcome.run_id) };
+        open_sealed(self.descriptors.pop().unwrap(), &identity).unwrap();
+        let Reply::Attached(attached) = self.ask(&Request::Mapped) else { panic!("not attached") };
+        drop(page);
+        attached
+    }
+}
+
+fn wish<T: Topic>() -> TopicWish {
+    TopicWish { topic: T::NUMBER, schema: T::SCHEMA }
+}
+
+fn hello(topics: &[TopicWish]) -> Request {
+    Request::Hello(Hello {
+        protocol_version: PROTOCOL_VERSION,
+        layout_version: LAYOUT_VERSION,
+        topics: topics.to_vec(),
+    })
+}
+
+/// Runs `test` as a module with `permissions`, against the real conversation.
+fn with_peer(permissions: &[Permission], test: impl FnOnce(&mut Peer, &Topics, &Module) + Send + 'static) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let permissions = permissions.to_vec();
+    runtime.block_on(async {
+        let chain = Geometry { depth: 16, slot_bytes: 128, terms: 4, term_bytes: 64 << 10 };
+        let topics = Arc::new(Topics::create(TopicsOptions { chain, leases: 1, lease_holders: 2 }).unwrap());
+        let node: Arc<dyn NodeApi> = Arc::new(ScriptedNode);
+        let shared = Arc::new(Shared { topics: Arc::clone(&topics), node, network: "regtest".to_owned() });
+        let (wake, peer_wake) = wake_socket_pair().unwrap();
+        let manifest = Manifest {
+            name: "tester".to_owned(),
+            version: "0.1.0".to_owned(),
+            program: "tester".into(),
+            permissions,
+        };
+        let (starts, _) = watch::channel::<Option<BTreeMap<u32, u64>>>(None);
+        let module = Arc::new(Module::new(manifest, 4242, wake, starts));
+        let (socket, peer_socket) = StdUnixStream::pair().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let socket = UnixStream::from_std(socket).unwrap();
+        let serving = tokio::spawn(serve(socket, Arc::clone(&module), shared));
+        let mut peer = Peer {
+            socket: peer_socket,
+            bytes: Vec::new(),
+            descriptors: Vec::new(),
+            correlation: 0,
+            _wake: peer_wake,
+        };
+        tokio::task::spawn_blocking(move || test(&mut peer, &topics, &module)).await.unwrap();
+        serving.await.unwrap().unwrap();
+    });
+}
+
+#[test]
+fn an_attached_module_gets_true_answers() {
+    with_peer(&Permission::ALL, |peer, topics, module| {
+        let attached = peer.attach();
+        assert_eq!(attached.starts, [TopicStart { topic: Chain::NUMBER, sequence: 1 }]);
+        assert_eq!(topics.table.len(), 1);
+        assert_eq!(peer.ask(&Request::GetChainTip), Reply::ChainTip(ChainTip { hash: [7; 32], height: 70 }));
+        let block = |kib: u8| Block { hash: [kib; 32], height: 3, raw: vec![kib; usize::from(kib) << 10] };
+        assert_eq!(peer.ask(&Request::GetBlock { hash: [5; 32] }), Reply::Block(Some(block(5))));
+        assert_eq!(peer.ask(&Request::GetBlockByHeight { height: 5 }), Reply::Block(Some(block(5))));
+        assert_eq!(peer.ask(&Request::GetBlock { hash: [0; 32] }), Reply::Block(None));
+        // Just below, at and beyond what travels in a frame.
+        for kib in [63, 64, 200] {
+            assert_eq!(peer.ask(&Request::GetBlock { hash: [kib; 32] }), Reply::Block(Some(block(kib))));
+        }
+        let Reply::MempoolTransactions(entries) = peer.ask(&Request::GetMempoolTransactions) else {
+            panic!("no mempool");
+        };
+        assert_eq!((entries[0].txid, entries[0].fee_sat, &entries[0].raw[..]), ([1; 32], 3, &[5; 6][..]));
+        let submit = Request::SubmitMempoolTransaction { raw: vec![1] };
+        assert_eq!(peer.ask(&submit), Reply::Submitted { txid: [9; 32] });
+        let statistics = Statistics { wait: "park".to_owned(), topics: Vec::new() };
+        assert_eq!(peer.ask(&Request::ReportStatistics(statistics.clone())), Reply::Noted);
+        assert_eq!(module.statistics(), Some(statistics));
+    });
+}
+
+#[test]
+fn a_denied_request_names_the_permission_and_leaves_the_connection_open() {
+    with_peer(&[Permission::ReadBlockchain], |peer, _, _| {
+        peer.attach();
+        for (request, permission) in [
+            (Request::GetMempoolTransactions, "read_mempool"),
+            (Request::SubmitMempoolTransaction { raw: vec![1] }, "send_transactions"),
+        ] {
+            assert_eq!(peer.refusal(&request), Refusal::Denied { permission: permission.to_owned() });
+            assert!(matches!(peer.ask(&Request::GetChainTip), Reply::ChainTip(_)));
+        }
+    });
+}
+
+#[test]
+fn a_topic_without_its_permission_is_denied_and_no_descriptor_comes() {
+    with_peer(&[Permission::ReadBlockchain], |peer, _, _| {
+        for (wish, permission) in [
+            (wish::<Mempool>(), "read_mempool"),
+            (wish::<Peers>(), "read_network"),
+            (wish::<System>(), "subscribe_events"),
+        ] {
+            let refused = peer.refusal(&hello(&[self::wish::<Chain>(), wish]));
+            assert_eq!(refused, Refusal::Denied { permission: permission.to_owned() });
+            assert!(peer.descriptors.is_empty());
+        }
+        peer.attach();
+    });
+}
+
+#[test]
+fn nothing_can_be_asked_before_the_module_is_attached_nor_hello_said_twice() {
+    with_peer(&Permission::ALL, |peer, topics, _| {
+        assert!(matches!(peer.refusal(&Request::GetChainTip), Refusal::OutOfTurn { .. }));
+        assert!(matches!(peer.refusal(&Request::Mapped), Refusal::OutOfTurn { .. }));
+        peer.attach();
+        assert!(matches!(peer.refusal(&Request::Mapped), Refusal::OutOfTurn { .. }));
+        assert!(matches!(peer.refusal(&hello(&[])), Refusal::OutOfTurn { .. }));
+        assert!(matches!(peer.ask(&Request::GetChainTip), Reply::ChainTip(_)));
+        assert_eq!(topics.table.len(), 1);
+    });
+}
+
+#[test]
+fn other_versions_schemas_and_topics_are_refused_naming_both_sides() {
+    with_peer(&Permission::ALL, |peer, _, _| {
+        let version = Request::Hello(Hello { protocol_version: 99, layout_version: 98, topics: Vec::new() });
+        assert!(matches!(
+            peer.refusal(&version),
+            Refusal::Version { module_protocol: 99, module_layout: 98, node_protocol: PROTOCOL_VERSION, .. }
+        ));
+        let schema = TopicWish { topic: Chain::NUMBER, schema: 5 };
+        let expected = Refusal::Schema { topic: Chain::NUMBER, node: Chain::SCHEMA, module: 5 };
+        assert_eq!(peer.refusal(&hello(&[schema])), expected);
+        let unknown = TopicWish { topic: 1000, schema: 5 };
+        assert_eq!(peer.refusal(&hello(&[unknown])), Refusal::UnknownTopic { topic: 1000 });
+        peer.attach();
+    });
+}
+
+#[test]
+fn bad_frames_are_refused_and_the_next_one_is_served() {
+    with_peer(&Permission::ALL, |peer, _, _| {
+        peer.attach();
+        for body in [&b""[..], b"x", &[0xff; 100]] {
+            peer.send_raw(body, 0);
+            let (correlation, reply) = peer.receive();
+            assert_eq!(correlation, peer.correlation);
+            assert!(matches!(reply, Reply::Refused(Refusal::Malformed { .. })), "{reply:?}");
+        }
+        peer.send_raw(&vec![1; MAX_FRAME_BYTES + 1], 0);
+        let limit_bytes = MAX_FRAME_BYTES as u64;
+        let expected = Refusal::TooLarge { found_bytes: limit_bytes + 1, limit_bytes };
+        assert_eq!(peer.receive().1, Reply::Refused(expected));
+        assert!(matches!(peer.ask(&Request::GetChainTip), Reply::ChainTip(_)));
+    });
+}
+
+#[test]
+fn failures_of_the_node_and_of_a_transaction_are_typed() {
+    with_peer(&Permission::ALL, |peer, _, _| {
+        peer.attach();
+        let Refusal::Node { reason } = peer.refusal(&Request::GetBlock { hash: [1; 32] }) else {
+            panic!("another refusal");
+        };
+        assert!(reason.contains("the disk is gone"));
+        let submit = Request::SubmitMempoolTransaction { raw: vec![2] };
+        let Refusal::Transaction { rule, message } = peer.refusal(&submit) else { panic!("another refusal") };
+        assert_eq!(rule, TransactionRefusal::FeeTooLow);
+        assert!(message.contains("2 sat"));
+        peer.send_raw(&encode(&Request::GetBlockByHeight { height: 9 }), 20);
+        assert_eq!(peer.receive().1, Reply::Refused(Refusal::Deadline { deadline_ms: 20 }));
+        assert!(matches!(peer.ask(&Request::GetChainTip), Reply::ChainTip(_)));
+    });
+}
+
+#[test]
+fn long_answers_left_unread_are_bounded() {
+    with_peer(&Permission::ALL, |peer, _, module| {
+        peer.attach();
+        for _ in 0..12 {
+            peer.send_raw(&encode(&Request::GetBlock { hash: [100; 32] }), 0);
+        }
+        peer.send_raw(&encode(&Request::ReportStatistics(Statistics::default())), 0);
+        // Requests are served in order: once the last is, all answers stand unread in the socket.
+        while module.statistics().is_none() {
+            std::thread::yield_now();
+        }
+        for answer in 0..12 {
+            let reply = peer.receive().1;
+            if answer < 8 {
+                assert!(matches!(reply, Reply::Block(Some(_))));
+            } else {
+                assert_eq!(reply, Reply::Refused(Refusal::Unread { limit: 8 }));
+            }
+        }
+        assert_eq!(peer.receive().1, Reply::Noted);
+        assert!(matches!(peer.ask(&Request::GetBlock { hash: [100; 32] }), Reply::Block(Some(_))));
+    });
+}
+
+#[test]
+fn a_module_beyond_the_table_is_served_without_leases() {
+    with_peer(&Permission::ALL, |peer, topics, _| {
+        let page = || {
+            let offered = OfferedLeasePage::create().unwrap();
+            let _module = map_lease_page(offered.descriptor()).unwrap();
+            offered.seal().unwrap()
+        };
+        for _ in 0..2 {
+            topics.table.enter(page(), 1).unwrap();
+        }
+        let Reply::Welcome(welcome) = peer.ask(&hello(&[wish::<Chain>()])) else { panic!("not welcome") };
+        assert_eq!((welcome.leases, peer.descriptors.len()), (0, 1));
+        assert!(matches!(peer.ask(&Request::Mapped), Reply::Attached(_)));
+    });
+}
+
+#[test]
+fn a_tampered_lease_page_is_refused() {
+    with_peer(&Permission::ALL, |peer, topics, _| {
+        assert!(matches!(peer.ask(&hello(&[wish::<Chain>()])), Reply::Welcome(_)));
+        let seal = nix::fcntl::FcntlArg::F_ADD_SEALS(nix::fcntl::SealFlag::F_SEAL_SEAL);
+        nix::fcntl::fcntl(peer.descriptors.last().unwrap(), seal).unwrap();
+        assert!(matches!(peer.refusal(&Request::Mapped), Refusal::LeasePage { .. }));
+        assert!(topics.table.is_empty());
+    });
+}

@@ -1,0 +1,226 @@
+//! `blvm` as a person uses it: what it prints, how it ends, what it leaves.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, Uid};
+use serde_json::Value;
+
+fn blvm(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_blvm"));
+    command.args(arguments).stdin(Stdio::null()).env("BLVM_LOG", "error").env_remove("RUST_BACKTRACE");
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    blvm(arguments).output().unwrap()
+}
+
+/// The one line of an error, after checking that it is one.
+fn one_line_error(output: &Output, exit_code: i32) -> String {
+    let text = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(exit_code), "{text}");
+    assert!(output.stdout.is_empty(), "an error belongs on stderr");
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 1, "{text}");
+    assert!(lines[0].starts_with("blvm: ") && !text.contains("panicked"), "{text}");
+    lines[0].to_owned()
+}
+
+fn path(directory: &Path) -> &str {
+    directory.to_str().unwrap()
+}
+
+#[test]
+fn wrong_use_is_one_line_and_exit_2() {
+    for (arguments, named) in [
+        (&["run", "--network", "moon"][..], "moon"),
+        (&["run", "--for", "later"], "later"),
+        (&["run", "--color"], "--color"),
+        (&["fly"], "fly"),
+        (&[], "blvm run"),
+    ] {
+        let line = one_line_error(&run(arguments), 2);
+        assert!(line.contains(named) && line.contains("blvm --help"), "{line}");
+    }
+}
+
+#[test]
+fn help_and_version_are_printed_and_exit_0() {
+    for (arguments, named) in
+        [(&["--help"][..], "run"), (&["run", "--help"], "--datadir"), (&["--version"], "blvm ")]
+    {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(String::from_utf8(output.stdout).unwrap().contains(named));
+    }
+}
+
+#[test]
+fn a_network_that_cannot_be_run_is_refused() {
+    let line = one_line_error(&run(&["run", "--network", "signet"]), 1);
+    assert!(line.contains("signet") && line.contains("regtest"), "{line}");
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let datadir = tempfile::tempdir().unwrap();
+    let line = one_line_error(&run(&["run", "--datadir", path(datadir.path()), "--listen", &address]), 1);
+    assert!(line.contains(&address), "{line}");
+}
+
+#[test]
+fn an_address_beyond_loopback_is_refused() {
+    let datadir = tempfile::tempdir().unwrap();
+    let line = one_line_error(&run(&["run", "--datadir", path(datadir.path()), "--listen", "0.0.0.0:0"]), 1);
+    assert!(line.contains("loopback"), "{line}");
+}
+
+#[test]
+fn a_foreign_or_unusable_data_directory_is_refused_and_left_alone() {
+    let parent = tempfile::tempdir().unwrap();
+    let foreign = parent.path().join("foreign");
+    std::fs::create_dir(&foreign).unwrap();
+    std::fs::write(foreign.join("diary.txt"), "private").unwrap();
+    let line = one_line_error(&run(&["run", "--listen", "127.0.0.1:0", "--datadir", path(&foreign)]), 1);
+    assert!(line.contains("foreign"), "{line}");
+    assert_eq!(std::fs::read_dir(&foreign).unwrap().count(), 1, "nothing was added");
+
+    let file = foreign.join("diary.txt");
+    one_line_error(&run(&["run", "--listen", "127.0.0.1:0", "--datadir", path(&file)]), 1);
+
+    if Uid::effective().is_root() {
+        println!("skipped: the superuser reads every directory");
+        return;
+    }
+    let closed = parent.path().join("closed");
+    std::fs::create_dir(&closed).unwrap();
+    std::fs::set_permissions(&closed, PermissionsExt::from_mode(0o000)).unwrap();
+    one_line_error(&run(&["run", "--listen", "127.0.0.1:0", "--datadir", path(&closed)]), 1);
+}
+
+#[test]
+fn a_missing_or_wrong_module_is_refused_and_named() {
+    let datadir = tempfile::tempdir().unwrap();
+    let module = tempfile::tempdir().unwrap();
+    let arguments = [
+        "run",
+        "--listen",
+        "127.0.0.1:0",
+        "--datadir",
+        path(datadir.path()),
+        "--module",
+        path(module.path()),
+    ];
+    assert!(last_line(&run(&arguments)).contains("module.toml"));
+    std::fs::write(
+        module.path().join("module.toml"),
+        "name = \"x\"\nversion = \"1.0.0\"\nentry_point = \"x\"\n",
+    )
+    .unwrap();
+    assert!(last_line(&run(&arguments)).contains("build the module first"));
+    std::fs::write(module.path().join("x"), "#!/bin/sh\n").unwrap();
+    assert!(last_line(&run(&arguments)).contains("ELF"));
+}
+
+/// The last line of an error that comes after the node has started.
+fn last_line(output: &Output) -> String {
+    let text = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(!text.contains("panicked"), "{text}");
+    text.lines().last().unwrap_or_default().to_owned()
+}
+
+/// A node that runs until told otherwise.
+struct Node {
+    child: Child,
+    output: BufReader<ChildStdout>,
+}
+
+impl Node {
+    fn start(datadir: &Path) -> Self {
+        let mut child =
+            blvm(&["run", "--json", "--mine-interval", "0s", "--listen", "127.0.0.1:0", "--datadir"])
+                .arg(datadir)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let mut node = Node { child, output };
+        // The first status says that it listens to commands and signals.
+        node.line();
+        node
+    }
+
+    fn line(&mut self) -> Value {
+        let mut line = String::new();
+        assert!(self.output.read_line(&mut line).unwrap() > 0, "the node ended early");
+        serde_json::from_str(&line).unwrap()
+    }
+
+    fn command(&mut self, line: &str) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    fn wait_for_height(&mut self, height: u64) {
+        while self.line()["status"]["height"] != height {}
+    }
+
+    /// The report, the last line, once the node has ended.
+    fn report(mut self) -> Value {
+        let mut last = Value::Null;
+        let mut line = String::new();
+        while self.output.read_line(&mut line).unwrap() > 0 {
+            last = serde_json::from_str(&line).unwrap();
+            line.clear();
+        }
+        assert_eq!(self.child.wait().unwrap().code(), Some(0));
+        last
+    }
+}
+
+#[test]
+fn commands_are_carried_out_and_the_chain_survives_a_restart() {
+    let datadir = tempfile::tempdir().unwrap();
+    let mut node = Node::start(datadir.path());
+    node.command("mine 3");
+    node.wait_for_height(3);
+    node.command("reorganise 2");
+    node.wait_for_height(4);
+    node.command("stop");
+    let report = node.report();
+    assert_eq!(report["schema"], 1);
+    assert_eq!(report["height"], 4);
+    assert_eq!(report["reorganisations"], 1);
+    assert_eq!(report["blocks_connected"], 6);
+
+    let node = Node::start(datadir.path());
+    kill(Pid::from_raw(node.child.id() as i32), Signal::SIGTERM).unwrap();
+    let again = node.report();
+    assert_eq!((&again["height"], &again["tip"]), (&report["height"], &report["tip"]));
+    assert_ne!(again["run_id"], report["run_id"]);
+}
+
+#[test]
+fn a_killed_node_is_found_as_it_was_and_a_second_one_on_its_directory_is_refused() {
+    let datadir = tempfile::tempdir().unwrap();
+    let mut node = Node::start(datadir.path());
+    node.command("mine 5");
+    node.wait_for_height(5);
+    let line =
+        one_line_error(&run(&["run", "--listen", "127.0.0.1:0", "--datadir", path(datadir.path())]), 1);
+    assert!(line.contains(path(datadir.path())), "{line}");
+    node.child.kill().unwrap();
+    node.child.wait().unwrap();
+
+    let node = Node::start(datadir.path());
+    kill(Pid::from_raw(node.child.id() as i32), Signal::SIGINT).unwrap();
+    assert_eq!(node.report()["height"], 5);
+}
