@@ -12,12 +12,14 @@ pub mod message;
 pub mod publisher;
 #[cfg(not(loom))]
 pub mod request;
-pub mod ring;
+mod ring;
 #[cfg(not(loom))]
 pub mod segment;
 #[cfg(not(loom))]
 pub mod subscriber;
 mod sync;
-pub mod terms;
+mod terms;
 #[cfg(not(loom))]
 pub mod wake;
+
+pub use ring::Scratch;

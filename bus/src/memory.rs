@@ -13,6 +13,13 @@ use core::ops::Range;
 
 use crate::sync::AtomicU64;
 
+/// Set by the first publisher. Private to this process, and never part of a protocol.
+type Claimed = core::sync::atomic::AtomicBool;
+
+fn claim(claimed: &Claimed) -> bool {
+    !claimed.swap(true, core::sync::atomic::Ordering::Relaxed)
+}
+
 pub use heap::Heap;
 #[cfg(not(loom))]
 pub use mapped::{MapError, Mapped};
@@ -29,6 +36,9 @@ pub const WORD_BYTES: usize = 8;
 pub trait Memory: Send + Sync {
     /// Length in bytes, a multiple of [`WORD_BYTES`].
     fn len_bytes(&self) -> usize;
+
+    /// Claims the right to write bodies here; `true` the first time only.
+    fn claim(&self) -> bool;
 
     /// `count` words from word `first` on.
     ///
@@ -66,6 +76,10 @@ pub trait Memory: Send + Sync {
 impl<M: Memory + ?Sized> Memory for std::sync::Arc<M> {
     fn len_bytes(&self) -> usize {
         (**self).len_bytes()
+    }
+
+    fn claim(&self) -> bool {
+        (**self).claim()
     }
 
     fn words(&self, first: usize, count: usize) -> &[AtomicU64] {

@@ -70,7 +70,7 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
     ///
     /// # Panics
     ///
-    /// If bodies are leased and there is no table: a mistake of the node.
+    /// If bodies are leased and there is no table, or if the memory has a publisher already: mistakes of the node.
     pub fn new(
         memory: Arc<M>,
         layout: Layout,
@@ -78,6 +78,7 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
         table: Option<Arc<ScanTable<P>>>,
         bell: Arc<Bell>,
     ) -> Self {
+        assert!(memory.claim(), "a topic has one publisher");
         assert!(table.is_some() || T::BODIES != BodyAccess::Leased, "leased bodies need a scan table");
         Publisher {
             memory,
@@ -200,8 +201,8 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
             }
         }
         let offset = self.terms.reserve(bound)?;
-        let target = self.terms.exclusive(&*self.memory, &self.layout, bound)?;
-        let length = body.write(target).ok()?;
+        let length =
+            self.terms.write(&*self.memory, &self.layout, bound, |target| body.write(target))?.ok()?;
         self.terms.commit(self.next, length);
         Some(BodyRef::At { offset: offset as u64, length: u32::try_from(length).ok()? })
     }

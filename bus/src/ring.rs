@@ -205,6 +205,7 @@ fn load_bytes(words: &[AtomicU64], length: usize, target: &mut Scratch) {
 }
 
 #[cfg(all(test, not(loom)))]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::layout::Geometry;

@@ -210,6 +210,7 @@ pub fn expect_header<M: Memory + ?Sized>(memory: &M, expected: &Identity) -> Res
 }
 
 #[cfg(all(test, not(loom)))]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::memory::Heap;

@@ -101,8 +101,8 @@ impl<T: Topic, M: Memory, P: Memory> Subscriber<T, M, P> {
         let ring = Ring::new(&*self.memory, &self.layout);
         let sequence = self.cursor;
         match ring.read(sequence, &mut self.scratch) {
-            Read::Empty => return self.check_closed(sequence),
-            Read::Overrun => return Err(self.overrun()),
+            Read::Empty => self.check_closed(sequence),
+            Read::Overrun => Err(self.overrun()),
             Read::Message(head) => {
                 if let (BodyAccess::Copied, BodyRef::At { offset, length }) = (T::BODIES, head.body)
                     && !self.copy_body(sequence, offset, length)

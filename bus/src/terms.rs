@@ -67,22 +67,25 @@ impl Terms {
         fits.then_some(self.current * self.term_bytes + self.used_bytes)
     }
 
-    /// The bytes at the offset [`Terms::reserve`] answers, to be written.
+    /// Writes up to `length` bytes at the offset [`Terms::reserve`] answers; `None` if they do not fit.
     ///
     /// Exclusive: the term was entered when no lease could name it, and what lies beyond the bodies committed in
-    /// it has been shown to nobody since. The borrow of `self` keeps a second caller out.
+    /// it has been shown to nobody since.
     #[allow(unsafe_code)]
-    pub fn exclusive<'a, M: Memory + ?Sized>(
+    pub fn write<M: Memory + ?Sized, R>(
         &mut self,
-        memory: &'a M,
+        memory: &M,
         layout: &Layout,
         length: usize,
-    ) -> Option<&'a mut [u8]> {
+        write: impl FnOnce(&mut [u8]) -> R,
+    ) -> Option<R> {
         let start = layout.body_start + self.reserve(length)?;
         // SAFETY: subscribers take plain bytes only under a lease on a committed body, and this range
         // holds none: it starts behind the last committed body of a term that no snapshot claimed.
-        // Only the topic's one publisher has a `Terms`, and it keeps the slice for one write.
-        Some(unsafe { memory.bytes_mut(start..start + length) })
+        // The publisher that owns this account has claimed the memory, so there is no second one; the
+        // slice ends with this call, and the borrow of `self` keeps another call out.
+        let target = unsafe { memory.bytes_mut(start..start + length) };
+        Some(write(target))
     }
 
     /// Room left in the current term, in bytes.
@@ -203,6 +206,7 @@ impl Terms {
 }
 
 #[cfg(all(test, not(loom)))]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::sync::Arc;
 
@@ -248,7 +252,9 @@ mod tests {
                 return None;
             }
             let sequence = self.next;
-            self.terms.exclusive(&self.memory, &self.layout, TERM_BYTES).unwrap().fill(sequence as u8);
+            self.terms
+                .write(&self.memory, &self.layout, TERM_BYTES, |body| body.fill(sequence as u8))
+                .unwrap();
             self.terms.commit(sequence, TERM_BYTES);
             self.next += 1;
             Some(sequence)
@@ -380,7 +386,7 @@ mod loom_tests {
             assert!(terms.enter_next_leased(&topic.memory, &topic.layout, table), "a free term exists");
         }
         let offset = terms.reserve(TERM_BYTES).unwrap() as u64;
-        terms.exclusive(&topic.memory, &topic.layout, TERM_BYTES).unwrap().fill(sequence as u8);
+        terms.write(&topic.memory, &topic.layout, TERM_BYTES, |body| body.fill(sequence as u8)).unwrap();
         terms.commit(sequence, TERM_BYTES);
         let body = BodyRef::At { offset, length: TERM_BYTES as u32 };
         let head = SlotHead { kind: 1, inline_bytes: 0, body, published_at: 0 };

@@ -1,4 +1,5 @@
 //! `blvm` as a person uses it: what it prints, how it ends, what it leaves.
+#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;

@@ -123,6 +123,7 @@ pub fn map_lease_page(file: impl AsFd) -> Result<Mapped, LeasePageError> {
 }
 
 #[cfg(all(test, not(miri)))]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::memory::{Memory, word};

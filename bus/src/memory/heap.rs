@@ -5,7 +5,7 @@ use core::ops::Range;
 use core::ptr::NonNull;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 
-use super::{Memory, WORD_BYTES};
+use super::{Claimed, Memory, WORD_BYTES};
 use crate::sync::AtomicU64;
 
 /// Page size the layout assumes; also the alignment of heap memory.
@@ -16,6 +16,7 @@ const PAGE_BYTES: usize = 4096;
 pub struct Heap {
     start: NonNull<u8>,
     layout: Layout,
+    claimed: Claimed,
 }
 
 // SAFETY: `Heap` owns its allocation; every access goes through atomics or through the
@@ -36,7 +37,7 @@ impl Heap {
         // SAFETY: the size is not zero, asserted above.
         let start = unsafe { alloc_zeroed(layout) };
         let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
-        Heap { start, layout }
+        Heap { start, layout, claimed: Claimed::new(false) }
     }
 
     /// Heap memory holding a copy of `bytes`, zero-filled to the next word: what a hostile segment may contain.
@@ -59,6 +60,10 @@ impl Drop for Heap {
 impl Memory for Heap {
     fn len_bytes(&self) -> usize {
         self.layout.size()
+    }
+
+    fn claim(&self) -> bool {
+        super::claim(&self.claimed)
     }
 
     #[cfg(not(loom))]

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use memmap2::{MmapOptions, MmapRaw};
 
-use super::{Memory, WORD_BYTES};
+use super::{Claimed, Memory, WORD_BYTES};
 use crate::sync::AtomicU64;
 
 /// Why memory could not be mapped.
@@ -38,6 +38,7 @@ pub enum MapError {
 pub struct Mapped {
     map: MmapRaw,
     is_writable: bool,
+    claimed: Claimed,
 }
 
 impl Mapped {
@@ -52,7 +53,7 @@ impl Mapped {
             .len(len_bytes)
             .map_raw_read_only(file.as_fd().as_raw_fd())
             .map_err(|source| MapError::Kernel { len_bytes, source })?;
-        Ok(Mapped { map, is_writable: false })
+        Ok(Mapped { map, is_writable: false, claimed: Claimed::new(false) })
     }
 
     /// Maps `len_bytes` of `file` for reading and writing.
@@ -60,7 +61,7 @@ impl Mapped {
     /// # Errors
     ///
     /// [`MapError`].
-    pub fn writable(file: impl AsFd, len_bytes: usize) -> Result<Self, MapError> {
+    pub(crate) fn writable(file: impl AsFd, len_bytes: usize) -> Result<Self, MapError> {
         check_length(len_bytes)?;
         let map = MmapOptions::new()
             .len(len_bytes)
@@ -68,7 +69,7 @@ impl Mapped {
             .map_err(|source| MapError::Kernel { len_bytes, source })?;
         // A child of this process must not inherit memory it could write.
         map.advise(memmap2::Advice::DontFork).map_err(|source| MapError::Kernel { len_bytes, source })?;
-        Ok(Mapped { map, is_writable: true })
+        Ok(Mapped { map, is_writable: true, claimed: Claimed::new(false) })
     }
 
     /// Gives every page of `range` (in bytes, page-aligned) its memory now, writable.
@@ -116,6 +117,10 @@ fn check_length(len_bytes: usize) -> Result<(), MapError> {
 impl Memory for Mapped {
     fn len_bytes(&self) -> usize {
         self.map.len()
+    }
+
+    fn claim(&self) -> bool {
+        self.is_writable && super::claim(&self.claimed)
     }
 
     fn words(&self, first: usize, count: usize) -> &[AtomicU64] {

@@ -5,12 +5,13 @@ use core::ops::Range;
 
 use loom::cell::UnsafeCell;
 
-use super::{Memory, WORD_BYTES};
+use super::{Claimed, Memory, WORD_BYTES};
 use crate::sync::AtomicU64;
 
 /// Words of a model, and from `body_bytes` on plain chunks whose every access loom checks.
 pub struct Model {
     words: Vec<AtomicU64>,
+    claimed: Claimed,
     /// Start of the body area and size of one chunk (a term), in bytes.
     body_start: usize,
     chunk_bytes: usize,
@@ -30,6 +31,7 @@ impl Model {
         // Words only where a model touches them: loom keeps a history for each.
         Model {
             words: (0..body_start / WORD_BYTES).map(|_| AtomicU64::new(0)).collect(),
+            claimed: Claimed::new(false),
             body_start,
             chunk_bytes,
             watches: (0..chunks).map(|_| UnsafeCell::new(())).collect(),
@@ -48,6 +50,10 @@ impl Model {
 impl Memory for Model {
     fn len_bytes(&self) -> usize {
         self.body_start + self.chunks.len() * self.chunk_bytes
+    }
+
+    fn claim(&self) -> bool {
+        super::claim(&self.claimed)
     }
 
     fn words(&self, first: usize, count: usize) -> &[AtomicU64] {

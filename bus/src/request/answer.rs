@@ -71,6 +71,7 @@ pub fn read_answer(descriptor: OwnedFd, said_bytes: u64) -> Result<Vec<u8>, Answ
 }
 
 #[cfg(all(test, not(miri)))]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -120,6 +120,7 @@ pub fn inherited_sockets() -> Result<(UnixStream, OwnedFd), InheritError> {
 }
 
 #[cfg(all(test, not(miri)))]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

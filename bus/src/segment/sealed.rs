@@ -204,6 +204,7 @@ fn reopen_read_only(file: impl AsFd) -> nix::Result<OwnedFd> {
 }
 
 #[cfg(all(test, not(miri)))]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use nix::sys::memfd::MFdFlags;
 
