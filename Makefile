@@ -10,11 +10,12 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 # Arguments for `blvm run`.
 ARGS ?=
 export FUZZ_SECONDS ?= 60
-FUZZ_TARGETS ?= segment
+FUZZ_TARGETS ?= segment request record
 
-# The fuzz package stands apart: its libFuzzer switches on a feature of the crate `cc`, and with another `cc` Cargo would
-# build the validation engine a second time.
-PACKAGES := --workspace --exclude blvm-fuzz
+PACKAGES := --workspace
+# libFuzzer switches on a feature of the crate `cc`, and with another `cc` Cargo would build the validation engine a
+# second time: the fuzz targets stand behind a feature and are never built together with the node.
+FUZZ := -p blvm-fuzz --features libfuzzer
 RELEASE := --release --locked
 
 LOOM := env RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 \
@@ -48,10 +49,9 @@ test: install ## Everything a change must pass, the seconds of each step, and a 
 	@scripts/step --begin
 	@scripts/step fmt cargo fmt --all --check
 	@scripts/step clippy cargo clippy $(RELEASE) $(PACKAGES) --all-targets -- -D warnings
+	@scripts/step clippy-fuzz cargo clippy $(RELEASE) $(FUZZ) --all-targets -- -D warnings
 	@scripts/step build cargo build $(RELEASE) $(PACKAGES)
 	@scripts/step tests cargo test $(RELEASE) $(PACKAGES)
-	@scripts/step fuzz-clippy cargo clippy $(RELEASE) -p blvm-fuzz --all-targets -- -D warnings
-	@scripts/step fuzz-tests cargo test $(RELEASE) -p blvm-fuzz
 	@scripts/step docs $(DOCS)
 	@scripts/step loom $(LOOM)
 	@scripts/step miri scripts/miri $(MIRI_SHORT)
