@@ -1,0 +1,102 @@
+# Everything here runs from a fresh clone. One build profile (release) for run, test, clippy and documents, and one
+# target directory: the C++ of the validation engine is built once.
+
+SHELL := /bin/bash
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+# Cargo's choice, if the caller made one.
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+# Arguments for `blvm run`.
+ARGS ?=
+export FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= segment request record
+
+PACKAGES := --workspace
+# libFuzzer switches on a feature of the crate `cc`, and with another `cc` Cargo would build the validation engine a
+# second time: the fuzz targets stand behind a feature and are never built together with the node.
+FUZZ := -p blvm-fuzz --features libfuzzer
+RELEASE := --release --locked
+
+LOOM := env RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 \
+	cargo test $(RELEASE) -p blvm-bus --lib --target-dir target/loom
+HOSTILE := cargo test $(RELEASE) -p blvm-tests --test hostile -- --nocapture
+DOCS := env RUSTDOCFLAGS="-D warnings" cargo doc $(RELEASE) $(PACKAGES) --no-deps
+# Where threads race over slots, terms and leases; the whole of Miri takes minutes.
+MIRI_SHORT := ring:: terms:: lease a_racing_subscriber
+
+.PHONY: help
+help: ## Says what there is (default)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo '  make run ARGS="--demo --for 20s --json"   a demonstration that ends with its proof'
+	@echo '  make fuzz FUZZ_SECONDS=600                longer than a minute'
+
+.PHONY: install
+install: ## Installs system packages that a build needs, where they are missing
+	@scripts/install-packages
+
+.PHONY: build
+build: install ## Builds the node and the module block-watch
+	@cargo build $(RELEASE) -p blvm-node-adapter -p block-watch 1>&2
+
+.PHONY: run
+run: build ## Starts a regtest node with the module block-watch; Ctrl-C ends it; ARGS="…" go to `blvm run`
+	@exec $(TARGET_DIR)/release/blvm run --module sdk/examples/block-watch $(ARGS)
+
+.PHONY: test
+test: install ## Everything a change must pass, the seconds of each step, and a sum
+	@scripts/step --begin
+	@scripts/step fmt cargo fmt --all --check
+	@scripts/step clippy cargo clippy $(RELEASE) $(PACKAGES) --all-targets -- -D warnings
+	@scripts/step clippy-fuzz cargo clippy $(RELEASE) $(FUZZ) --all-targets -- -D warnings
+	@scripts/step build cargo build $(RELEASE) $(PACKAGES)
+	@scripts/step tests cargo test $(RELEASE) $(PACKAGES)
+	@scripts/step docs $(DOCS)
+	@scripts/step loom $(LOOM)
+	@scripts/step miri scripts/miri $(MIRI_SHORT)
+	@scripts/step hostile $(HOSTILE)
+	@scripts/step demo scripts/check-demo
+	@scripts/step --sum
+
+.PHONY: loom
+loom: install ## Tries every interleaving of the models of slots, terms and leases
+	@scripts/step --begin
+	@scripts/step loom $(LOOM)
+	@scripts/step --sum
+
+.PHONY: miri
+miri: install ## Looks for undefined behaviour in the tests of the bus (about three minutes)
+	@scripts/step --begin
+	@scripts/step miri scripts/miri
+	@scripts/step --sum
+
+.PHONY: fuzz
+fuzz: install ## Feeds hostile bytes to what reads them, FUZZ_SECONDS each
+	@scripts/step --begin
+	@scripts/step fuzz scripts/fuzz $(FUZZ_TARGETS)
+	@scripts/step --sum
+
+.PHONY: hostile
+hostile: install ## A module tries to hurt the node and the other module; one JSON line per attempt
+	@scripts/step --begin
+	@scripts/step hostile $(HOSTILE)
+	@scripts/step --sum
+
+.PHONY: demo
+demo: install ## Runs the demonstration and checks its proof; DEMO_SECONDS=20
+	@scripts/step --begin
+	@scripts/step demo scripts/check-demo
+	@scripts/step --sum
+
+.PHONY: bench
+bench: install ## Micro-benchmarks
+	@cargo bench --locked -p blvm-benches
+
+.PHONY: docs
+docs: install ## Builds the documentation of the crates
+	@$(DOCS)
+
+.PHONY: clean
+clean: ## Removes everything built
+	@cargo clean
