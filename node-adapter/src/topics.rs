@@ -146,7 +146,7 @@ pub struct Topics {
 impl Topics {
     /// Creates the segments and starts the waker.
     ///
-    /// Cost: about 0.3 ms a MiB for what is populated at once (60 MiB); the other terms follow in the background.
+    /// Cost: about 0.3 ms a MiB for what is populated at once (74 MiB); the other terms follow in the background.
     ///
     /// # Errors
     ///

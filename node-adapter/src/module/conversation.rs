@@ -23,6 +23,7 @@ use blvm_bus::request::{
     TopicStart, Welcome, decode,
 };
 use tokio::net::UnixStream;
+use tokio::task::JoinHandle;
 use tokio_stream::StreamExt;
 use tokio_util::codec::FramedRead;
 
@@ -53,7 +54,7 @@ pub(super) async fn serve(socket: UnixStream, module: Arc<Module>, shared: Arc<S
     let (reader, writer) = socket.into_split();
     let mut frames = FramedRead::new(reader, FrameDecoder::default());
     let mut conversation =
-        Conversation { stage: Stage::Fresh, writer: ReplyWriter::new(writer), module, shared };
+        Conversation { stage: Stage::Fresh, overdue: None, writer: ReplyWriter::new(writer), module, shared };
     while let Some(incoming) = frames.next().await {
         match incoming? {
             Incoming::TooLarge(head) => {
@@ -71,6 +72,8 @@ pub(super) async fn serve(socket: UnixStream, module: Arc<Module>, shared: Arc<S
 
 struct Conversation {
     stage: Stage,
+    /// Work whose deadline has passed.
+    overdue: Option<JoinHandle<Reply>>,
     writer: ReplyWriter,
     module: Arc<Module>,
     shared: Arc<Shared>,
@@ -114,19 +117,26 @@ impl Conversation {
         }
     }
 
-    async fn answer(&self, head: FrameHead, request: Request) -> Reply {
+    async fn answer(&mut self, head: FrameHead, request: Request) -> Reply {
+        // An answer that missed its deadline is still being worked on: one module never has two at work.
+        if let Some(overdue) = self.overdue.take() {
+            let _ = overdue.await;
+        }
         let asked = Duration::from_millis(u64::from(head.deadline_ms));
         let deadline = if asked.is_zero() { MAX_DEADLINE } else { asked.min(MAX_DEADLINE) };
         let node = Arc::clone(&self.shared.node);
         // Answers read the disk and verify scripts: not on the threads that serve everybody.
-        let answer = tokio::task::spawn_blocking(move || ask(&*node, request));
-        match tokio::time::timeout(deadline, answer).await {
+        let mut answer = tokio::task::spawn_blocking(move || ask(&*node, request));
+        match tokio::time::timeout(deadline, &mut answer).await {
             Ok(Ok(reply)) => reply,
             Ok(Err(error)) => {
                 tracing::error!(module = self.module.name(), %error, "answering a request failed");
                 Reply::Refused(Refusal::Node { reason: "the answer failed, see the node's log".to_owned() })
             }
-            Err(_) => Reply::Refused(Refusal::Deadline { deadline_ms: deadline.as_millis() as u32 }),
+            Err(_) => {
+                self.overdue = Some(answer);
+                Reply::Refused(Refusal::Deadline { deadline_ms: deadline.as_millis() as u32 })
+            }
         }
     }
 

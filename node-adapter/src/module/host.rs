@@ -241,7 +241,9 @@ impl ModuleHost {
         request.descriptors = vec![module_socket.into(), module_wake];
         request.uid = uid;
         request.working_directory = directory;
-        request.limits = LIMITS;
+        // Threads are counted per user: under the node's own they would be the user's other programs' too.
+        let processes = uid.and(LIMITS.processes);
+        request.limits = Limits { processes, ..LIMITS };
         request.allow_weak_isolation = self.options.allow_weak_isolation;
         let mut child = self
             .spawner
