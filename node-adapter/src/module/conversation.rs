@@ -35,9 +35,6 @@ use super::reply::ReplyWriter;
 /// The node's own bound on the time a request may take.
 const MAX_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Most topics in one hello: more than there are.
-const MAX_WISHES: usize = 16;
-
 /// How far the conversation has come.
 #[derive(Debug)]
 enum Stage {
@@ -181,7 +178,7 @@ impl Conversation {
             });
         }
         let mut topics = Vec::new();
-        for wish in hello.topics.iter().take(MAX_WISHES) {
+        for wish in &hello.topics {
             let unknown = Refusal::UnknownTopic { topic: wish.topic };
             let grant = self.shared.topics.grant(wish.topic).ok_or(unknown)?;
             let needed = topic_permission(wish.topic);
