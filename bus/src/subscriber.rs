@@ -100,6 +100,10 @@ impl<T: Topic, M: Memory, P: Memory> Subscriber<T, M, P> {
     pub fn poll(&mut self) -> Result<Option<Sample<'_, T, M, P>>, PollError> {
         let ring = Ring::new(&*self.memory, &self.layout);
         let sequence = self.cursor;
+        // The highest number is no message's: a cursor could not pass it. Only damaged memory leads here.
+        if sequence == u64::MAX {
+            return self.check_closed(sequence);
+        }
         match ring.read(sequence, &mut self.scratch) {
             Read::Empty => self.check_closed(sequence),
             Read::Overrun => Err(self.overrun()),
@@ -406,6 +410,26 @@ mod tests {
             Err(PublishError::TooLarge { limit_bytes: 4096, .. })
         ));
         assert_eq!(publisher.next_sequence(), next, "a refused message takes no sequence");
+    }
+
+    #[test]
+    fn memory_that_names_the_highest_sequence_is_read_without_overflow() {
+        let (memory, layout) = heap(Geometry { depth: 2, slot_bytes: 128, terms: 0, term_bytes: 0 }, 1, 1);
+        let store = |index, value| word(&*memory, index).store(value, Ordering::Relaxed);
+        store(layout.slot_word(0), u64::MAX - 1);
+        store(layout.slot_word(1), u64::MAX);
+        store(layout.next_sequence_word, u64::MAX);
+        let mut subscriber = Subscriber::<Chain, Heap, Heap>::new(memory.clone(), layout, 1, None);
+        assert!(matches!(subscriber.poll(), Err(PollError::Overrun { .. })));
+        assert_eq!(subscriber.cursor(), u64::MAX - 2);
+        assert!(matches!(subscriber.poll(), Err(PollError::Overrun { missed: 1 })));
+        assert!(matches!(subscriber.poll(), Ok(Some(_))));
+        for _ in 0..2 {
+            assert!(matches!(subscriber.poll(), Ok(None)));
+            assert_eq!(subscriber.cursor(), u64::MAX);
+        }
+        store(layout.state_word, u64::MAX);
+        assert!(matches!(subscriber.poll(), Err(PollError::Closed { .. })));
     }
 
     #[test]

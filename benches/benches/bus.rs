@@ -1,0 +1,263 @@
+//! Costs of single operations of the bus, one thread, node and module in this process.
+//!
+//! | benchmark | from | to |
+//! |---|---|---|
+//! | `publish_inline` | call of `Publisher::publish` with a message on the stack | its return: the slot is committed, `next_sequence` stored, nobody parked |
+//! | `publish_1mb/publish` | call of `Publisher::publish_with_body` with a block and its index | its return: the body stands in the term, the slot is committed |
+//! | `publish_1mb/copy` | call of a plain copy of the same number of bytes into a term of the same size | its return |
+//! | `read` | call of `Subscriber::poll` | the message decoded, where that is said, else the sample |
+//! | `lease` | call of `Sample::body` | the leased body is dropped |
+//! | `block_access` | call of `BlockBody::access` on a leased body | the checked reference |
+//! | `block_decode` | call of `bitcoin::consensus::deserialize` on the same raw block | the block, not yet dropped by its caller |
+//!
+//! Load: archives of 32, 68 (a real `BlockDisconnected`) and 96 bytes, back to back; block 702861 of the main chain, cut to
+//! 1 MB or to 100 and 2,500 transactions. Segments are sealed memfds with the sizes of `chain`, populated; bodies go
+//! round its 18 terms, 144 MiB, so that they leave the caches.
+//!
+//! Criterion times these in batches, back to back: means, no percentiles. Before it runs, what the budgets are
+//! about is printed with percentiles and as ratios: `publish_1mb` and its copy in turn, `block_access` in batches, and
+//! the round trip of a cache line (`line_rtt_ns`: from the store of one thread to its load of the other's answer).
+//!
+//! Left out: a second core (a subscriber that reads makes the publisher's lines travel), messages at a fixed rate, wakes,
+//! and every second process. `read` finds its messages in its own core's cache.
+#![allow(clippy::print_stdout)] // A benchmark reports on its standard output.
+#![forbid(unsafe_code)]
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use bitcoin::Block;
+use bitcoin::consensus::deserialize;
+use blvm_benches::blocks::Load;
+use blvm_benches::figure::{Figure, machine};
+use blvm_benches::line;
+use blvm_benches::topic::{Copier, Inline, Message, Pair};
+use blvm_bus::lease::LeasedBody;
+use blvm_bus::memory::Mapped;
+use blvm_bus::message::chain::{BlockBody, BlockDisconnected, Chain, ChainEvent, WriteBody};
+use blvm_bus::message::{Kind, Topic};
+use blvm_bus::subscriber::{Body, Subscriber};
+use criterion::{BenchmarkId, Criterion, Throughput};
+
+/// Messages published before they are read: below the depth, so that none is lapped.
+const BATCH: u64 = 512;
+
+/// Cuts of the block by number of transactions.
+const TRANSACTIONS: [usize; 2] = [100, 2_500];
+
+/// Raw bytes of "a block of 1 MB".
+const MEGABYTE: usize = 1_000_000;
+
+const DISCONNECTED: BlockDisconnected =
+    BlockDisconnected { hash: [1; 32], previous: [2; 32], height: 702_861 };
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    // Without `--bench` this is `cargo test`: everything runs once, and no figure would mean anything.
+    if std::env::args().any(|argument| argument == "--bench") {
+        print_figures();
+    }
+    publish_inline(&mut criterion);
+    publish_1mb(&mut criterion);
+    read(&mut criterion);
+    lease(&mut criterion);
+    blocks(&mut criterion);
+    criterion.final_summary();
+}
+
+fn print_figures() {
+    println!("{}", machine());
+    match line::round_trip() {
+        Ok(figure) => println!("{figure}"),
+        Err(line::OneCore) => println!("line_rtt_ns: not measured, there is one core"),
+    }
+    let (publish, copy) = publish_and_copy_in_turn(400);
+    println!("{publish}\n{copy}\npublish_1mb over copy_1mb, medians: {:.3}", publish.over(&copy));
+    let [few, many] = TRANSACTIONS.map(|count| access_in_batches(count, 2_000));
+    println!("{few}\n{many}\nblock_access 2500 over 100 transactions, medians: {:.3}", many.over(&few));
+}
+
+/// Publishes and copies blocks of one size, one after the other, so that a busy machine slows both.
+fn publish_and_copy_in_turn(rounds: usize) -> (Figure, Figure) {
+    let load = Load::cut_to_bytes(MEGABYTE);
+    let (mut chain, mut copier) = (Pair::<Chain>::new(), Copier::new::<Chain>());
+    let archive = publish_checked(&mut chain, &load);
+    assert_eq!(copier.copy(&archive), archive);
+    let mut publish = Figure::new(&format!("publish_1mb_ns of {} bytes with the index", archive.len()));
+    let mut copy = Figure::new("copy_1mb_ns of the same bytes");
+    for _ in 0..rounds {
+        let start = Instant::now();
+        black_box(chain.publisher.publish_with_body(black_box(&load.connected), &load.body()).is_ok());
+        publish.record(start.elapsed());
+        let start = Instant::now();
+        black_box(copier.copy(black_box(&archive)));
+        copy.record(start.elapsed());
+    }
+    (publish, copy)
+}
+
+/// Batches of 1,000 checked accesses to a leased block: one takes less than a look at the clock.
+fn access_in_batches(count: usize, batches: usize) -> Figure {
+    const ACCESSES: u32 = 1_000;
+    let mut figure = Figure::new(&format!("block_access_ps of {count} transactions, means of {ACCESSES}"));
+    with_leased(&Load::cut_to_transactions(count), |bytes| {
+        for _ in 0..batches {
+            let start = Instant::now();
+            for _ in 0..ACCESSES {
+                black_box(BlockBody::access(black_box(bytes)).is_ok());
+            }
+            // A thousandth of a thousand accesses: picoseconds each.
+            figure.record(start.elapsed());
+        }
+    });
+    figure
+}
+
+fn publish_inline(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("publish_inline");
+    let mut inline = Pair::<Inline>::new();
+    publish_one::<Inline, _>(&mut group, &mut inline, Message { bytes: [3; 32] }, 32);
+    let mut chain = Pair::<Chain>::new();
+    publish_one::<Chain, _>(&mut group, &mut chain, DISCONNECTED, 68);
+    let mut inline = Pair::<Inline>::new();
+    publish_one::<Inline, _>(&mut group, &mut inline, Message { bytes: [4; 96] }, 96);
+    group.finish();
+}
+
+fn publish_one<T: Topic, K: Kind<Topic = T>>(
+    group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::WallTime>,
+    pair: &mut Pair<T>,
+    message: K,
+    archive_bytes: usize,
+) {
+    assert_eq!(message.archive_into(Default::default()).len(), archive_bytes);
+    pair.publisher.publish(&message).expect("it fits");
+    let sample = pair.subscriber.poll().expect("not lapped").expect("published");
+    assert!((sample.kind(), sample.event().is_ok()) == (K::NUMBER, true));
+    group.bench_function(BenchmarkId::from_parameter(archive_bytes), |bencher| {
+        bencher.iter(|| pair.publisher.publish(black_box(&message)));
+    });
+}
+
+fn publish_1mb(criterion: &mut Criterion) {
+    let load = Load::cut_to_bytes(MEGABYTE);
+    let mut chain = Pair::<Chain>::new();
+    let archive = publish_checked(&mut chain, &load);
+    let mut group = criterion.benchmark_group("publish_1mb");
+    group.throughput(Throughput::Bytes(archive.len() as u64));
+    group.bench_function("publish", |bencher| {
+        bencher.iter(|| chain.publisher.publish_with_body(black_box(&load.connected), &load.body()));
+    });
+    drop(chain);
+    let mut copier = Copier::new::<Chain>();
+    assert_eq!(copier.copy(&archive), archive);
+    group.bench_function("copy", |bencher| {
+        bencher.iter(|| black_box(copier.copy(black_box(&archive)).len()));
+    });
+    group.finish();
+}
+
+/// Publishes `load`, reads it back in place, compares, and gives its archive.
+fn publish_checked(chain: &mut Pair<Chain>, load: &Load) -> Vec<u8> {
+    let published = chain.publisher.publish_with_body(&load.connected, &load.body()).expect("it fits");
+    assert!(published.has_body);
+    let body = newest_body(&mut chain.subscriber);
+    let block = BlockBody::access(body.bytes()).expect("a block");
+    assert_eq!(block.raw.get(), load.raw);
+    assert_eq!(block.transactions.len(), load.transactions.len());
+    let mut written = vec![0; load.body().bound_bytes()];
+    let length = load.body().write(&mut written).expect("as many as bound");
+    assert_eq!(length, body.bytes().len());
+    body.bytes().to_vec()
+}
+
+fn newest_body(subscriber: &mut Subscriber<Chain>) -> LeasedBody<Mapped, Mapped> {
+    let sample = subscriber.poll().expect("not lapped").expect("published");
+    assert!(matches!(sample.event(), Ok(ChainEvent::BlockConnected(_))));
+    match sample.body() {
+        Ok(Body::InPlace(body)) => body,
+        other => panic!("no body: {other:?}"),
+    }
+}
+
+fn read(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("read");
+    let mut chain = Pair::<Chain>::new();
+    group.bench_function("poll", |bencher| {
+        bencher.iter_custom(|polls| {
+            time_polls(&mut chain, polls, |subscriber| {
+                black_box(subscriber.poll()).is_ok_and(|sample| sample.is_some())
+            })
+        });
+    });
+    group.bench_function("poll_and_decode", |bencher| {
+        bencher.iter_custom(|polls| {
+            time_polls(&mut chain, polls, |subscriber| {
+                let Ok(Some(sample)) = subscriber.poll() else { return false };
+                let event = black_box(sample.event());
+                matches!(event, Ok(ChainEvent::BlockDisconnected(event)) if event.height == DISCONNECTED.height)
+            })
+        });
+    });
+    group.finish();
+}
+
+/// Time of `polls` calls of `poll`, without the time to publish what they find. Each must find a message.
+fn time_polls(pair: &mut Pair<Chain>, polls: u64, poll: impl Fn(&mut Subscriber<Chain>) -> bool) -> Duration {
+    let mut time = Duration::ZERO;
+    let mut left = polls;
+    while left > 0 {
+        let batch = left.min(BATCH);
+        (0..batch).for_each(|_| assert!(pair.publisher.publish(&DISCONNECTED).is_ok()));
+        let start = Instant::now();
+        let found = (0..batch).filter(|_| poll(&mut pair.subscriber)).count();
+        time += start.elapsed();
+        assert_eq!(found as u64, batch, "every poll finds its message");
+        left -= batch;
+    }
+    time
+}
+
+fn lease(criterion: &mut Criterion) {
+    let load = Load::cut_to_transactions(100);
+    let mut chain = Pair::<Chain>::new();
+    chain.publisher.publish_with_body(&load.connected, &load.body()).expect("it fits");
+    let sample = chain.subscriber.poll().expect("not lapped").expect("published");
+    assert!(matches!(sample.body(), Ok(Body::InPlace(_))));
+    criterion.bench_function("lease", |bencher| {
+        bencher.iter(|| drop(black_box(sample.body())));
+    });
+}
+
+fn blocks(criterion: &mut Criterion) {
+    for count in TRANSACTIONS {
+        let load = Load::cut_to_transactions(count);
+        with_leased(&load, |bytes| {
+            let mut group = criterion.benchmark_group("block_access");
+            group.bench_function(BenchmarkId::from_parameter(count), |bencher| {
+                bencher.iter(|| BlockBody::access(black_box(bytes)).is_ok());
+            });
+            group.finish();
+        });
+        let block: Block = deserialize(&load.raw).expect("a block");
+        assert_eq!(block.txdata.len(), count);
+        let mut group = criterion.benchmark_group("block_decode");
+        group.bench_function(BenchmarkId::from_parameter(count), |bencher| {
+            bencher.iter_with_large_drop(|| deserialize::<Block>(black_box(&load.raw)));
+        });
+        group.finish();
+    }
+}
+
+/// Runs `f` on the body of `load`, published and leased, after its last transaction was compared.
+fn with_leased(load: &Load, f: impl FnOnce(&[u8])) {
+    let mut chain = Pair::<Chain>::new();
+    chain.publisher.publish_with_body(&load.connected, &load.body()).expect("it fits");
+    let body = newest_body(&mut chain.subscriber);
+    let block = BlockBody::access(body.bytes()).expect("a block");
+    let last = load.transactions.last().expect("a coinbase at least");
+    let start = last.offset_bytes as usize;
+    let expected = &load.raw[start..start + last.length_bytes as usize];
+    assert_eq!(block.transaction_bytes(load.transactions.len() - 1), Some(expected));
+    f(body.bytes());
+}

@@ -1,0 +1,141 @@
+//! One topic on sealed memory, as node and module hold it, both in this process.
+
+use std::sync::Arc;
+
+use blvm_bus::layout::{Geometry, Layout};
+use blvm_bus::lease::page::{OfferedLeasePage, map_lease_page};
+use blvm_bus::lease::{LeaseHolder, ScanTable};
+use blvm_bus::memory::Mapped;
+use blvm_bus::message::{BodyAccess, DecodeError, Kind, Topic};
+use blvm_bus::publisher::Publisher;
+use blvm_bus::ring::Scratch;
+use blvm_bus::segment::{Identity, RunId, SealedSegment, open_sealed};
+use blvm_bus::subscriber::Subscriber;
+use blvm_bus::terms::Terms;
+use blvm_bus::wake::Bell;
+use nix::sys::eventfd::EventFd;
+
+/// Leases of the one module: as many as a node grants by default.
+const LEASES: u8 = 2;
+
+/// A publisher and a subscriber of one topic: the subscriber on a read-only mapping, with a lease page.
+#[derive(Debug)]
+pub struct Pair<T: Topic> {
+    /// The node's side.
+    pub publisher: Publisher<T>,
+    /// The module's side.
+    pub subscriber: Subscriber<T>,
+}
+
+impl<T: Topic> Pair<T> {
+    /// Makes the segment with the topic's own sizes, every page populated.
+    ///
+    /// # Panics
+    ///
+    /// If the kernel refuses: there is nothing to measure then.
+    pub fn new() -> Self {
+        let segment = create::<T>(T::GEOMETRY);
+        let (memory, layout) = open_sealed(segment.descriptor(), &segment.identity).expect("just sealed");
+        let page = OfferedLeasePage::create().expect("a lease page");
+        let holder = LeaseHolder::new(map_lease_page(page.descriptor()).expect("its mapping"), LEASES);
+        let table = Arc::new(ScanTable::new(1));
+        table.enter(page.seal().expect("its seals"), LEASES).expect("the table is empty");
+        let bell = Arc::new(Bell::new(T::NUMBER, Arc::new(EventFd::new().expect("a free descriptor"))));
+        let terms = T::GEOMETRY.terms as usize;
+        let publisher = Publisher::new(Arc::clone(&segment.memory), segment.layout, terms, Some(table), bell);
+        let subscriber = Subscriber::new(Arc::new(memory), layout, 1, Some(Arc::new(holder)));
+        Pair { publisher, subscriber }
+    }
+}
+
+impl<T: Topic> Default for Pair<T> {
+    fn default() -> Self {
+        Pair::new()
+    }
+}
+
+/// The raw copy that publishing a body is held against: the same memory, the same order of terms, plain bytes.
+#[derive(Debug)]
+pub struct Copier {
+    memory: Arc<Mapped>,
+    layout: Layout,
+    terms: Terms,
+    table: ScanTable<Mapped>,
+    next: u64,
+}
+
+impl Copier {
+    /// A body area of the topic's own sizes, every page populated.
+    ///
+    /// # Panics
+    ///
+    /// If the kernel refuses.
+    pub fn new<T: Topic>() -> Self {
+        let segment = create::<T>(T::GEOMETRY);
+        Copier {
+            memory: Arc::clone(&segment.memory),
+            layout: segment.layout,
+            terms: Terms::new(&segment.layout, segment.layout.geometry.terms as usize),
+            table: ScanTable::new(0),
+            next: 1,
+        }
+    }
+
+    /// Copies `bytes` to where the next body goes, and gives back what stands there.
+    ///
+    /// # Panics
+    ///
+    /// If they do not fit a term.
+    pub fn copy(&mut self, bytes: &[u8]) -> &[u8] {
+        if self.terms.reserve(bytes.len()).is_none() {
+            assert!(self.terms.enter_next_leased(&*self.memory, &self.layout, &self.table));
+        }
+        let target =
+            self.terms.exclusive(&*self.memory, &self.layout, bytes.len()).expect("room in the term");
+        target.copy_from_slice(bytes);
+        self.terms.commit(self.next, bytes.len());
+        self.next += 1;
+        target
+    }
+}
+
+fn create<T: Topic>(geometry: Geometry) -> SealedSegment {
+    let identity = Identity { topic: T::NUMBER, schema: T::SCHEMA, run_id: RunId([1; 16]) };
+    SealedSegment::create("blvm-bench", geometry, identity, geometry.terms as usize).expect("a segment")
+}
+
+/// A topic with the ring of `chain` and archives of any length that fits a slot.
+#[derive(Debug, Clone, Copy)]
+pub enum Inline {}
+
+/// A message of `BYTES` bytes whose archive is these bytes.
+#[derive(Debug, Clone, Copy, rkyv::Archive)]
+pub struct Message<const BYTES: usize> {
+    /// The bytes.
+    pub bytes: [u8; BYTES],
+}
+
+impl Topic for Inline {
+    const NUMBER: u32 = u32::MAX;
+    const NAME: &'static str = "inline";
+    const SCHEMA: u64 = 1;
+    const GEOMETRY: Geometry = Geometry { depth: 1_024, slot_bytes: 128, terms: 0, term_bytes: 0 };
+    const BODIES: BodyAccess = BodyAccess::None;
+    type Event<'a> = &'a [u8];
+
+    fn decode(_kind: u16, archive: &[u8]) -> Result<&[u8], DecodeError> {
+        Ok(archive)
+    }
+}
+
+impl<const BYTES: usize> Kind for Message<BYTES> {
+    type Topic = Inline;
+    const NUMBER: u16 = 1;
+    const NAME: &'static str = "Message";
+
+    fn archive_into(&self, mut buffer: Scratch) -> Scratch {
+        buffer.clear();
+        buffer.extend_from_slice(&self.bytes);
+        buffer
+    }
+}
