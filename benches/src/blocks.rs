@@ -73,6 +73,7 @@ impl Load {
                 offset_bytes: offset_bytes as u32,
                 length_bytes: length_bytes as u32,
                 weight: transaction.weight().to_wu() as u32,
+                reserved: 0,
             });
             offset_bytes += length_bytes;
         }

@@ -258,6 +258,7 @@ mod tests {
                 offset_bytes: 0,
                 length_bytes: raw_bytes as u32 / 2,
                 weight: 4,
+                reserved: 0,
             };
             2
         ];

@@ -294,6 +294,7 @@ fn index_entry(entry: &TransactionEntry) -> BlockTransaction {
         offset_bytes: entry.offset_bytes,
         length_bytes: entry.length_bytes,
         weight: entry.weight,
+        reserved: 0,
     }
 }
 

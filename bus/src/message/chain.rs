@@ -57,14 +57,17 @@ topic! {
 
 /// The definitions of the bodies below, as far as they fix bytes: part of every schema hash.
 pub(crate) const BODY_SCHEMA: &str = "transactions:[txid:Hash,wtxid:Hash,fee_sat:u64,offset_bytes:u32,\
-    length_bytes:u32,weight:u32],raw:[u8];disconnected:[Hash],connected:[Hash]";
+    length_bytes:u32,weight:u32,reserved:u32],raw:[u8];disconnected:[Hash],connected:[Hash]";
 
 /// Fee of a transaction whose source does not know the outputs it spends.
 pub const FEE_UNKNOWN: u64 = u64::MAX;
 
 /// One transaction of a block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
-#[rkyv(derive(Debug))]
+///
+/// Laid out without padding, in memory as in the archive, so that a whole index is written with one copy.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+#[rkyv(derive(Debug), attr(repr(C)))]
+#[repr(C)]
 pub struct BlockTransaction {
     /// Transaction id.
     pub txid: Hash,
@@ -78,7 +81,12 @@ pub struct BlockTransaction {
     pub length_bytes: u32,
     /// Weight in weight units (BIP-0141).
     pub weight: u32,
+    /// Always 0; keeps the size a multiple of 8.
+    pub reserved: u32,
 }
+
+const _: () = assert!(size_of::<BlockTransaction>() == 88);
+const _: () = assert!(size_of::<ArchivedBlockTransaction>() == 88);
 
 /// Body of [`BlockConnected`]: the block in consensus encoding and an index over it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, rkyv::Archive, rkyv::Serialize)]

@@ -68,9 +68,14 @@ impl Bell {
         fence(Ordering::SeqCst); // ordering: arm-fence
     }
 
+    /// The sequence to be published next.
+    pub(crate) fn next(&self) -> u64 {
+        self.next.load(Ordering::Relaxed)
+    }
+
     /// A2: whether a waiter that wants `cursor` has something to read.
     pub(crate) fn has_news(&self, cursor: u64) -> bool {
-        self.next.load(Ordering::Relaxed) > cursor || self.is_closed.load(Ordering::Acquire) != 0
+        self.next() > cursor || self.is_closed.load(Ordering::Acquire) != 0
     }
 
     fn ring(&self) {

@@ -17,7 +17,9 @@ pub struct Record {
 
 /// The bytes are not a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a park record has 8 bytes and 16 for each of 1 to {MAX_TOPICS} topics, not {found_bytes}")]
+#[error(
+    "{found_bytes} bytes are no park record: it has 8, and 16 for each of 1 to {MAX_TOPICS} topics of 32-bit number"
+)]
 pub struct RecordError {
     /// Length of what came.
     pub found_bytes: usize,
@@ -54,8 +56,11 @@ impl Record {
         }
         let cursors = pairs
             .iter()
-            .map(|[topic, cursor]| (u64::from_le_bytes(*topic) as u32, u64::from_le_bytes(*cursor)))
-            .collect();
+            .map(|[topic, cursor]| {
+                let topic = u32::try_from(u64::from_le_bytes(*topic)).map_err(|_| error)?;
+                Ok((topic, u64::from_le_bytes(*cursor)))
+            })
+            .collect::<Result<_, _>>()?;
         Ok(Record { epoch: u64::from_le_bytes(*epoch), cursors })
     }
 }
@@ -73,6 +78,9 @@ mod tests {
             assert_eq!(Record::decode(&bytes), Ok(record));
             assert!(Record::decode(&bytes[..bytes.len() - 1]).is_err());
         }
+        let mut wide = Record { epoch: 5, cursors: vec![(1, 2)] }.encode();
+        wide[12] = 1;
+        assert!(Record::decode(&wide).is_err(), "a topic's number has 32 bits");
         for length in [0, 7, 8, 16, MAX_RECORD_BYTES + 16] {
             assert_eq!(Record::decode(&vec![0; length]), Err(RecordError { found_bytes: length }));
         }

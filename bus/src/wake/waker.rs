@@ -2,11 +2,13 @@
 //!
 //! One round: take what the eventfd and the sockets hold (one record a socket); wake all that match; arm **every**
 //! topic that still has waiters, never skipping one as "already armed"; look again; only then sleep.
+//! Rounds are at least [`ROUND`] apart, so that a module that floods its socket costs a bounded share of a core.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -18,6 +20,9 @@ use parking_lot::Mutex;
 
 use super::bell::Bell;
 use super::record::{MAX_RECORD_BYTES, Record};
+
+/// Least time between the starts of two rounds.
+const ROUND: Duration = Duration::from_micros(20);
 
 /// Why waking could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -152,7 +157,12 @@ struct Round {
 
 impl Round {
     fn run(mut self) {
+        // A pause between rounds delays everybody's wakes: not by the default slack of 50 µs on top.
+        if let Err(errno) = nix::sys::prctl::set_timerslack(1_000) {
+            tracing::debug!(%errno, "the waker keeps the default timer slack");
+        }
         loop {
+            let start = Instant::now();
             if !self.take_inbox() {
                 return;
             }
@@ -172,6 +182,9 @@ impl Round {
                 tracing::error!(%errno, "the waker cannot sleep; modules fall back to their time limits");
                 return;
             }
+            if let Some(early) = ROUND.checked_sub(start.elapsed()) {
+                std::thread::sleep(early);
+            }
         }
     }
 
@@ -187,8 +200,7 @@ impl Round {
     fn wake_matching(&mut self, bells: &[Arc<Bell>]) {
         for client in &mut self.clients {
             let has_news = |(topic, cursor): &(u32, u64)| {
-                client.topics.contains(topic)
-                    && bells.iter().any(|bell| bell.topic() == *topic && bell.has_news(*cursor))
+                bells.iter().any(|bell| bell.topic() == *topic && bell.has_news(*cursor))
             };
             if let Some(record) = client.waiting.take_if(|record| record.cursors.iter().any(has_news)) {
                 let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
@@ -212,18 +224,21 @@ impl Round {
             let _ = self.event.read();
         }
         let mut is_ready = is_ready[1..].iter();
-        self.clients.retain_mut(|client| !is_ready.next().copied().unwrap_or(false) || take_record(client));
+        let bells = self.bells.lock().clone();
+        self.clients
+            .retain_mut(|client| !is_ready.next().copied().unwrap_or(false) || take_record(client, &bells));
         Ok(())
     }
 }
 
 /// Takes one record; `false` if the module is gone or does not speak our language.
-fn take_record(client: &mut Client) -> bool {
+fn take_record(client: &mut Client, bells: &[Arc<Bell>]) -> bool {
     let mut bytes = [0; MAX_RECORD_BYTES + 1];
     match recv(client.socket.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
         Ok(0) | Err(nix::Error::ECONNRESET) => false,
         Ok(length) => match Record::decode(&bytes[..length]) {
-            Ok(record) => {
+            Ok(mut record) => {
+                bound(&mut record, &client.topics, bells);
                 client.waiting = Some(record);
                 true
             }
@@ -234,5 +249,96 @@ fn take_record(client: &mut Client) -> bool {
         },
         Err(nix::Error::EAGAIN | nix::Error::EINTR) => true,
         Err(_) => false,
+    }
+}
+
+/// Leaves the topics the module may read, each with a cursor not beyond what is published next: further ahead nobody can
+/// have read, and such a waiter would have the publisher ring for nothing for ever.
+fn bound(record: &mut Record, topics: &[u32], bells: &[Arc<Bell>]) {
+    record.cursors.retain_mut(|(topic, cursor)| {
+        let bell = bells.iter().find(|bell| bell.topic() == *topic).filter(|_| topics.contains(topic));
+        if let Some(bell) = bell {
+            *cursor = bell.next().min(*cursor);
+        }
+        bell.is_some()
+    });
+}
+
+#[cfg(all(test, not(miri)))]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::wake::{Parked, Parker};
+
+    const LONG: Duration = Duration::from_secs(20);
+    const SHORT: Duration = Duration::from_millis(50);
+
+    fn parker(waker: &Waker, topics: &[u32]) -> (WakerClient, Parker) {
+        let (node, module) = wake_socket_pair().unwrap();
+        (waker.add(node, topics.to_vec()), Parker::new(module))
+    }
+
+    #[test]
+    fn a_waiter_is_woken_by_what_is_published_before_and_after_it_parks() {
+        let waker = Waker::start().unwrap();
+        let bell = waker.bell(7);
+        let (_, mut parker) = parker(&waker, &[7]);
+        bell.after_publish(2);
+        assert_eq!(parker.park(&[(7, 1)], LONG).unwrap(), Parked::Woken);
+        // Each message is published once the waiter has asked for it, or before: both must wake it.
+        let publisher = std::thread::spawn(move || (3..2_000).for_each(|next| bell.after_publish(next)));
+        for cursor in [2, 500, 1_000, 1_998] {
+            assert_eq!(parker.park(&[(7, cursor)], LONG).unwrap(), Parked::Woken, "at {cursor}");
+        }
+        publisher.join().unwrap();
+        assert_eq!(parker.park(&[(7, 1_999)], SHORT).unwrap(), Parked::TimedOut);
+    }
+
+    #[test]
+    fn a_waiter_is_woken_by_the_close() {
+        let waker = Waker::start().unwrap();
+        let bell = waker.bell(7);
+        let (_, mut parker) = parker(&waker, &[7]);
+        let closer = std::thread::spawn(move || bell.close());
+        assert_eq!(parker.park(&[(7, 1)], LONG).unwrap(), Parked::Woken);
+        closer.join().unwrap();
+    }
+
+    #[test]
+    fn a_topic_that_was_not_granted_wakes_nobody() {
+        let waker = Waker::start().unwrap();
+        let (granted, denied) = (waker.bell(7), waker.bell(8));
+        let (_, mut parker) = parker(&waker, &[7]);
+        denied.after_publish(5);
+        assert_eq!(parker.park(&[(8, 1), (7, 1)], SHORT).unwrap(), Parked::TimedOut);
+        granted.after_publish(2);
+        assert_eq!(parker.park(&[(8, 1), (7, 1)], LONG).unwrap(), Parked::Woken);
+    }
+
+    #[test]
+    fn a_cursor_far_ahead_is_woken_by_the_next_message() {
+        let waker = Waker::start().unwrap();
+        let bell = waker.bell(7);
+        let (_, mut parker) = parker(&waker, &[7]);
+        assert_eq!(parker.park(&[(7, u64::MAX)], SHORT).unwrap(), Parked::TimedOut);
+        bell.after_publish(2);
+        assert_eq!(parker.park(&[(7, 1)], LONG).unwrap(), Parked::Woken);
+        let record = Record { epoch: 1, cursors: vec![(7, u64::MAX), (7, 1)] };
+        let mut bounded = record.clone();
+        bound(&mut bounded, &[7], &[bell]);
+        assert_eq!(bounded.cursors, [(7, 2), (7, 1)]);
+    }
+
+    #[test]
+    fn a_removed_client_and_one_that_speaks_garbage_see_their_socket_closed() {
+        let waker = Waker::start().unwrap();
+        let _bell = waker.bell(7);
+        let (client, mut removed) = parker(&waker, &[7]);
+        waker.remove(client);
+        assert!(removed.park(&[(7, 1)], LONG).is_err());
+        let (node, module) = wake_socket_pair().unwrap();
+        waker.add(node, vec![7]);
+        send(module.as_raw_fd(), b"garbage", MsgFlags::MSG_NOSIGNAL).unwrap();
+        assert!(Parker::new(module).park(&[(7, 1)], LONG).is_err());
     }
 }

@@ -165,6 +165,7 @@ fn connect(chain: &mut HeapPublisher<Chain>, height: u32, raw_bytes: u32) {
         offset_bytes: i * third,
         length_bytes: third,
         weight: 4 * third,
+        reserved: 0,
     });
     let block = BlockConnected {
         hash: [height as u8; 32],
