@@ -12,7 +12,7 @@ use blvm_bus::layout::Geometry;
 use blvm_node_adapter::topics::TopicsOptions;
 use blvm_sandbox::ExitReport;
 use blvm_tests::log;
-use blvm_tests::made_up::MAX_BLOCK_BYTES;
+use blvm_tests::made_up::{MAX_BLOCK_BYTES, MIN_BLOCK_BYTES};
 use blvm_tests::memory::{mapped_resident_bytes, private_resident_bytes};
 use blvm_tests::node::{Cost, Module, Node};
 use nix::sys::signal::Signal;
@@ -24,10 +24,14 @@ const MODULE: &str = env!("CARGO_BIN_EXE_lease-module");
 const HOLDERS: usize = 8;
 /// L, bodies each may hold.
 const LEASES: u8 = 2;
+/// The least that promises a free one.
 const TERMS: u32 = 2 + (HOLDERS * LEASES as usize) as u32;
 /// Term changes that a torment needs to mean something.
 const ENOUGH_TERM_CHANGES: u64 = 3 * TERMS as u64;
 const DEPTH: u32 = 64;
+/// Room for the one write to the waker's eventfd that a publish makes when somebody is parked. How many of the
+/// publishes make it depends on who got the processor: half of them, or nearly none.
+const WAKE: Duration = Duration::from_micros(10);
 
 fn options(term_bytes: u32) -> TopicsOptions {
     let chain = Geometry { depth: DEPTH, slot_bytes: 128, terms: TERMS, term_bytes };
@@ -42,7 +46,7 @@ fn mixed_terms() -> TopicsOptions {
 /// Terms that hold one body: each lease claims a term of its own.
 fn single_terms() -> TopicsOptions {
     let term_bytes = 40 << 10;
-    assert!((MAX_BLOCK_BYTES..2 * blvm_tests::made_up::MIN_BLOCK_BYTES + 1).contains(&term_bytes));
+    assert!(MAX_BLOCK_BYTES < term_bytes && term_bytes <= 2 * MIN_BLOCK_BYTES);
     options(term_bytes as u32)
 }
 
@@ -169,7 +173,8 @@ fn tormentors_cost_neither_the_publisher_its_pace_nor_an_ordinary_module_a_body(
     assert_eq!(warnings(), [""; 0], "every publish had a body");
 
     let flips = flipper.says_with("flipped N", |line| line.strip_prefix("flipped ")?.parse::<u64>().ok());
-    // The processor's time, not the wall's: on a small machine the tormentors want the processor too.
+    // A loose bound, the gates are in the benchmarks. The processor's time, not the wall's: on a small machine the
+    // tormentors want the processor too.
     let wall = [&ordinary, &tormented].map(|costs| median(costs, |cost| cost.wall));
     let cpu = [&ordinary, &tormented].map(|costs| median(costs, |cost| cost.cpu));
     let sleeps = [&ordinary, &tormented].map(|costs| costs.iter().map(|cost| cost.sleeps).sum::<i64>());
@@ -179,7 +184,7 @@ fn tormentors_cost_neither_the_publisher_its_pace_nor_an_ordinary_module_a_body(
          {term_changes} term changes, {flips} flips, private memory + {} KiB",
         private_growth >> 10
     );
-    assert!(cpu[1] <= cpu[0] * 3, "the publisher loses its pace: {cpu:?}");
+    assert!(cpu[1] <= cpu[0] * 3 + WAKE, "the publisher loses its pace: {cpu:?}");
     // It may meet a module that attaches or exits at the node's own lock, and nothing else.
     assert!(sleeps[1] <= HOLDERS as i64, "the publisher waits: {sleeps:?}");
 }
@@ -211,7 +216,7 @@ fn every_lease_may_be_held_at_once_and_all_end_with_their_holders() {
         }
         holder
     };
-    // A lap is not reached between two messages that every module reads: see `DEPTH`.
+    // Shorter than a lap: whoever reads only from time to time misses nothing.
     let change_terms = || {
         let before = node.topics.chain_terms_entered();
         publish(ENOUGH_TERM_CHANGES as u32);
