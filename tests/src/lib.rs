@@ -1,1 +1,14 @@
-//! blvm-tests
+//! What the multi-process tests share: a node without a chain, its log, its memory, and blocks made up from their heights.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`node`] | topics and modules as a node has them; the blocks come from the test |
+//! | [`log`] | what the node logged and its modules printed |
+//! | [`memory`] | what this process holds of the bus |
+//! | [`made_up`] | blocks that both sides can write down byte by byte |
+#![forbid(unsafe_code)]
+
+pub mod log;
+pub mod made_up;
+pub mod memory;
+pub mod node;
