@@ -73,6 +73,19 @@ impl Bell {
         self.next.load(Ordering::Relaxed) > cursor || self.is_closed.load(Ordering::Acquire) != 0
     }
 
+    /// `cursor`, or the next message if that comes first: what a waiter can be woken for.
+    ///
+    /// Not clamped, a cursor that is never reached would arm the bell for ever, and every message would ring.
+    pub(crate) fn clamp(&self, cursor: u64) -> u64 {
+        // Relaxed: too low a value wakes early, and `next` never falls.
+        cursor.min(self.next.load(Ordering::Relaxed))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_armed(&self) -> bool {
+        self.is_armed.load(Ordering::Relaxed) != 0
+    }
+
     fn ring(&self) {
         self.is_armed.store(0, Ordering::Relaxed);
         // Not blocking, and private to the node. It fails only when the counter is full: then the waker

@@ -157,6 +157,7 @@ impl Round {
                 return;
             }
             let bells = self.bells.lock().clone();
+            self.clamp_cursors(&bells);
             self.wake_matching(&bells);
             for bell in &bells {
                 let is_awaited = |client: &Client| {
@@ -184,11 +185,21 @@ impl Round {
         !inbox.is_stopped
     }
 
+    /// Nobody waits beyond the next message: its bell would stay armed, and every message would ring.
+    fn clamp_cursors(&mut self, bells: &[Arc<Bell>]) {
+        for (topic, cursor) in
+            self.clients.iter_mut().flat_map(|c| &mut c.waiting).flat_map(|r| &mut r.cursors)
+        {
+            if let Some(bell) = bells.iter().find(|bell| bell.topic() == *topic) {
+                *cursor = bell.clamp(*cursor);
+            }
+        }
+    }
+
     fn wake_matching(&mut self, bells: &[Arc<Bell>]) {
         for client in &mut self.clients {
             let has_news = |(topic, cursor): &(u32, u64)| {
-                client.topics.contains(topic)
-                    && bells.iter().any(|bell| bell.topic() == *topic && bell.has_news(*cursor))
+                bells.iter().any(|bell| bell.topic() == *topic && bell.has_news(*cursor))
             };
             if let Some(record) = client.waiting.take_if(|record| record.cursors.iter().any(has_news)) {
                 let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
@@ -223,7 +234,9 @@ fn take_record(client: &mut Client) -> bool {
     match recv(client.socket.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
         Ok(0) | Err(nix::Error::ECONNRESET) => false,
         Ok(length) => match Record::decode(&bytes[..length]) {
-            Ok(record) => {
+            Ok(mut record) => {
+                // A topic that was not granted never matches: it must not arm either.
+                record.cursors.retain(|(topic, _)| client.topics.contains(topic));
                 client.waiting = Some(record);
                 true
             }
@@ -234,5 +247,108 @@ fn take_record(client: &mut Client) -> bool {
         },
         Err(nix::Error::EAGAIN | nix::Error::EINTR) => true,
         Err(_) => false,
+    }
+}
+
+#[cfg(all(test, not(miri)))]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::wake::{ParkError, Parked, Parker};
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    fn waker_with_client(topics: Vec<u32>) -> (Waker, Parker) {
+        let waker = Waker::start().unwrap();
+        let (node, module) = wake_socket_pair().unwrap();
+        waker.add(node, topics);
+        (waker, Parker::new(module))
+    }
+
+    #[test]
+    fn a_parked_module_is_woken_by_the_next_message_and_at_once_if_it_was_missed() {
+        let (waker, mut parker) = waker_with_client(vec![1]);
+        let bell = waker.bell(1);
+        for sequence in 1..50 {
+            std::thread::scope(|scope| {
+                scope.spawn(|| bell.after_publish(sequence + 1));
+                assert_eq!(parker.park(&[(1, sequence)], LONG).unwrap(), Parked::Woken);
+            });
+        }
+        assert_eq!(parker.park(&[(1, 49)], LONG).unwrap(), Parked::Woken);
+        assert_eq!(parker.park(&[(1, 50)], Duration::from_millis(5)).unwrap(), Parked::TimedOut);
+    }
+
+    #[test]
+    fn a_closed_topic_wakes_its_waiters() {
+        let (waker, mut parker) = waker_with_client(vec![1]);
+        let bell = waker.bell(1);
+        std::thread::scope(|scope| {
+            scope.spawn(|| bell.close());
+            assert_eq!(parker.park(&[(1, 1)], LONG).unwrap(), Parked::Woken);
+        });
+    }
+
+    #[test]
+    fn a_wake_for_an_earlier_sleep_does_not_end_a_later_one() {
+        let (node, module) = wake_socket_pair().unwrap();
+        let mut parker = Parker::new(module);
+        for stale in [0_u64, 2, u64::MAX] {
+            send(node.as_raw_fd(), &stale.to_le_bytes(), MsgFlags::empty()).unwrap();
+        }
+        assert_eq!(parker.park(&[(1, 1)], Duration::from_millis(5)).unwrap(), Parked::TimedOut);
+    }
+
+    #[test]
+    fn a_waiter_for_the_far_future_is_woken_by_the_next_message_and_rings_once() {
+        let (waker, mut parker) = waker_with_client(vec![1, 2]);
+        let (bell, other) = (waker.bell(1), waker.bell(2));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !bell.is_armed() {
+                    std::thread::yield_now();
+                }
+                bell.after_publish(2);
+            });
+            assert_eq!(parker.park(&[(1, u64::MAX)], LONG).unwrap(), Parked::Woken);
+        });
+        // A round of the waker later nobody waits for topic 1 any more.
+        other.after_publish(2);
+        assert_eq!(parker.park(&[(2, 1)], LONG).unwrap(), Parked::Woken);
+        assert!(!bell.is_armed());
+    }
+
+    #[test]
+    fn a_topic_that_was_not_granted_is_never_armed() {
+        let (waker, mut parker) = waker_with_client(vec![2]);
+        let (secret, granted) = (waker.bell(1), waker.bell(2));
+        assert_eq!(parker.park(&[(1, 1)], Duration::from_millis(5)).unwrap(), Parked::TimedOut);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !granted.is_armed() {
+                    std::thread::yield_now();
+                }
+                // The record was looked at, and with it topic 1.
+                assert!(!secret.is_armed());
+                secret.after_publish(2);
+                granted.after_publish(2);
+            });
+            assert_eq!(parker.park(&[(1, 1), (2, 1)], LONG).unwrap(), Parked::Woken);
+        });
+    }
+
+    #[test]
+    fn a_packet_that_is_no_record_ends_the_wake_socket_and_no_other() {
+        let (waker, mut honest) = waker_with_client(vec![1]);
+        let bell = waker.bell(1);
+        let (node, module) = wake_socket_pair().unwrap();
+        waker.add(node, vec![1]);
+        send(module.as_raw_fd(), b"nonsense", MsgFlags::empty()).unwrap();
+        let mut hostile = Parker::new(module);
+        while !matches!(hostile.park(&[(1, 1)], Duration::from_millis(5)), Err(ParkError::Closed)) {}
+        bell.after_publish(2);
+        assert_eq!(honest.park(&[(1, 1)], LONG).unwrap(), Parked::Woken);
     }
 }
