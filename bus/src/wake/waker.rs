@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 
 use super::bell::Bell;
 use super::record::{MAX_RECORD_BYTES, Record};
+use crate::request::refuse_descriptors;
 
 /// Why waking could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +47,7 @@ pub fn wake_socket_pair() -> Result<(OwnedFd, OwnedFd), WakerError> {
     for end in [&node, &module] {
         setsockopt(end, sockopt::SndBuf, &4096).map_err(at("setsockopt"))?;
     }
+    refuse_descriptors(&node).map_err(|source| WakerError { step: "refusing descriptors", source })?;
     Ok((node, module))
 }
 
@@ -255,6 +257,8 @@ fn take_record(client: &mut Client) -> bool {
 mod tests {
     use std::time::Duration;
 
+    use nix::sys::socket::{ControlMessage, UnixAddr, sendmsg};
+
     use super::*;
     use crate::wake::{ParkError, Parked, Parker};
 
@@ -350,5 +354,20 @@ mod tests {
         while !matches!(hostile.park(&[(1, 1)], Duration::from_millis(5)), Err(ParkError::Closed)) {}
         bell.after_publish(2);
         assert_eq!(honest.park(&[(1, 1)], LONG).unwrap(), Parked::Woken);
+    }
+
+    #[test]
+    fn a_module_cannot_send_descriptors_to_the_node() {
+        let (node, module) = wake_socket_pair().unwrap();
+        if !refuse_descriptors(&node).unwrap() {
+            return; // Before Linux 6.16 the kernel cannot refuse them.
+        }
+        let descriptor = [module.as_raw_fd()];
+        let rights = [ControlMessage::ScmRights(&descriptor)];
+        let bytes = [io::IoSlice::new(&[0; 24])];
+        let sent = sendmsg::<UnixAddr>(module.as_raw_fd(), &bytes, &rights, MsgFlags::empty(), None);
+        assert_eq!(sent, Err(nix::Error::EPERM));
+        // The other way it still works: the node sends segments.
+        assert!(sendmsg::<UnixAddr>(node.as_raw_fd(), &bytes, &rights, MsgFlags::empty(), None).is_ok());
     }
 }
