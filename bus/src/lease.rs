@@ -75,9 +75,11 @@ impl<P: Memory> LeaseHolder<P> {
     ///
     /// # Panics
     ///
-    /// If `limit` is beyond [`MAX_LEASES`] or the page is too short for it.
+    /// If `limit` is beyond [`MAX_LEASES`], the page is too short for it, or the page has a holder already: two would
+    /// take the same words.
     pub fn new(page: P, limit: u8) -> Self {
         assert!(limit <= MAX_LEASES && page.len_bytes() >= usize::from(limit) * LEASE_STRIDE_WORDS * 8);
+        assert!(page.claim(), "a lease page has one holder");
         LeaseHolder { page, limit, taken: Mutex::new(0) }
     }
 

@@ -13,7 +13,7 @@ use core::ops::Range;
 
 use crate::sync::AtomicU64;
 
-/// Set by the first publisher. Private to this process, and never part of a protocol.
+/// Set by the first publisher or lease holder. Private to this process, and never part of a protocol.
 type Claimed = core::sync::atomic::AtomicBool;
 
 fn claim(claimed: &Claimed) -> bool {
@@ -37,7 +37,7 @@ pub trait Memory: Send + Sync {
     /// Length in bytes, a multiple of [`WORD_BYTES`].
     fn len_bytes(&self) -> usize;
 
-    /// Claims the right to write bodies here; `true` the first time only.
+    /// Claims the right to write here, as the publisher or the lease holder; `true` the first time only.
     fn claim(&self) -> bool;
 
     /// `count` words from word `first` on.

@@ -10,6 +10,7 @@ use crate::memory::{Mapped, Memory, word};
 use crate::message::chain::WriteBody;
 use crate::message::{BodyAccess, Kind, Topic};
 use crate::ring::{BodyRef, Ring, Scratch, SlotHead};
+use crate::segment::is_segment;
 use crate::sync::Ordering;
 use crate::terms::Terms;
 use crate::wake::Bell;
@@ -70,7 +71,8 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
     ///
     /// # Panics
     ///
-    /// If bodies are leased and there is no table, or if the memory has a publisher already: mistakes of the node.
+    /// If bodies are leased and there is no table, if the memory has a publisher already, or if its header is not of
+    /// topic `T` laid out as `layout`: mistakes of the node.
     pub fn new(
         memory: Arc<M>,
         layout: Layout,
@@ -78,6 +80,7 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
         table: Option<Arc<ScanTable<P>>>,
         bell: Arc<Bell>,
     ) -> Self {
+        assert!(is_segment::<T, M>(&memory, &layout), "the memory is not a segment of topic {}", T::NAME);
         assert!(memory.claim(), "a topic has one publisher");
         assert!(table.is_some() || T::BODIES != BodyAccess::Leased, "leased bodies need a scan table");
         Publisher {
@@ -191,7 +194,8 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
 
     fn write_body(&mut self, body: &impl WriteBody) -> Option<BodyRef> {
         let bound = body.bound_bytes();
-        if bound > self.layout.geometry.term_bytes as usize {
+        // Elsewhere a subscriber may be copying from this very place: plain writes would race with it.
+        if T::BODIES != BodyAccess::Leased || bound > self.layout.geometry.term_bytes as usize {
             return None;
         }
         if self.terms.reserve(bound).is_none() {

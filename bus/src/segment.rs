@@ -209,6 +209,14 @@ pub fn expect_header<M: Memory + ?Sized>(memory: &M, expected: &Identity) -> Res
     Ok(layout)
 }
 
+/// Whether `memory` is a segment of topic `T` laid out as `layout`: what makes offsets into it mean anything.
+#[cfg(not(loom))]
+pub(crate) fn is_segment<T: crate::message::Topic, M: Memory>(memory: &M, layout: &Layout) -> bool {
+    read_header(memory).is_ok_and(|(found, identity)| {
+        found == *layout && (identity.topic, identity.schema) == (T::NUMBER, T::SCHEMA)
+    })
+}
+
 #[cfg(all(test, not(loom)))]
 #[allow(clippy::unwrap_used)]
 mod tests {

@@ -8,6 +8,7 @@ use crate::lease::{LeaseHolder, LeaseRefused, LeasedBody};
 use crate::memory::{Mapped, Memory, word};
 use crate::message::{BodyAccess, DecodeError, Topic};
 use crate::ring::{BodyRef, Read, Ring, Scratch, SlotHead};
+use crate::segment::is_segment;
 use crate::sync::{Ordering, fence};
 
 /// Why [`Subscriber::poll`] stopped.
@@ -69,7 +70,12 @@ pub struct Sample<'a, T: Topic, M: Memory = Mapped, P: Memory = Mapped> {
 
 impl<T: Topic, M: Memory, P: Memory> Subscriber<T, M, P> {
     /// Reads from sequence `cursor` on. Without `leases` every body is `Body::Gone`.
+    ///
+    /// # Panics
+    ///
+    /// If the memory's header is not of topic `T` laid out as `layout`: check it when it is mapped.
     pub fn new(memory: Arc<M>, layout: Layout, cursor: u64, leases: Option<Arc<LeaseHolder<P>>>) -> Self {
+        assert!(is_segment::<T, M>(&memory, &layout), "the memory is not a segment of topic {}", T::NAME);
         Subscriber {
             memory,
             layout,
@@ -111,10 +117,10 @@ impl<T: Topic, M: Memory, P: Memory> Subscriber<T, M, P> {
                 if let (BodyAccess::Copied, BodyRef::At { offset, length }) = (T::BODIES, head.body)
                     && !self.copy_body(sequence, offset, length)
                 {
-                    self.cursor += 1;
+                    self.cursor = sequence + 1;
                     return Err(PollError::Overrun { missed: 1 });
                 }
-                self.cursor += 1;
+                self.cursor = sequence + 1;
                 Ok(Some(Sample { sequence, head, subscriber: self }))
             }
         }
@@ -144,7 +150,8 @@ impl<T: Topic, M: Memory, P: Memory> Subscriber<T, M, P> {
 
     fn overrun(&mut self) -> PollError {
         let next = Ring::new(&*self.memory, &self.layout).next_sequence();
-        let oldest = next.saturating_sub(u64::from(self.layout.geometry.depth)).max(self.cursor + 1);
+        let oldest =
+            next.saturating_sub(u64::from(self.layout.geometry.depth)).max(self.cursor.saturating_add(1));
         let missed = oldest - self.cursor;
         self.cursor = oldest;
         PollError::Overrun { missed }
@@ -210,7 +217,7 @@ mod tests {
         BlockBody, BlockConnected, BlockDisconnected, BlockTransaction, Chain, ChainEvent, ChainReorganised,
         ReorganisationBody,
     };
-    use crate::message::mempool::{Mempool, MempoolEvent, TransactionAdded};
+    use crate::message::mempool::{Mempool, MempoolEvent, TransactionAdded, TransactionRemoved};
     use crate::publisher::{PublishError, Publisher};
     use crate::segment::{Identity, RunId, write_header};
     use crate::wake::Bell;
@@ -415,7 +422,11 @@ mod tests {
 
     #[test]
     fn memory_that_names_the_highest_sequence_is_read_without_overflow() {
-        let (memory, layout) = heap(Geometry { depth: 2, slot_bytes: 128, terms: 0, term_bytes: 0 }, 1, 1);
+        let (memory, layout) = heap(
+            Geometry { depth: 2, slot_bytes: 128, terms: 0, term_bytes: 0 },
+            Chain::NUMBER,
+            Chain::SCHEMA,
+        );
         let store = |index, value| word(&*memory, index).store(value, Ordering::Relaxed);
         store(layout.slot_word(0), u64::MAX - 1);
         store(layout.slot_word(1), u64::MAX);
@@ -449,6 +460,62 @@ mod tests {
             }
         }
         assert_eq!((received, missed), (2, 8));
+    }
+
+    /// Shared words that no publisher writes are read without a panic, also at the ends of the number range.
+    #[test]
+    fn memory_full_of_extremes_is_read_without_a_panic() {
+        for value in [0, 1, u64::MAX - 1, u64::MAX] {
+            for cursor in [0, 1, u64::MAX - 1, u64::MAX] {
+                let geometry = Geometry { depth: 2, slot_bytes: 256, terms: 2, term_bytes: 4096 };
+                let (memory, layout) = heap(geometry, Mempool::NUMBER, Mempool::SCHEMA);
+                let words = memory.words(layout.next_sequence_word, 0x1000 / 8);
+                words.iter().for_each(|word| word.store(value, Ordering::Relaxed));
+                let slots = memory.words(layout.slots_word, 2 * layout.slot_words);
+                slots.iter().for_each(|word| word.store(value, Ordering::Relaxed));
+                let mut subscriber =
+                    Subscriber::<Mempool, Heap, Heap>::new(Arc::clone(&memory), layout, cursor, None);
+                for _ in 0..4 {
+                    let before = subscriber.cursor();
+                    subscriber.lag_messages();
+                    if let Ok(Some(sample)) = subscriber.poll() {
+                        assert!(sample.event().is_err() && matches!(sample.body(), Ok(Body::None)));
+                    }
+                    assert!(subscriber.cursor() >= before, "a cursor never goes back");
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "not a segment of topic mempool")]
+    fn a_subscriber_refuses_the_segment_of_another_topic() {
+        let geometry = Geometry { depth: 2, slot_bytes: 256, terms: 2, term_bytes: 4096 };
+        let (memory, layout) = heap(geometry, Chain::NUMBER, Chain::SCHEMA);
+        Subscriber::<Mempool, Heap, Heap>::new(memory, layout, 1, None);
+    }
+
+    #[test]
+    #[should_panic(expected = "not a segment of topic mempool")]
+    fn a_subscriber_refuses_a_layout_that_is_not_its_memorys() {
+        let geometry = Geometry { depth: 2, slot_bytes: 256, terms: 2, term_bytes: 4096 };
+        let (memory, layout) = heap(geometry, Mempool::NUMBER, Mempool::SCHEMA);
+        // Bodies would be read where the slots are.
+        let moved = Layout { body_start: layout.body_start - 4096, ..layout };
+        Subscriber::<Mempool, Heap, Heap>::new(memory, moved, 1, None);
+    }
+
+    #[test]
+    fn bodies_are_written_in_place_only_where_they_are_read_under_a_lease() {
+        let (mut publisher, mut subscriber) = mempool(4, 2);
+        let removed = TransactionRemoved { txid: [1; 32], reason: 1, replaced_by: [0; 32] };
+        let published =
+            publisher.publish_with_body(&removed, &BlockBody { raw: &[1], transactions: &[] }).unwrap();
+        assert!(!published.has_body, "a lapped subscriber may be copying from there");
+        assert!(matches!(
+            subscriber.poll().unwrap().unwrap().event(),
+            Ok(MempoolEvent::TransactionRemoved(_))
+        ));
     }
 
     #[test]

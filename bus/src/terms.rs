@@ -314,6 +314,15 @@ mod tests {
     }
 
     #[test]
+    #[should_panic(expected = "one holder")]
+    fn a_lease_page_has_one_holder() {
+        let page = Arc::new(Heap::new(LEASE_PAGE_BYTES));
+        let _first = LeaseHolder::new(Arc::clone(&page), 1);
+        // It would give the first one's word away, and with it the body the first one reads.
+        LeaseHolder::new(page, 1);
+    }
+
+    #[test]
     fn a_hostile_page_pins_no_more_terms_than_it_has_words() {
         let mut area = area(4, 1);
         let page = Arc::new(Heap::new(LEASE_PAGE_BYTES));

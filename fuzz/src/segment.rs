@@ -36,6 +36,9 @@ use blvm_bus::subscriber::{Body, PollError, Subscriber};
 /// Bytes before the steps.
 pub(crate) const PREAMBLE_BYTES: usize = 11;
 
+/// Word of the header that holds the topic; its schema follows (docs/segment-layout.md).
+const TOPIC_WORD: usize = 3;
+
 /// First read step; its low bits say how many polls.
 pub(crate) const READ: u8 = 0x80;
 
@@ -177,10 +180,10 @@ impl Module {
         let holder = (leases > 0).then(|| Arc::new(LeaseHolder::new(Heap::new(LEASE_PAGE_BYTES), leases)));
         Some(Module {
             layout,
-            chain: Subscriber::new(Arc::clone(memory), layout, start, holder.clone()),
-            mempool: Subscriber::new(Arc::clone(memory), layout, start, holder.clone()),
-            peers: Subscriber::new(Arc::clone(memory), layout, start, holder.clone()),
-            system: Subscriber::new(Arc::clone(memory), layout, start, holder.clone()),
+            chain: subscribe(memory, layout, start, &holder),
+            mempool: subscribe(memory, layout, start, &holder),
+            peers: subscribe(memory, layout, start, &holder),
+            system: subscribe(memory, layout, start, &holder),
             holder,
         })
     }
@@ -192,6 +195,23 @@ impl Module {
         read_topic(&mut self.system, &self.layout, polls, seen);
         assert!(self.holder.iter().all(|holder| holder.held() == 0), "every lease ends");
     }
+}
+
+/// Reads the same bytes as topic `T`, whatever topic they call themselves: a subscriber looks at the header once.
+fn subscribe<T: Topic>(
+    memory: &Arc<Heap>,
+    layout: Layout,
+    start: u64,
+    holder: &Option<Arc<LeaseHolder<Heap>>>,
+) -> Subscriber<T, Heap, Heap> {
+    let identity = memory.words(TOPIC_WORD, 2);
+    let kept = [0, 1].map(|i| identity[i].load(Ordering::Relaxed));
+    identity[0].store(u64::from(T::NUMBER), Ordering::Relaxed);
+    identity[1].store(T::SCHEMA, Ordering::Relaxed);
+    let subscriber = Subscriber::new(Arc::clone(memory), layout, start, holder.clone());
+    identity[0].store(kept[0], Ordering::Relaxed);
+    identity[1].store(kept[1], Ordering::Relaxed);
+    subscriber
 }
 
 fn read_topic<T>(subscriber: &mut Subscriber<T, Heap, Heap>, layout: &Layout, polls: u8, seen: &mut Seen)

@@ -75,6 +75,36 @@ pub fn unread_bytes(socket: impl AsFd) -> io::Result<usize> {
     Ok(usize::try_from(unread).unwrap_or(0))
 }
 
+/// Makes the kernel refuse descriptors that the peer of `socket` sends (EPERM there); `false` where it cannot.
+///
+/// A descriptor that nobody takes is closed by the thread that receives its message, and closing can take as long as
+/// the sender likes: a TCP socket with `SO_LINGER` blocks until its time is out. Call it before the peer can send.
+///
+/// # Errors
+///
+/// What setsockopt(2) says.
+///
+/// Source: `SO_PASSRIGHTS`, since Linux 6.16 (include/uapi/asm-generic/socket.h).
+pub fn refuse_descriptors(socket: impl AsFd) -> io::Result<bool> {
+    const SO_PASSRIGHTS: libc::c_int = 83;
+    let off: libc::c_int = 0;
+    // SAFETY: the option is one int, read from a live variable of that type.
+    let outcome = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_PASSRIGHTS,
+            (&raw const off).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    match nix::Error::result(outcome) {
+        Ok(_) => Ok(true),
+        Err(nix::Error::ENOPROTOOPT) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
 /// This process was not started by a node.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -69,13 +69,26 @@ impl Bell {
     }
 
     /// The sequence to be published next.
-    pub(crate) fn next(&self) -> u64 {
+    fn next(&self) -> u64 {
         self.next.load(Ordering::Relaxed)
     }
 
     /// A2: whether a waiter that wants `cursor` has something to read.
     pub(crate) fn has_news(&self, cursor: u64) -> bool {
         self.next() > cursor || self.is_closed.load(Ordering::Acquire) != 0
+    }
+
+    /// `cursor`, or the next message if that comes first: what a waiter can be woken for.
+    ///
+    /// Not clamped, a cursor that is never reached would arm the bell for ever, and every message would ring.
+    pub(crate) fn clamp(&self, cursor: u64) -> u64 {
+        // Relaxed: too low a value wakes early, and `next` never falls.
+        cursor.min(self.next())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_armed(&self) -> bool {
+        self.is_armed.load(Ordering::Relaxed) != 0
     }
 
     fn ring(&self) {

@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 
 use super::bell::Bell;
 use super::record::{MAX_RECORD_BYTES, Record};
+use crate::request::refuse_descriptors;
 
 /// Least time between the starts of two rounds.
 const ROUND: Duration = Duration::from_micros(20);
@@ -51,6 +52,7 @@ pub fn wake_socket_pair() -> Result<(OwnedFd, OwnedFd), WakerError> {
     for end in [&node, &module] {
         setsockopt(end, sockopt::SndBuf, &4096).map_err(at("setsockopt"))?;
     }
+    refuse_descriptors(&node).map_err(|source| WakerError { step: "refusing descriptors", source })?;
     Ok((node, module))
 }
 
@@ -252,13 +254,13 @@ fn take_record(client: &mut Client, bells: &[Arc<Bell>]) -> bool {
     }
 }
 
-/// Leaves the topics the module may read, each with a cursor not beyond what is published next: further ahead nobody can
-/// have read, and such a waiter would have the publisher ring for nothing for ever.
+/// Leaves the topics the module may read, each with a cursor a message can reach: others would never match, and have the
+/// publisher ring for nothing for ever.
 fn bound(record: &mut Record, topics: &[u32], bells: &[Arc<Bell>]) {
     record.cursors.retain_mut(|(topic, cursor)| {
         let bell = bells.iter().find(|bell| bell.topic() == *topic).filter(|_| topics.contains(topic));
         if let Some(bell) = bell {
-            *cursor = bell.next().min(*cursor);
+            *cursor = bell.clamp(*cursor);
         }
         bell.is_some()
     });
@@ -267,78 +269,119 @@ fn bound(record: &mut Record, topics: &[u32], bells: &[Arc<Bell>]) {
 #[cfg(all(test, not(miri)))]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::time::Duration;
+
+    use nix::sys::socket::{ControlMessage, UnixAddr, sendmsg};
+
     use super::*;
-    use crate::wake::{Parked, Parker};
+    use crate::wake::{ParkError, Parked, Parker};
 
     const LONG: Duration = Duration::from_secs(20);
-    const SHORT: Duration = Duration::from_millis(50);
 
-    fn parker(waker: &Waker, topics: &[u32]) -> (WakerClient, Parker) {
+    fn waker_with_client(topics: Vec<u32>) -> (Waker, Parker) {
+        let waker = Waker::start().unwrap();
         let (node, module) = wake_socket_pair().unwrap();
-        (waker.add(node, topics.to_vec()), Parker::new(module))
+        waker.add(node, topics);
+        (waker, Parker::new(module))
     }
 
     #[test]
-    fn a_waiter_is_woken_by_what_is_published_before_and_after_it_parks() {
-        let waker = Waker::start().unwrap();
-        let bell = waker.bell(7);
-        let (_, mut parker) = parker(&waker, &[7]);
-        bell.after_publish(2);
-        assert_eq!(parker.park(&[(7, 1)], LONG).unwrap(), Parked::Woken);
-        // Each message is published once the waiter has asked for it, or before: both must wake it.
-        let publisher = std::thread::spawn(move || (3..2_000).for_each(|next| bell.after_publish(next)));
-        for cursor in [2, 500, 1_000, 1_998] {
-            assert_eq!(parker.park(&[(7, cursor)], LONG).unwrap(), Parked::Woken, "at {cursor}");
+    fn a_parked_module_is_woken_by_the_next_message_and_at_once_if_it_was_missed() {
+        let (waker, mut parker) = waker_with_client(vec![1]);
+        let bell = waker.bell(1);
+        for sequence in 1..50 {
+            std::thread::scope(|scope| {
+                scope.spawn(|| bell.after_publish(sequence + 1));
+                assert_eq!(parker.park(&[(1, sequence)], LONG).unwrap(), Parked::Woken);
+            });
         }
-        publisher.join().unwrap();
-        assert_eq!(parker.park(&[(7, 1_999)], SHORT).unwrap(), Parked::TimedOut);
+        assert_eq!(parker.park(&[(1, 49)], LONG).unwrap(), Parked::Woken);
+        assert_eq!(parker.park(&[(1, 50)], Duration::from_millis(5)).unwrap(), Parked::TimedOut);
     }
 
     #[test]
-    fn a_waiter_is_woken_by_the_close() {
-        let waker = Waker::start().unwrap();
-        let bell = waker.bell(7);
-        let (_, mut parker) = parker(&waker, &[7]);
-        let closer = std::thread::spawn(move || bell.close());
-        assert_eq!(parker.park(&[(7, 1)], LONG).unwrap(), Parked::Woken);
-        closer.join().unwrap();
+    fn a_closed_topic_wakes_its_waiters() {
+        let (waker, mut parker) = waker_with_client(vec![1]);
+        let bell = waker.bell(1);
+        std::thread::scope(|scope| {
+            scope.spawn(|| bell.close());
+            assert_eq!(parker.park(&[(1, 1)], LONG).unwrap(), Parked::Woken);
+        });
     }
 
     #[test]
-    fn a_topic_that_was_not_granted_wakes_nobody() {
-        let waker = Waker::start().unwrap();
-        let (granted, denied) = (waker.bell(7), waker.bell(8));
-        let (_, mut parker) = parker(&waker, &[7]);
-        denied.after_publish(5);
-        assert_eq!(parker.park(&[(8, 1), (7, 1)], SHORT).unwrap(), Parked::TimedOut);
-        granted.after_publish(2);
-        assert_eq!(parker.park(&[(8, 1), (7, 1)], LONG).unwrap(), Parked::Woken);
-    }
-
-    #[test]
-    fn a_cursor_far_ahead_is_woken_by_the_next_message() {
-        let waker = Waker::start().unwrap();
-        let bell = waker.bell(7);
-        let (_, mut parker) = parker(&waker, &[7]);
-        assert_eq!(parker.park(&[(7, u64::MAX)], SHORT).unwrap(), Parked::TimedOut);
-        bell.after_publish(2);
-        assert_eq!(parker.park(&[(7, 1)], LONG).unwrap(), Parked::Woken);
-        let record = Record { epoch: 1, cursors: vec![(7, u64::MAX), (7, 1)] };
-        let mut bounded = record.clone();
-        bound(&mut bounded, &[7], &[bell]);
-        assert_eq!(bounded.cursors, [(7, 2), (7, 1)]);
-    }
-
-    #[test]
-    fn a_removed_client_and_one_that_speaks_garbage_see_their_socket_closed() {
-        let waker = Waker::start().unwrap();
-        let _bell = waker.bell(7);
-        let (client, mut removed) = parker(&waker, &[7]);
-        waker.remove(client);
-        assert!(removed.park(&[(7, 1)], LONG).is_err());
+    fn a_wake_for_an_earlier_sleep_does_not_end_a_later_one() {
         let (node, module) = wake_socket_pair().unwrap();
-        waker.add(node, vec![7]);
-        send(module.as_raw_fd(), b"garbage", MsgFlags::MSG_NOSIGNAL).unwrap();
-        assert!(Parker::new(module).park(&[(7, 1)], LONG).is_err());
+        let mut parker = Parker::new(module);
+        for stale in [0_u64, 2, u64::MAX] {
+            send(node.as_raw_fd(), &stale.to_le_bytes(), MsgFlags::empty()).unwrap();
+        }
+        assert_eq!(parker.park(&[(1, 1)], Duration::from_millis(5)).unwrap(), Parked::TimedOut);
+    }
+
+    #[test]
+    fn a_waiter_for_the_far_future_is_woken_by_the_next_message_and_rings_once() {
+        let (waker, mut parker) = waker_with_client(vec![1, 2]);
+        let (bell, other) = (waker.bell(1), waker.bell(2));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !bell.is_armed() {
+                    std::thread::yield_now();
+                }
+                bell.after_publish(2);
+            });
+            assert_eq!(parker.park(&[(1, u64::MAX)], LONG).unwrap(), Parked::Woken);
+        });
+        // A round of the waker later nobody waits for topic 1 any more.
+        other.after_publish(2);
+        assert_eq!(parker.park(&[(2, 1)], LONG).unwrap(), Parked::Woken);
+        assert!(!bell.is_armed());
+    }
+
+    #[test]
+    fn a_topic_that_was_not_granted_is_never_armed() {
+        let (waker, mut parker) = waker_with_client(vec![2]);
+        let (secret, granted) = (waker.bell(1), waker.bell(2));
+        assert_eq!(parker.park(&[(1, 1)], Duration::from_millis(5)).unwrap(), Parked::TimedOut);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !granted.is_armed() {
+                    std::thread::yield_now();
+                }
+                // The record was looked at, and with it topic 1.
+                assert!(!secret.is_armed());
+                secret.after_publish(2);
+                granted.after_publish(2);
+            });
+            assert_eq!(parker.park(&[(1, 1), (2, 1)], LONG).unwrap(), Parked::Woken);
+        });
+    }
+
+    #[test]
+    fn a_packet_that_is_no_record_ends_the_wake_socket_and_no_other() {
+        let (waker, mut honest) = waker_with_client(vec![1]);
+        let bell = waker.bell(1);
+        let (node, module) = wake_socket_pair().unwrap();
+        waker.add(node, vec![1]);
+        send(module.as_raw_fd(), b"nonsense", MsgFlags::empty()).unwrap();
+        let mut hostile = Parker::new(module);
+        while !matches!(hostile.park(&[(1, 1)], Duration::from_millis(5)), Err(ParkError::Closed)) {}
+        bell.after_publish(2);
+        assert_eq!(honest.park(&[(1, 1)], LONG).unwrap(), Parked::Woken);
+    }
+
+    #[test]
+    fn a_module_cannot_send_descriptors_to_the_node() {
+        let (node, module) = wake_socket_pair().unwrap();
+        if !refuse_descriptors(&node).unwrap() {
+            return; // Before Linux 6.16 the kernel cannot refuse them.
+        }
+        let descriptor = [module.as_raw_fd()];
+        let rights = [ControlMessage::ScmRights(&descriptor)];
+        let bytes = [io::IoSlice::new(&[0; 24])];
+        let sent = sendmsg::<UnixAddr>(module.as_raw_fd(), &bytes, &rights, MsgFlags::empty(), None);
+        assert_eq!(sent, Err(nix::Error::EPERM));
+        // The other way it still works: the node sends segments.
+        assert!(sendmsg::<UnixAddr>(node.as_raw_fd(), &bytes, &rights, MsgFlags::empty(), None).is_ok());
     }
 }

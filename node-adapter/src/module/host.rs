@@ -11,7 +11,7 @@ use std::sync::Arc;
 use blvm_bus::lease::ScannedPage;
 use blvm_bus::memory::Mapped;
 use blvm_bus::message::system::ModuleStopped;
-use blvm_bus::request::{Permission, Statistics, TopicStart};
+use blvm_bus::request::{Permission, Statistics, TopicStart, refuse_descriptors};
 use blvm_bus::wake::{WakerClient, WakerError, wake_socket_pair};
 use blvm_sandbox::{Child, ExitReport, Limits, SpawnError, SpawnRequest, Spawner, StartError, UidGid};
 use nix::sys::signal::Signal;
@@ -233,6 +233,7 @@ impl ModuleHost {
         let name = manifest.name.clone();
         let at = |source| StartModuleError::Socket { name: name.clone(), source };
         let (socket, module_socket) = StdUnixStream::pair().map_err(at)?;
+        refuse_descriptors(&socket).map_err(at)?;
         socket.set_nonblocking(true).map_err(at)?;
         let socket = UnixStream::from_std(socket).map_err(at)?;
         let (wake, module_wake) = wake_socket_pair()?;
