@@ -21,7 +21,6 @@ pub mod segment;
 pub mod subscriber;
 mod sync;
 mod terms;
-#[cfg(not(loom))]
 pub mod wake;
 
 pub use ring::Scratch;

@@ -172,10 +172,13 @@ impl<'a, M: Memory + ?Sized> Ring<'a, M> {
         store_bytes(words, bytes);
     }
 
-    /// Appends body bytes at `range` to `scratch`; the caller must check `oldest_body` afterwards.
-    pub fn load_body(&self, range: Range<usize>, scratch: &mut Scratch) {
+    /// Appends the body of message `sequence` at `range` to `scratch`; `false` if it was reclaimed meanwhile.
+    pub fn copy_body(&self, sequence: u64, range: Range<usize>, scratch: &mut Scratch) -> bool {
         let words = self.memory.words(range.start / WORD_BYTES, range.len().div_ceil(WORD_BYTES));
         load_bytes(words, range.len(), scratch);
+        // Acquire: pairs with `term-fence`. A word of a later body makes that term's raise visible below.
+        fence(Ordering::Acquire); // ordering: body-check-fence
+        word(self.memory, self.layout.oldest_body_word).load(Ordering::Relaxed) <= sequence
     }
 }
 

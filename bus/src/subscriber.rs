@@ -131,10 +131,7 @@ impl<T: Topic, M: Memory, P: Memory> Subscriber<T, M, P> {
         // The slot was read whole, but bound what it says all the same: it is input.
         let Some(range) = self.layout.body_range(offset, length) else { return false };
         self.scratch.clear();
-        Ring::new(&*self.memory, &self.layout).load_body(range, &mut self.scratch);
-        // Acquire: pairs with `term-fence`. A word of a later body makes that term's raise visible below.
-        fence(Ordering::Acquire); // ordering: body-check-fence
-        word(&*self.memory, self.layout.oldest_body_word).load(Ordering::Relaxed) <= sequence
+        Ring::new(&*self.memory, &self.layout).copy_body(sequence, range, &mut self.scratch)
     }
 
     fn check_closed(&self, sequence: u64) -> Result<Option<Sample<'_, T, M, P>>, PollError> {
@@ -529,6 +526,21 @@ mod tests {
         assert!(matches!(publisher.publish(&event), Err(PublishError::Closed { topic: "chain" })));
         assert!(matches!(subscriber.poll(), Ok(Some(_))));
         assert!(matches!(subscriber.poll(), Err(PollError::Closed { last: 1 })));
+    }
+
+    /// The last message and the close came between the look at the slot and the look at the state.
+    #[test]
+    fn a_topic_is_not_closed_before_its_last_message_was_read() {
+        let geometry = Geometry { depth: 2, slot_bytes: 256, terms: 2, term_bytes: 4096 };
+        let (memory, layout) = heap(geometry, Mempool::NUMBER, Mempool::SCHEMA);
+        word(&*memory, layout.state_word).store(2, Ordering::Release);
+        let poll = |cursor| {
+            let mut subscriber =
+                Subscriber::<Mempool, Heap, Heap>::new(Arc::clone(&memory), layout, cursor, None);
+            subscriber.poll().map(|sample| assert!(sample.is_none()))
+        };
+        assert_eq!(poll(1), Ok(()));
+        assert_eq!(poll(2), Err(PollError::Closed { last: 1 }));
     }
 
     #[test]

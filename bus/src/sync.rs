@@ -7,14 +7,43 @@ pub use core::sync::atomic::{AtomicU64, Ordering, fence};
 #[cfg(loom)]
 pub use loom::sync::atomic::{AtomicU64, Ordering};
 
+#[cfg(loom)]
+loom::lazy_static! {
+    /// Stored to before every fence, never loaded: stores to one place make the model try every order of the
+    /// fences, and what nobody loads orders nothing.
+    static ref BEFORE_FENCE: AtomicU64 = AtomicU64::new(0);
+}
+
 /// A fence before which the model may switch threads.
 ///
-/// loom switches before accesses only, never before a fence: the state between a store and the fence after it would
-/// go unseen.
+/// loom switches before accesses only, never before a fence, and only where another thread touches the same place:
+/// the state between a store and the fence after it would go unseen.
 #[cfg(loom)]
 pub fn fence(order: Ordering) {
-    AtomicU64::new(0).load(Ordering::Relaxed);
+    BEFORE_FENCE.store(0, Ordering::Relaxed);
     loom::sync::atomic::fence(order);
+}
+
+#[cfg(not(loom))]
+pub use nix::sys::eventfd::EventFd;
+
+/// An eventfd for the model: a counter under a lock, as the kernel's.
+#[cfg(loom)]
+#[derive(Debug, Default)]
+pub struct EventFd(Mutex<u64>);
+
+#[cfg(loom)]
+impl EventFd {
+    /// Adds `value`.
+    pub fn write(&self, value: u64) -> Result<usize, core::convert::Infallible> {
+        *self.0.lock() += value;
+        Ok(8)
+    }
+
+    /// Empties the counter; what was in it.
+    pub fn take(&self) -> u64 {
+        core::mem::take(&mut *self.0.lock())
+    }
 }
 
 #[cfg(not(loom))]

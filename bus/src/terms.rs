@@ -212,7 +212,7 @@ mod tests {
 
     use super::*;
     use crate::layout::Geometry;
-    use crate::lease::{LEASE_PAGE_BYTES, LeaseHolder, LeaseRefused};
+    use crate::lease::{LEASE_PAGE_BYTES, LeaseHolder, LeaseRefused, MAX_LEASES};
     use crate::memory::Heap;
 
     const TERM_BYTES: usize = 4096;
@@ -320,6 +320,25 @@ mod tests {
         let _first = LeaseHolder::new(Arc::clone(&page), 1);
         // It would give the first one's word away, and with it the body the first one reads.
         LeaseHolder::new(page, 1);
+    }
+
+    /// Word by word: each counts up to the limit, and none beyond it.
+    #[test]
+    fn every_word_up_to_the_limit_pins_its_body_and_no_other_does() {
+        for index in 0..usize::from(MAX_LEASES) {
+            let mut area = area(4, 1);
+            let page = Arc::new(Heap::new(LEASE_PAGE_BYTES));
+            area.table.enter(Arc::clone(&page), 2).unwrap();
+            let first = area.store().unwrap();
+            word(&*page, index * 16).store(first, Ordering::Release);
+            for _ in 0..8 {
+                area.store().expect("a free term exists");
+            }
+            #[allow(unsafe_code)]
+            // SAFETY: the test has one thread.
+            let body = unsafe { area.memory.bytes(area.layout.body_start..area.layout.body_start + 1) };
+            assert_eq!(body[0] == first as u8, index < 2, "word {index}");
+        }
     }
 
     #[test]
@@ -487,9 +506,7 @@ mod loom_tests {
             if let Read::Message(head) = ring.read(1, &mut scratch) {
                 let BodyRef::At { offset, .. } = head.body else { panic!("every message here has a body") };
                 let start = layout.body_start + offset as usize;
-                ring.load_body(start..start + 16, &mut scratch);
-                fence(Ordering::Acquire);
-                if word(&*memory, layout.oldest_body_word).load(Ordering::Relaxed) <= 1 {
+                if ring.copy_body(1, start..start + 16, &mut scratch) {
                     assert_eq!(&scratch[..], &[1; 16]);
                 }
             }

@@ -6,11 +6,17 @@
 //! latency, never an event.
 
 mod bell;
+#[cfg(not(loom))]
 mod parker;
+#[cfg(not(loom))]
 mod record;
+#[cfg(not(loom))]
 mod waker;
 
 pub use bell::Bell;
+#[cfg(not(loom))]
 pub use parker::{ParkError, Parked, Parker};
+#[cfg(not(loom))]
 pub use record::{MAX_TOPICS, Record, RecordError};
+#[cfg(not(loom))]
 pub use waker::{Waker, WakerClient, WakerError, wake_socket_pair};

@@ -12,9 +12,7 @@
 
 use std::sync::Arc;
 
-use nix::sys::eventfd::EventFd;
-
-use crate::sync::{AtomicU64, Ordering, fence};
+use crate::sync::{AtomicU64, EventFd, Ordering, fence};
 
 /// Joins one topic's publisher to the waker thread. All of it is private to the node.
 #[derive(Debug)]
@@ -86,7 +84,7 @@ impl Bell {
         cursor.min(self.next())
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(crate) fn is_armed(&self) -> bool {
         self.is_armed.load(Ordering::Relaxed) != 0
     }
@@ -96,5 +94,55 @@ impl Bell {
         // Not blocking, and private to the node. It fails only when the counter is full: then the waker
         // has been told already.
         let _ = self.event.write(1);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use loom::thread;
+
+    use super::*;
+
+    /// One round of the waker for a waiter that wants `cursor`: whether it found something.
+    fn round(bell: &Bell, cursor: u64) -> bool {
+        bell.arm();
+        bell.has_news(cursor)
+    }
+
+    #[test]
+    fn a_message_is_seen_by_the_second_look_or_rings() {
+        loom::model(|| {
+            let event = Arc::new(EventFd::default());
+            let bell = Arc::new(Bell::new(1, Arc::clone(&event)));
+            let publisher = {
+                let bell = Arc::clone(&bell);
+                thread::spawn(move || bell.after_publish(2))
+            };
+            let is_found = round(&bell, 1);
+            publisher.join().unwrap();
+            assert!(is_found || event.take() > 0, "a lost wake-up");
+        });
+    }
+
+    /// The ring for one message must not undo the arming for the next.
+    #[test]
+    fn a_waiter_that_comes_between_two_messages_is_not_lost() {
+        loom::model(|| {
+            let event = Arc::new(EventFd::default());
+            let bell = Arc::new(Bell::new(1, Arc::clone(&event)));
+            let publisher = {
+                let bell = Arc::clone(&bell);
+                thread::spawn(move || {
+                    bell.after_publish(2);
+                    bell.after_publish(3);
+                })
+            };
+            let mut is_found = round(&bell, 2);
+            if !is_found && event.take() > 0 {
+                is_found = round(&bell, 2);
+            }
+            publisher.join().unwrap();
+            assert!(is_found || event.take() > 0, "a lost wake-up");
+        });
     }
 }
