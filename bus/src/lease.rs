@@ -144,7 +144,16 @@ impl<P: Memory> Drop for Lease<P> {
 #[derive(Debug)]
 pub struct ScanTable<P> {
     pages: Mutex<Vec<Arc<ScannedPage<P>>>>,
+    /// Of `capacity`, the places that neither a page nor a promise takes. Locked before `pages`, never by a scan.
+    free: Mutex<usize>,
     capacity: usize,
+}
+
+/// A place in the table, promised to a page that its module has not mapped yet. Dropping it gives the place back.
+#[derive(Debug)]
+pub struct Place<P> {
+    table: Arc<ScanTable<P>>,
+    is_taken: bool,
 }
 
 /// One lease page as the node sees it.
@@ -165,7 +174,17 @@ pub struct TableFull {
 impl<P: Memory> ScanTable<P> {
     /// An empty table for at most `capacity` lease pages.
     pub fn new(capacity: usize) -> Self {
-        ScanTable { pages: Mutex::new(Vec::with_capacity(capacity)), capacity }
+        ScanTable { pages: Mutex::new(Vec::with_capacity(capacity)), free: Mutex::new(capacity), capacity }
+    }
+
+    /// Promises a place: the page may be entered later, whoever else comes meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`TableFull`].
+    pub fn promise(self: &Arc<Self>) -> Result<Place<P>, TableFull> {
+        self.take_place()?;
+        Ok(Place { table: Arc::clone(self), is_taken: false })
     }
 
     /// Enters a page of which `limit` words count.
@@ -174,18 +193,29 @@ impl<P: Memory> ScanTable<P> {
     ///
     /// [`TableFull`].
     pub fn enter(&self, page: P, limit: u8) -> Result<Arc<ScannedPage<P>>, TableFull> {
-        let mut pages = self.pages.lock();
-        if pages.len() == self.capacity {
-            return Err(TableFull { capacity: self.capacity });
-        }
+        self.take_place()?;
+        Ok(self.push(page, limit))
+    }
+
+    fn take_place(&self) -> Result<(), TableFull> {
+        let mut free = self.free.lock();
+        *free = free.checked_sub(1).ok_or(TableFull { capacity: self.capacity })?;
+        Ok(())
+    }
+
+    fn push(&self, page: P, limit: u8) -> Arc<ScannedPage<P>> {
         let entry = Arc::new(ScannedPage { page, limit: limit.min(MAX_LEASES) });
-        pages.push(Arc::clone(&entry));
-        Ok(entry)
+        self.pages.lock().push(Arc::clone(&entry));
+        entry
     }
 
     /// Takes a page out. Only when its module's process has exited: its leases end here.
     pub fn remove(&self, entry: &Arc<ScannedPage<P>>) {
-        self.pages.lock().retain(|other| !Arc::ptr_eq(other, entry));
+        let mut free = self.free.lock();
+        let mut pages = self.pages.lock();
+        let before = pages.len();
+        pages.retain(|other| !Arc::ptr_eq(other, entry));
+        *free += before - pages.len();
     }
 
     /// R2: appends every claimed sequence to `found` (cleared first). The caller has fenced before.
@@ -217,6 +247,22 @@ impl<P: Memory> ScanTable<P> {
     /// Most pages it holds.
     pub fn capacity(&self) -> usize {
         self.capacity
+    }
+}
+
+impl<P: Memory> Place<P> {
+    /// Enters a page of which `limit` words count, at the place that was promised.
+    pub fn enter(mut self, page: P, limit: u8) -> Arc<ScannedPage<P>> {
+        self.is_taken = true;
+        self.table.push(page, limit)
+    }
+}
+
+impl<P> Drop for Place<P> {
+    fn drop(&mut self) {
+        if !self.is_taken {
+            *self.table.free.lock() += 1;
+        }
     }
 }
 

@@ -378,6 +378,24 @@ mod tests {
         assert!(area.table.is_empty());
         assert!(area.table.enter(page, 1).is_ok());
     }
+
+    #[test]
+    fn a_promised_place_is_kept_until_it_is_taken_or_given_back() {
+        let table = Arc::new(ScanTable::new(2));
+        let page = || Arc::new(Heap::new(LEASE_PAGE_BYTES));
+        let place = table.promise().unwrap();
+        let other = table.enter(page(), 1).unwrap();
+        assert!(table.promise().is_err() && table.enter(page(), 1).is_err());
+        let entry = place.enter(page(), 1);
+        assert_eq!((table.len(), table.promise().is_err()), (2, true));
+        table.remove(&entry);
+        table.remove(&entry);
+        drop(table.promise().unwrap());
+        let _place = table.promise().unwrap();
+        assert!(table.promise().is_err());
+        table.remove(&other);
+        assert!(table.promise().is_ok());
+    }
 }
 
 #[cfg(all(test, loom))]

@@ -79,6 +79,17 @@ impl Node {
     ///
     /// If it does not attach.
     pub fn start_module(&self, name: &str, program: &str, arguments: &[&str]) -> Module<'_> {
+        let mut module = self.spawn_module(name, program, arguments);
+        module.await_attached();
+        module
+    }
+
+    /// Starts `program` as the module `name`.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be started.
+    pub fn spawn_module(&self, name: &str, program: &str, arguments: &[&str]) -> Module<'_> {
         let manifest = Manifest {
             name: name.to_owned(),
             version: "0.1.0".to_owned(),
@@ -86,14 +97,9 @@ impl Node {
             permissions: vec![Permission::ReadBlockchain],
         };
         let arguments: Vec<OsString> = arguments.iter().map(Into::into).collect();
-        let in_runtime = self.runtime.enter();
-        let mut process = self.host.start(manifest, &arguments).expect("the module can be started");
-        drop(in_runtime);
-        let attached = async { tokio::time::timeout(PATIENCE, process.attached()).await };
-        let Ok(Some(starts)) = self.runtime.block_on(attached) else {
-            panic!("module {name} did not attach; the log:\n{}", log::text());
-        };
-        Module { node: self, process, start: starts[&Chain::NUMBER] }
+        let _in_runtime = self.runtime.enter();
+        let process = self.host.start(manifest, &arguments).expect("the module can be started");
+        Module { node: self, process, start: 0 }
     }
 
     /// Publishes the made-up block at `height`; what that cost.
@@ -142,11 +148,24 @@ pub struct Cost {
 pub struct Module<'a> {
     node: &'a Node,
     process: RunningModule,
-    /// The first sequence of `chain` that counts for it.
+    /// The first sequence of `chain` that counts for it; 0 before it is attached.
     pub start: u64,
 }
 
 impl Module<'_> {
+    /// Waits until it is attached.
+    ///
+    /// # Panics
+    ///
+    /// If it exits before, with the log.
+    pub fn await_attached(&mut self) {
+        let attached = async { tokio::time::timeout(PATIENCE, self.process.attached()).await };
+        let Ok(Some(starts)) = self.node.runtime.block_on(attached) else {
+            panic!("module {} did not attach; the log:\n{}", self.process.name(), log::text());
+        };
+        self.start = starts[&Chain::NUMBER];
+    }
+
     /// Waits until it has printed `line`.
     ///
     /// # Panics

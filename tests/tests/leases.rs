@@ -265,6 +265,20 @@ fn every_lease_may_be_held_at_once_and_all_end_with_their_holders() {
     }
 }
 
+#[test]
+fn leases_that_were_promised_are_kept_for_a_module_that_maps_late() {
+    let node = Node::start(TopicsOptions { lease_holders: 1, ..single_terms() });
+    let mut late = node.spawn_module("late", MODULE, &["late"]);
+    late.says("welcomed");
+    let mut second = node.start_module("second", MODULE, &["keep"]);
+    node.publish(1);
+    late.await_attached();
+    node.topics.close();
+    late.exits_content();
+    second.exits_content();
+    second.says("0 bodies held to the end");
+}
+
 /// The tests above take the absence of a warning for a body: here is one that is not absent.
 #[test]
 fn a_body_that_finds_no_room_is_told() {

@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use blvm_bus::layout::LAYOUT_VERSION;
+use blvm_bus::lease::Place;
 use blvm_bus::lease::page::OfferedLeasePage;
+use blvm_bus::memory::Mapped;
 use blvm_bus::message::Topic;
 use blvm_bus::message::chain::Chain;
 use blvm_bus::message::mempool::Mempool;
@@ -41,7 +43,7 @@ enum Stage {
     /// Nothing was agreed.
     Fresh,
     /// The module has its descriptors and is mapping them.
-    Welcomed { topics: Vec<u32>, page: Option<OfferedLeasePage> },
+    Welcomed { topics: Vec<u32>, page: Option<(OfferedLeasePage, Place<Mapped>)> },
     /// Everything may be asked.
     Attached,
 }
@@ -162,7 +164,7 @@ impl Conversation {
             leases: if page.is_some() { shared.topics.leases() } else { 0 },
         };
         let mut descriptors: Vec<_> = grants.iter().map(|grant| grant.descriptor.as_fd()).collect();
-        descriptors.extend(page.as_ref().map(OfferedLeasePage::descriptor));
+        descriptors.extend(page.as_ref().map(|(page, _)| page.descriptor()));
         self.writer.send(head.correlation, &Reply::Welcome(welcome), &descriptors).await?;
         self.stage = Stage::Welcomed { topics, page };
         Ok(())
@@ -196,13 +198,14 @@ impl Conversation {
     }
 
     /// A lease page for readers of `chain`, as long as the scan table has room; the others get copies by request.
-    fn offer_lease_page(&self, topics: &[u32]) -> Result<Option<OfferedLeasePage>, Refusal> {
-        let has_room = self.shared.topics.table.len() < self.shared.topics.table.capacity();
-        if !topics.contains(&Chain::NUMBER) || self.shared.topics.leases() == 0 || !has_room {
+    fn offer_lease_page(&self, topics: &[u32]) -> Result<Option<(OfferedLeasePage, Place<Mapped>)>, Refusal> {
+        if !topics.contains(&Chain::NUMBER) || self.shared.topics.leases() == 0 {
             return Ok(None);
         }
+        // Promised from here on: the welcome says how many leases there are, and another module may map first.
+        let Ok(place) = self.shared.topics.table.promise() else { return Ok(None) };
         match OfferedLeasePage::create() {
-            Ok(page) => Ok(Some(page)),
+            Ok(page) => Ok(Some((page, place))),
             Err(error) => Err(Refusal::LeasePage { reason: error.to_string() }),
         }
     }
@@ -217,13 +220,12 @@ impl Conversation {
         };
         let bus = &self.shared.topics;
         let mut scanned = None;
-        if let Some(page) = page {
+        if let Some((page, place)) = page {
             let page = page.seal().map_err(|error| {
                 tracing::warn!(module = self.module.name(), %error, "a lease page was tampered with");
                 Refusal::LeasePage { reason: error.to_string() }
             })?;
-            let entry = bus.table.enter(page, bus.leases());
-            scanned = Some(entry.map_err(|error| Refusal::LeasePage { reason: error.to_string() })?);
+            scanned = Some(place.enter(page, bus.leases()));
         }
         let attachment = Attachment { scanned, waker: None };
         if !self.module.attach(attachment, bus, topics.clone()) {

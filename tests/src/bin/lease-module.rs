@@ -9,6 +9,7 @@
 //! | `rotate` | holds the newest bodies it can, and lets the oldest go for the next |
 //! | `fetch` | has no leases: fetches every block by request |
 //! | `flip` | writes arbitrary values to its lease words as fast as it can |
+//! | `late` | the same, but maps its lease page only after the first message |
 //!
 //! Whoever holds bodies looks whether each is still, byte for byte, what it was: when messages were missed,
 //! before it lets one go, and at the end.
@@ -44,7 +45,8 @@ fn main() -> ExitCode {
         ["leave", height] => height_in(height).and_then(|leave_at| follow(Role::Keep { leave_at })),
         ["rotate"] => follow(Role::Rotate),
         ["fetch"] => follow(Role::Fetch),
-        ["flip"] => flip(),
+        ["flip"] => flip(false),
+        ["late"] => flip(true),
         _ => Err(Trouble::Role),
     };
     match outcome {
@@ -231,7 +233,7 @@ fn compare(height: u32, found: &[u8]) -> Result<(), Trouble> {
 }
 
 /// Attaches by hand, because no SDK gives away the lease page, and torments it until the topic is closed.
-fn flip() -> Result<(), Trouble> {
+fn flip(is_late: bool) -> Result<(), Trouble> {
     let (socket, _wake) = inherited_sockets()?;
     let hello = Hello {
         protocol_version: PROTOCOL_VERSION,
@@ -247,11 +249,15 @@ fn flip() -> Result<(), Trouble> {
     let page = map_lease_page(&page)?;
     let identity = Identity { topic: Chain::NUMBER, schema: Chain::SCHEMA, run_id: RunId(welcome.run_id) };
     let (segment, layout) = open_sealed(&segment, &identity)?;
+    let next_sequence = &segment.words(layout.next_sequence_word, 1)[0];
+    let closed_at = &segment.words(layout.state_word, 1)[0];
+    eprintln!("welcomed");
+    while is_late && next_sequence.load(Ordering::Relaxed) == 1 {
+        std::thread::yield_now();
+    }
     let (Reply::Attached(_), _) = call(&socket, &Request::Mapped)? else { return Err(Trouble::Answer) };
 
     let words = page.words(0, LEASE_PAGE_BYTES / WORD_BYTES);
-    let next_sequence = &segment.words(layout.next_sequence_word, 1)[0];
-    let closed_at = &segment.words(layout.state_word, 1)[0];
     let claimed_words = usize::from(welcome.leases) * CLAIM_STRIDE_WORDS;
     let mut state = u64::from(std::process::id());
     let mut flips = 0_u64;
