@@ -47,7 +47,7 @@ impl Mapped {
     /// # Errors
     ///
     /// [`MapError`].
-    pub fn read_only(file: impl AsFd, len_bytes: usize) -> Result<Self, MapError> {
+    pub(crate) fn read_only(file: impl AsFd, len_bytes: usize) -> Result<Self, MapError> {
         check_length(len_bytes)?;
         let map = MmapOptions::new()
             .len(len_bytes)

@@ -9,6 +9,9 @@ use nix::sys::socket::{MsgFlags, recv, send};
 
 use super::record::Record;
 
+/// Longest sleep; a longer one asked for ends after this.
+const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// How a sleep ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Parked {
@@ -52,17 +55,24 @@ impl Parker {
     /// # Errors
     ///
     /// [`ParkError`].
+    ///
+    /// # Panics
+    ///
+    /// With no topic, or more than [`MAX_TOPICS`](super::MAX_TOPICS).
     pub fn park(&mut self, cursors: &[(u32, u64)], timeout: Duration) -> Result<Parked, ParkError> {
         self.epoch += 1;
         let record = Record { epoch: self.epoch, cursors: cursors.to_vec() };
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        // A full socket holds older records of this waiter: any wake for one of them will do.
+        let mut takes_any = false;
         match send(self.socket.as_raw_fd(), &record.encode(), flags) {
-            // A full socket: the node reads it soon, and sleeping out the bound is the worst.
-            Ok(_) | Err(nix::Error::EAGAIN) => {}
+            Ok(_) => {}
+            Err(nix::Error::EAGAIN) => takes_any = true,
             Err(nix::Error::EPIPE | nix::Error::ECONNRESET) => return Err(ParkError::Closed),
             Err(errno) => return Err(ParkError::Kernel(errno.into())),
         }
-        let deadline = Instant::now() + timeout;
+        // A bound beyond the clock's end is no bound to speak of.
+        let deadline = Instant::now() + timeout.min(MAX_TIMEOUT);
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             // Rounded up: a sleep below a millisecond must not become a spin.
@@ -78,20 +88,20 @@ impl Parker {
                 Err(nix::Error::EINTR) => return Ok(Parked::TimedOut),
                 Err(errno) => return Err(ParkError::Kernel(errno.into())),
             }
-            if self.take_wakes()? {
+            if self.take_wakes(takes_any)? {
                 return Ok(Parked::Woken);
             }
         }
     }
 
-    /// Empties the socket; whether a wake for this sleep was among what came.
-    fn take_wakes(&self) -> Result<bool, ParkError> {
+    /// Empties the socket; whether a wake for this sleep, or `any` wake, was among what came.
+    fn take_wakes(&self, any: bool) -> Result<bool, ParkError> {
         let mut is_woken = false;
         let mut bytes = [0; 8];
         loop {
             match recv(self.socket.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
                 Ok(0) => return Err(ParkError::Closed),
-                Ok(length) => is_woken |= length == 8 && u64::from_le_bytes(bytes) == self.epoch,
+                Ok(length) => is_woken |= length == 8 && (any || u64::from_le_bytes(bytes) == self.epoch),
                 Err(nix::Error::EAGAIN) => return Ok(is_woken),
                 Err(nix::Error::EINTR) => {}
                 Err(nix::Error::ECONNRESET) => return Err(ParkError::Closed),

@@ -25,6 +25,9 @@ use crate::request::refuse_descriptors;
 /// Least time between the starts of two rounds.
 const ROUND: Duration = Duration::from_micros(20);
 
+/// Pause after a failed poll.
+const RETRY: Duration = Duration::from_millis(100);
+
 /// Why waking could not be set up.
 #[derive(Debug, thiserror::Error)]
 #[error("setting up the waker failed at {step}")]
@@ -181,8 +184,9 @@ impl Round {
             // The second look: a message published before the arming rang no bell.
             self.wake_matching(&bells);
             if let Err(errno) = self.sleep() {
-                tracing::error!(%errno, "the waker cannot sleep; modules fall back to their time limits");
-                return;
+                // For want of memory, say: modules sleep out their bounds until it passes.
+                tracing::error!(%errno, "the waker cannot sleep and tries again");
+                std::thread::sleep(RETRY);
             }
             if let Some(early) = ROUND.checked_sub(start.elapsed()) {
                 std::thread::sleep(early);

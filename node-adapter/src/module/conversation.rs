@@ -37,6 +37,12 @@ use super::reply::ReplyWriter;
 /// The node's own bound on the time a request may take.
 const MAX_DEADLINE: Duration = Duration::from_secs(30);
 
+/// Most topics in a module's report.
+const MAX_REPORTED_TOPICS: usize = 16;
+
+/// Longest name of a way to wait in a module's report.
+const MAX_WAIT_BYTES: usize = 32;
+
 /// How far the conversation has come.
 #[derive(Debug)]
 enum Stage {
@@ -96,6 +102,13 @@ impl Conversation {
                 self.refuse(head, out_of_turn("this request", "before the module is attached")).await
             }
             Request::ReportStatistics(statistics) => {
+                // It is kept and shown: no more of it than there can be to say.
+                if statistics.topics.len() > MAX_REPORTED_TOPICS || statistics.wait.len() > MAX_WAIT_BYTES {
+                    let reason = format!(
+                        "a report has at most {MAX_REPORTED_TOPICS} topics and {MAX_WAIT_BYTES} bytes for wait"
+                    );
+                    return self.refuse(head, Refusal::Malformed { reason }).await;
+                }
                 self.module.note_statistics(statistics);
                 self.writer.send(head.correlation, &Reply::Noted, &[]).await
             }

@@ -196,6 +196,9 @@ fn an_attached_module_gets_true_answers() {
         assert_eq!(peer.ask(&submit), Reply::Submitted { txid: [9; 32] });
         let statistics = Statistics { wait: "park".to_owned(), topics: Vec::new() };
         assert_eq!(peer.ask(&Request::ReportStatistics(statistics.clone())), Reply::Noted);
+        assert_eq!(module.statistics(), Some(statistics.clone()));
+        let long = Statistics { wait: "x".repeat(33), ..Statistics::default() };
+        assert!(matches!(peer.refusal(&Request::ReportStatistics(long)), Refusal::Malformed { .. }));
         assert_eq!(module.statistics(), Some(statistics));
     });
 }
