@@ -60,6 +60,36 @@ pub fn recv_with_descriptors(
     Ok(message.bytes)
 }
 
+/// Lets no descriptor come in through a Unix socket: the other side's sendmsg(2) answers EPERM. `false` where the kernel
+/// does not know how (before Linux 6.16).
+///
+/// Descriptors that nobody reads out are closed by whoever receives the bytes, and closing can block: a TCP socket that
+/// lingers holds up the receiving thread for as long as its sender likes.
+///
+/// # Errors
+///
+/// What setsockopt(2) says.
+pub fn refuse_descriptors(socket: impl AsFd) -> io::Result<bool> {
+    /// Source: include/uapi/asm-generic/socket.h.
+    const SO_PASSRIGHTS: libc::c_int = 83;
+    let off: libc::c_int = 0;
+    // SAFETY: `off` is read through the call, as the int of the length given.
+    let outcome = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_PASSRIGHTS,
+            (&raw const off).cast(),
+            size_of_val(&off) as libc::socklen_t,
+        )
+    };
+    if outcome == 0 {
+        return Ok(true);
+    }
+    let error = io::Error::last_os_error();
+    if error.raw_os_error() == Some(libc::ENOPROTOOPT) { Ok(false) } else { Err(error) }
+}
+
 /// Bytes (with their bookkeeping) that were sent on a Unix stream socket and not read yet; 0 once the peer has read all.
 ///
 /// # Errors
@@ -138,6 +168,23 @@ mod tests {
             assert_eq!(descriptors.len(), if bytes.len() > 3 { 2 } else { 0 });
         }
         assert_eq!(bytes, b"onetwo");
+    }
+
+    #[test]
+    fn a_socket_that_refuses_descriptors_takes_bytes_and_sends_descriptors_all_the_same() {
+        let (node, module) = UnixStream::pair().unwrap();
+        if !refuse_descriptors(&node).unwrap() {
+            // An older kernel.
+            return;
+        }
+        let refused = send_with_descriptors(&module, b"x", &[module.as_fd()]).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::EPERM));
+        assert_eq!(unread_bytes(&module).unwrap(), 0);
+        assert_eq!(send_with_descriptors(&module, b"x", &[]).unwrap(), 1);
+        let mut descriptors = Vec::new();
+        send_with_descriptors(&node, b"y", &[node.as_fd()]).unwrap();
+        recv_with_descriptors(&module, &mut [0; 1], &mut descriptors).unwrap();
+        assert_eq!(descriptors.len(), 1);
     }
 
     #[test]

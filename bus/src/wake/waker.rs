@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 
 use super::bell::Bell;
 use super::record::{MAX_RECORD_BYTES, Record};
+use crate::request::refuse_descriptors;
 
 /// Why waking could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +47,7 @@ pub fn wake_socket_pair() -> Result<(OwnedFd, OwnedFd), WakerError> {
     for end in [&node, &module] {
         setsockopt(end, sockopt::SndBuf, &4096).map_err(at("setsockopt"))?;
     }
+    refuse_descriptors(&node).map_err(|source| WakerError { step: "setsockopt", source })?;
     Ok((node, module))
 }
 
