@@ -3,6 +3,7 @@
 //!
 //! An attempt may be refused, harmless, or, for root alone, not enforceable. Afterwards the bytes the node published must stand
 //! in its segments, the node must go on publishing, and a good module must have read every body in place.
+#![expect(clippy::print_stdout, reason = "the lines are what this test is run for")]
 
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader};

@@ -92,7 +92,7 @@ fn reach_its_memory(report: &mut Report, target: &Target, who: &str, pid: i32) -
     for (name, answer) in [
         ("kcmp", call!(libc::SYS_kcmp, pid, pid, 1, 0, 0)),
         ("move_pages", call!(libc::SYS_move_pages, pid, 0, 0, 0, 0, 0)),
-        ("migrate_pages", call!(libc::SYS_migrate_pages, pid, 0, 0, 0)),
+        ("migrate_pages", call!(libc::SYS_migrate_pages, pid, 0, 0, 0).or_else(without_such_memory)),
         ("get_robust_list", get_robust_list(pid)),
     ] {
         report.refused(&format!("{who}: {name}"), Layer::Seccomp, &[Errno::EPERM, Errno::ENOSYS], &answer)?;

@@ -18,6 +18,8 @@ const F_SEAL_WRITE: i32 = 8;
 const MADV_COLLAPSE: i32 = 25;
 
 const PAGE_BYTES: usize = 4096;
+const LARGE_PAGE_BYTES: usize = 2 << 20;
+const ANONYMOUS: i32 = MAP_PRIVATE | libc::MAP_ANONYMOUS;
 
 /// Everything on one segment, called `name` in the report.
 pub(crate) fn attack(report: &mut Report, name: &str, fd: RawFd, len_bytes: usize) -> io::Result<()> {
@@ -141,7 +143,7 @@ impl Segment {
             report.harmless(&self.attempt(what), Layer::Kernel, &answer, unchanged)?;
         }
         // Merges its pages into large ones, and takes every one of them out of the node's page table on the way.
-        let collapse = call!(libc::SYS_madvise, at, self.view.len_bytes, MADV_COLLAPSE);
+        let collapse = self.collapse();
         // For root the kernel answers EINVAL where nothing is large enough.
         let (layer, refusals): (_, &[Errno]) = match report.setting {
             Setting::Root => (Layer::Kernel, &[Errno::EINVAL]),
@@ -149,6 +151,17 @@ impl Segment {
         };
         report.refused(&self.attempt("MADV_COLLAPSE"), layer, refusals, &collapse)?;
         self.rearrange(report)
+    }
+
+    /// Needs a mapping whose addresses are aligned as large pages are.
+    fn collapse(&self) -> Answer {
+        let len_bytes = self.view.len_bytes;
+        let reserved = View::map(-1, len_bytes + LARGE_PAGE_BYTES, libc::PROT_NONE, ANONYMOUS)?;
+        let at = reserved.address.next_multiple_of(LARGE_PAGE_BYTES);
+        let flags = MAP_SHARED | libc::MAP_FIXED;
+        call!(libc::SYS_mmap, at, len_bytes, PROT_READ, flags, self.fd, 0)?;
+        // Unmapped with what was reserved.
+        call!(libc::SYS_madvise, at, len_bytes.next_multiple_of(PAGE_BYTES), MADV_COLLAPSE)
     }
 
     /// Writing this program's own memory from behind, where the kernel may force it.
@@ -251,6 +264,10 @@ impl Segment {
         let lease = call!(libc::SYS_fcntl, fd, libc::F_SETLEASE, libc::F_RDLCK);
         let layer = if report.setting == Setting::Root { Layer::Kernel } else { Layer::Seccomp };
         report.refused(&self.attempt("F_SETLEASE"), layer, &[Errno::EPERM], &lease)?;
+        if lease.is_ok() {
+            // Or it would be broken by the attempts that follow.
+            let _ = call!(libc::SYS_fcntl, fd, libc::F_SETLEASE, libc::F_UNLCK);
+        }
         // `linkat` needs CAP_DAC_READ_SEARCH for a descriptor, and a file system that can hold the name.
         let link =
             call!(libc::SYS_linkat, fd, c"", libc::AT_FDCWD, c"/dev/shm/blvm-hostile", libc::AT_EMPTY_PATH);

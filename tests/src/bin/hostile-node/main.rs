@@ -75,7 +75,7 @@ fn become_user(id: u32) -> nix::Result<()> {
 async fn run(setting: &str, directory: &Path) -> Result<(), Failed> {
     let options = TopicsOptions { chain: CHAIN, leases: 2, lease_holders: 4 };
     let topics = Arc::new(Topics::create(options)?);
-    let node = Arc::new(TestNode::default());
+    let node = Arc::new(TestNode);
     let options = ModuleOptions { data_directory: directory.join("modules"), allow_weak_isolation: false };
     let host = ModuleHost::new(Arc::clone(&topics), node, "regtest", options)?;
     let mut witness = start(&host, "witness", "hostile-witness", &[])?;

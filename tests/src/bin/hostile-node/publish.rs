@@ -105,7 +105,6 @@ pub(crate) fn transaction(height: u32) -> MempoolTransaction {
 }
 
 /// A node that knows one block.
-#[derive(Default)]
 pub(crate) struct TestNode;
 
 impl TestNode {
