@@ -12,8 +12,8 @@ use blvm_bus::message::mempool::Mempool;
 use blvm_bus::message::peers::Peers;
 use blvm_bus::message::system::System;
 use blvm_bus::request::{
-    Attached, FRAME_HEAD_BYTES, FrameHead, Hello, PROTOCOL_VERSION, Reply, Request, TopicWish, Welcome,
-    decode, encode, inherited_sockets, recv_with_descriptors,
+    Attached, FRAME_HEAD_BYTES, FrameHead, Hello, PROTOCOL_VERSION, Reply, Request, TopicWish, decode,
+    encode, inherited_sockets, recv_with_descriptors,
 };
 
 /// Longer than any answer of a node that is well.
@@ -30,7 +30,6 @@ pub(crate) struct Conversation {
 
 /// What the node gave.
 pub(crate) struct Given {
-    pub(crate) welcome: Welcome,
     /// Segments in the order of the welcome, by name.
     pub(crate) segments: Vec<(&'static str, OwnedFd)>,
     pub(crate) lease_page: OwnedFd,
@@ -53,7 +52,7 @@ impl Conversation {
         ];
         let topics = wishes.iter().map(|&(topic, schema)| TopicWish { topic, schema }).collect();
         let hello = Hello { protocol_version: PROTOCOL_VERSION, layout_version: LAYOUT_VERSION, topics };
-        let Reply::Welcome(welcome) = self.ask(&Request::Hello(hello))? else {
+        let Reply::Welcome(_) = self.ask(&Request::Hello(hello))? else {
             return Err(io::Error::other("hello was not welcome"));
         };
         let mut descriptors = std::mem::take(&mut self.descriptors);
@@ -63,7 +62,7 @@ impl Conversation {
         if segments.len() != names.len() {
             return Err(io::Error::other("a segment is missing"));
         }
-        Ok(Given { welcome, segments, lease_page })
+        Ok(Given { segments, lease_page })
     }
 
     /// Says that everything is mapped.

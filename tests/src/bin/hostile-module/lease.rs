@@ -27,21 +27,30 @@ const SPOILT_PAGES: usize = 3_000;
 const WORDS: usize = 512;
 const STRIDE_WORDS: usize = 16;
 
+/// Attempts that may succeed: what they did to the node shows only later.
+pub(crate) type Pending = Vec<(&'static str, Answer)>;
+
 /// Before the node has sealed the page: its size stands, its contents may go.
-pub(crate) fn before_the_seal(report: &mut Report, fd: RawFd) -> io::Result<()> {
+pub(crate) fn before_the_seal(report: &mut Report, fd: RawFd, page: &View) -> io::Result<Pending> {
     size_stands(report, fd, "before the seal")?;
-    let punched = call!(libc::SYS_fallocate, fd, PUNCH, 0, PAGE_BYTES);
-    // The node populates it again after the seal: the rows after it and the node's pace show it.
-    report.harmless("lease page: punch a hole before the seal", Layer::Node, &punched, || true)?;
     let garbage: &[u8] = &[0xee; PAGE_BYTES];
-    let written = call!(libc::SYS_pwrite64, fd, garbage, garbage.len(), 0);
-    report.harmless("lease page: write before the seal", Layer::Node, &written, || true)
+    Ok(vec![
+        ("lease page: write before the seal", call!(libc::SYS_pwrite64, fd, garbage, garbage.len(), 0)),
+        ("lease page: punch a hole before the seal", call!(libc::SYS_fallocate, fd, PUNCH, 0, PAGE_BYTES)),
+        (
+            "lease page: MADV_REMOVE before the seal",
+            call!(libc::SYS_madvise, page.address, PAGE_BYTES, libc::MADV_REMOVE),
+        ),
+    ])
 }
 
-/// A second hole, through the mapping, as late as possible.
-pub(crate) fn just_before_mapped(report: &mut Report, page: &View) -> io::Result<()> {
-    let removed = call!(libc::SYS_madvise, page.address, PAGE_BYTES, libc::MADV_REMOVE);
-    report.harmless("lease page: MADV_REMOVE before the seal", Layer::Node, &removed, || true)
+/// The node has populated the page again, or it would stall here: it takes a new term, for which it reads the page.
+pub(crate) fn judge_pending(report: &mut Report, target: &Target, pending: &Pending) -> io::Result<()> {
+    let is_well = await_term_changes(target, 1);
+    for (attempt, answer) in pending {
+        report.harmless(attempt, Layer::Node, answer, || is_well && target.is_well())?;
+    }
+    Ok(())
 }
 
 /// Once it is sealed, only the mapping from before writes.
@@ -184,7 +193,9 @@ pub(crate) fn seal_first(report: &mut Report, talk: &mut Conversation) -> io::Re
     let seals = libc::F_SEAL_FUTURE_WRITE | F_SEAL_SEAL;
     call!(libc::SYS_fcntl, given.lease_page.as_raw_fd(), libc::F_ADD_SEALS, seals)?;
     let attached = talk.mapped().map_err(|_| Errno::EPROTO);
-    report.harmless("lease page: add FUTURE_WRITE and SEAL first", Layer::Seals, &attached, || true)
+    report.harmless("lease page: add FUTURE_WRITE and SEAL first", Layer::Seals, &attached, || {
+        matches!(talk.ask(&Request::GetChainTip), Ok(Reply::ChainTip(_)))
+    })
 }
 
 /// A page for a while: maps it and says so.

@@ -80,13 +80,13 @@ fn attack_as_module(mut report: Report, other: i32) -> io::Result<()> {
     let mut talk = Conversation::begin()?;
     let given = talk.hello()?;
     let page_fd = given.lease_page.as_raw_fd();
-    lease::before_the_seal(&mut report, page_fd)?;
     let page = lease::map(&given.lease_page)?;
-    lease::just_before_mapped(&mut report, &page)?;
+    let pending = lease::before_the_seal(&mut report, page_fd, &page)?;
     talk.mapped()?;
     let chain = given.segments[0].1.as_raw_fd();
     let chain = View::map(chain, length_of(chain)?, PROT_READ, MAP_SHARED)?;
     let target = Target { pid: node, chain };
+    lease::judge_pending(&mut report, &target, &pending)?;
     lease::after_the_seal(&mut report, &target, page_fd, &page)?;
     for (name, segment) in &given.segments {
         let fd = segment.as_raw_fd();
@@ -100,9 +100,7 @@ fn attack_as_module(mut report: Report, other: i32) -> io::Result<()> {
     process::break_out(&mut report, &target)?;
     lease::tear(&mut report, &target, &page)?;
     sockets::attack_requests(&mut report, &target, &mut talk)?;
-    sockets::attack_wakes(&mut report, &target, &mut talk)?;
-    let _ = given.welcome.run_id;
-    Ok(())
+    sockets::attack_wakes(&mut report, &target, &mut talk)
 }
 
 fn end_in_a_frame() -> io::Result<()> {
