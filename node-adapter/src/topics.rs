@@ -1,7 +1,6 @@
 //! The node's topics: their segments, their publishers, and what of the node's events goes where.
 
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use blvm_bus::layout::Geometry;
@@ -127,7 +126,7 @@ fn report<K: Kind>(outcome: Result<(), PublishError>) {
 pub(crate) struct Grant<'a> {
     pub(crate) topic: u32,
     pub(crate) schema: u64,
-    pub(crate) descriptor: BorrowedFd<'a>,
+    pub(crate) segment: &'a SealedSegment,
 }
 
 /// The node's side of the bus.
@@ -216,7 +215,7 @@ impl Topics {
     /// What a module that may read `topic` is given; `None` if there is no such topic.
     pub(crate) fn grant(&self, topic: u32) -> Option<Grant<'_>> {
         fn of<T: Topic>(host: &TopicHost<T>) -> Grant<'_> {
-            Grant { topic: T::NUMBER, schema: T::SCHEMA, descriptor: host.segment.descriptor() }
+            Grant { topic: T::NUMBER, schema: T::SCHEMA, segment: &host.segment }
         }
         match topic {
             Chain::NUMBER => Some(of(&self.chain)),

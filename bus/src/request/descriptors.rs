@@ -172,6 +172,23 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_that_refuses_descriptors_takes_bytes_and_sends_descriptors_all_the_same() {
+        let (node, module) = UnixStream::pair().unwrap();
+        if !refuse_descriptors(&node).unwrap() {
+            // An older kernel.
+            return;
+        }
+        let refused = send_with_descriptors(&module, b"x", &[module.as_fd()]).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::EPERM));
+        assert_eq!(unread_bytes(&module).unwrap(), 0);
+        assert_eq!(send_with_descriptors(&module, b"x", &[]).unwrap(), 1);
+        let mut descriptors = Vec::new();
+        send_with_descriptors(&node, b"y", &[node.as_fd()]).unwrap();
+        recv_with_descriptors(&module, &mut [0; 1], &mut descriptors).unwrap();
+        assert_eq!(descriptors.len(), 1);
+    }
+
+    #[test]
     fn what_was_sent_counts_as_unread_until_it_is_read() {
         let (left, right) = UnixStream::pair().unwrap();
         assert_eq!(unread_bytes(&left).unwrap(), 0);

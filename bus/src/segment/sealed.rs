@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl, open};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::stat::{Mode, fstat};
+use nix::sys::stat::{Mode, fchmod, fstat};
 
 use super::{HeaderError, Identity, expect_header, write_header};
 use crate::layout::{Geometry, GeometryError, Layout, PAGE_BYTES};
@@ -141,14 +141,26 @@ impl SealedSegment {
             source,
         })?;
         write_header(&memory, &layout, &identity);
+        // Read-only for everybody: another user cannot re-open it for writing, nor write its attributes.
+        fchmod(&file, Mode::from_bits_truncate(0o444)).map_err(at("making it read-only"))?;
         add_seals(&file, SEGMENT_SEALS).map_err(at("sealing"))?;
         let read_only = reopen_read_only(&file).map_err(at("re-opening it read-only"))?;
         Ok(SealedSegment { memory: Arc::new(memory), layout, identity, read_only })
     }
 
-    /// The descriptor modules get: sealed, and open for reading only.
+    /// The node's own descriptor: sealed, and open for reading only.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.read_only.as_fd()
+    }
+
+    /// A descriptor for one module. Each gets an open file description of its own: offset, flags and locks belong to the
+    /// description, and modules that shared one could change what the others read from it.
+    ///
+    /// # Errors
+    ///
+    /// What open(2) says: ENFILE or EMFILE without descriptors.
+    pub fn open_for_module(&self) -> io::Result<OwnedFd> {
+        Ok(reopen_read_only(&self.read_only)?)
     }
 
     /// Byte range of term `index`.
@@ -219,6 +231,17 @@ mod tests {
         let segment = SealedSegment::create("test", GEOMETRY, IDENTITY, 2).unwrap();
         let (_, layout) = open_sealed(segment.descriptor(), &IDENTITY).unwrap();
         assert_eq!(layout, segment.layout);
+    }
+
+    #[test]
+    fn a_module_cannot_move_the_offset_of_another_ones_descriptor() {
+        use std::io::Seek;
+        let segment = SealedSegment::create("test", GEOMETRY, IDENTITY, 0).unwrap();
+        let mut first = File::from(segment.open_for_module().unwrap());
+        let mut second = File::from(segment.open_for_module().unwrap());
+        first.seek(io::SeekFrom::Start(64)).unwrap();
+        assert_eq!(second.stream_position().unwrap(), 0);
+        assert!(open_sealed(&first, &IDENTITY).is_ok());
     }
 
     #[test]

@@ -176,7 +176,15 @@ impl Conversation {
                 .collect(),
             leases: if page.is_some() { shared.topics.leases() } else { 0 },
         };
-        let mut descriptors: Vec<_> = grants.iter().map(|grant| grant.descriptor.as_fd()).collect();
+        let opened: io::Result<Vec<_>> = grants.iter().map(|grant| grant.segment.open_for_module()).collect();
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                let reason = format!("no descriptors for the segments: {error}");
+                return self.refuse(head, Refusal::Node { reason }).await;
+            }
+        };
+        let mut descriptors: Vec<_> = opened.iter().map(AsFd::as_fd).collect();
         descriptors.extend(page.as_ref().map(|(page, _)| page.descriptor()));
         self.writer.send(head.correlation, &Reply::Welcome(welcome), &descriptors).await?;
         self.stage = Stage::Welcomed { topics, page };

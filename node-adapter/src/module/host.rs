@@ -14,6 +14,7 @@ use blvm_bus::message::system::ModuleStopped;
 use blvm_bus::request::{Permission, Statistics, TopicStart, refuse_descriptors};
 use blvm_bus::wake::{WakerClient, WakerError, wake_socket_pair};
 use blvm_sandbox::{Child, ExitReport, Limits, SpawnError, SpawnRequest, Spawner, StartError, UidGid};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use parking_lot::Mutex;
 use tokio::net::UnixStream;
@@ -214,6 +215,7 @@ impl ModuleHost {
         network: &str,
         options: ModuleOptions,
     ) -> Result<Self, StartError> {
+        raise_open_files();
         let shared = Arc::new(Shared { topics, node, network: network.to_owned() });
         Ok(ModuleHost { spawner: Spawner::start()?, shared, options, started: Mutex::new(0) })
     }
@@ -233,8 +235,13 @@ impl ModuleHost {
         let name = manifest.name.clone();
         let at = |source| StartModuleError::Socket { name: name.clone(), source };
         let (socket, module_socket) = StdUnixStream::pair().map_err(at)?;
-        refuse_descriptors(&socket).map_err(at)?;
         socket.set_nonblocking(true).map_err(at)?;
+        if !refuse_descriptors(&socket).map_err(at)? {
+            tracing::warn!(
+                module = name,
+                "before Linux 6.16 a module may send the node descriptors that are slow to close"
+            );
+        }
         let socket = UnixStream::from_std(socket).map_err(at)?;
         let (wake, module_wake) = wake_socket_pair()?;
         let mut request = SpawnRequest::new(&manifest.program);
@@ -299,6 +306,19 @@ impl ModuleHost {
             chown(&path, Some(uid.uid), Some(uid.gid)).map_err(at)?;
         }
         Ok(path)
+    }
+}
+
+/// Raises this process's own limit on descriptors as far as it may.
+///
+/// Descriptors in flight count for all processes of a user together, and each sender compares them with its own limit: a
+/// module under the node's user could use up 1,024 of them, and the node could give nobody a descriptor any more (unix(7),
+/// ETOOMANYREFS).
+fn raise_open_files() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit on open descriptors cannot be raised");
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use libc::c_long;
 use seccompiler::{BackendError, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
 
-/// Constants that libc lacks on some of our targets. Source: include/uapi/asm-generic/{fcntl,sockios}.h,
+/// Constants that libc lacks on some of our targets. Source: include/uapi/asm-generic/{fcntl,mman-common,sockios,unistd}.h,
 /// include/uapi/linux/{ioprio,prctl}.h.
 mod uapi {
     pub(super) const F_SETOWN: u64 = 8;
@@ -39,6 +39,8 @@ mod uapi {
     pub(super) const SOCK_RAW: u64 = 3;
     pub(super) const MSG_FASTOPEN: u64 = 0x2000_0000;
     pub(super) const CLONE_THREAD: u64 = 0x1_0000;
+    pub(super) const MADV_COLLAPSE: u64 = 25;
+    pub(super) const SYS_SETXATTRAT: libc::c_long = 463;
 }
 
 /// Denied whatever the arguments.
@@ -93,6 +95,11 @@ const ALWAYS: &[c_long] = &[
     libc::SYS_add_key,
     libc::SYS_request_key,
     libc::SYS_keyctl,
+    // Attributes need no writable descriptor and stay with a memory file: kernel memory without bound that outlives the module.
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
+    uapi::SYS_SETXATTRAT,
     // The host, and parts of the kernel no module needs and many exploits do.
     libc::SYS_bpf,
     libc::SYS_perf_event_open,
@@ -143,6 +150,7 @@ impl Rules {
         rules.descriptor_signals()?;
         rules.prctl()?;
         rules.sockets()?;
+        rules.memory()?;
         Ok(rules)
     }
 
@@ -220,6 +228,12 @@ impl Rules {
             self.deny_if(call, [masked(flags, uapi::MSG_FASTOPEN, uapi::MSG_FASTOPEN)?])?;
         }
         Ok(())
+    }
+
+    /// Collapsing a segment into large pages works on a read-only mapping, and takes all of it out of the node's page
+    /// tables, locked or not: the publisher faults.
+    fn memory(&mut self) -> Built {
+        self.deny_if(libc::SYS_madvise, [eq(2, uapi::MADV_COLLAPSE)?])
     }
 
     /// Denies `call` when all `conditions` hold.

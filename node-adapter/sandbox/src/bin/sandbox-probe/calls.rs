@@ -117,6 +117,12 @@ const CALLS: &[Call] = &[
     Call("denied", "add_key", libc::SYS_add_key, &[Is(0), Is(0), Is(0), Is(0), Is(0)]),
     Call("denied", "request_key", libc::SYS_request_key, &[Is(0), Is(0), Is(0), Is(0)]),
     Call("denied", "keyctl", libc::SYS_keyctl, &[Is(9999), Is(0), Is(0), Is(0), Is(0)]),
+    Call("denied", "setxattr", libc::SYS_setxattr, &[Is(0), Is(0), Is(0), Is(0), Is(0)]),
+    Call("denied", "lsetxattr", libc::SYS_lsetxattr, &[Is(0), Is(0), Is(0), Is(0), Is(0)]),
+    Call("denied", "fsetxattr", libc::SYS_fsetxattr, &[Is(-1), Is(0), Is(0), Is(0), Is(0)]),
+    Call("denied", "setxattrat", 463, &[Is(-1), Is(0), Is(0), Is(0), Is(0), Is(0)]),
+    Call("denied", "madvise_collapse", libc::SYS_madvise, &[Is(0), Is(0), Is(25)]),
+    Call("denied", "madvise_collapse_with_junk", libc::SYS_madvise, &[Is(0), Is(0), Is((1 << 40) | 25)]),
     Call("privileged", "mount", libc::SYS_mount, &[Is(0), Is(0), Is(0), Is(0), Is(0)]),
     Call("privileged", "umount2", libc::SYS_umount2, &[Is(0), Is(0)]),
     Call("privileged", "pivot_root", libc::SYS_pivot_root, &[Is(0), Is(0)]),
@@ -136,6 +142,7 @@ const CALLS: &[Call] = &[
     Call("allowed", "setpriority_self", libc::SYS_setpriority, &[Is(0), Is(0), Is(19)]),
     Call("allowed", "ioprio_set_own", libc::SYS_ioprio_set, &[Is(1), Own, Is(0)]),
     Call("allowed", "pr_set_dumpable_0", libc::SYS_prctl, &[Is(4), Is(0), Is(0), Is(0), Is(0)]),
+    Call("allowed", "madvise_dontneed", libc::SYS_madvise, &[Is(0), Is(0), Is(4)]),
     Call("allowed", "membarrier_query", libc::SYS_membarrier, &[Is(0), Is(0), Is(0)]),
 ];
 
