@@ -10,8 +10,8 @@ mod permission;
 
 pub use answer::{AnswerError, read_answer, seal_answer};
 pub use descriptors::{
-    InheritError, MAX_DESCRIPTORS, inherited_sockets, recv_with_descriptors, refuse_descriptors,
-    send_with_descriptors, unread_bytes,
+    InheritError, MAX_DESCRIPTORS, close_elsewhere, inherited_sockets, recv_refusing, recv_with_descriptors,
+    refuse_descriptors, send_with_descriptors, unread_bytes,
 };
 pub use frame::{FRAME_HEAD_BYTES, FrameError, FrameHead, MAX_ANSWER_BYTES, MAX_FRAME_BYTES, decode, encode};
 pub use message::{

@@ -146,12 +146,12 @@ pub trait WriteBody {
 fn write_archive<T>(body: &T, target: &mut [u8]) -> Result<usize, BodyTooLarge>
 where
     T: for<'b, 'c> rkyv::Serialize<
-            rancor::Strategy<Composed<Buffer<'b>, SubAllocator<'c>, Share>, rancor::Error>,
+            rancor::Strategy<Composed<Buffer<'b>, SubAllocator<'c>, Share>, rancor::BoxedError>,
         >,
 {
     let room_bytes = target.len();
     let mut scratch = [core::mem::MaybeUninit::uninit(); 256];
-    rkyv::api::serialize_using::<_, rancor::Error>(
+    rkyv::api::serialize_using::<_, rancor::BoxedError>(
         body,
         &mut Composed::new(Buffer::from(&mut *target), SubAllocator::new(&mut scratch), Share::new()),
     )
@@ -187,7 +187,7 @@ impl BlockBody<'_> {
     ///
     /// [`BodyError`].
     pub fn access(bytes: &[u8]) -> Result<&ArchivedBlockBody<'_>, BodyError> {
-        rkyv::access::<ArchivedBlockBody<'_>, rancor::Error>(bytes)
+        rkyv::access::<ArchivedBlockBody<'_>, rancor::BoxedError>(bytes)
             .map_err(|error| BodyError { reason: error.to_string() })
     }
 }
@@ -210,7 +210,7 @@ impl ReorganisationBody<'_> {
     ///
     /// [`BodyError`].
     pub fn access(bytes: &[u8]) -> Result<&ArchivedReorganisationBody<'_>, BodyError> {
-        rkyv::access::<ArchivedReorganisationBody<'_>, rancor::Error>(bytes)
+        rkyv::access::<ArchivedReorganisationBody<'_>, rancor::BoxedError>(bytes)
             .map_err(|error| BodyError { reason: error.to_string() })
     }
 }

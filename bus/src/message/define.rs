@@ -30,7 +30,7 @@ macro_rules! topic {
 
                 fn archive_into(&self, mut buffer: $crate::ring::Scratch) -> $crate::ring::Scratch {
                     buffer.clear();
-                    rkyv::api::high::to_bytes_in::<_, rkyv::rancor::Error>(self, buffer)
+                    rkyv::api::high::to_bytes_in::<_, rkyv::rancor::BoxedError>(self, buffer)
                         .expect("an archive is shorter than 2 GiB")
                 }
             }
@@ -57,7 +57,7 @@ macro_rules! topic {
             fn decode(kind: u16, archive: &[u8]) -> Result<$event<'_>, $crate::message::DecodeError> {
                 match kind {
                     $(
-                        $kind_number => rkyv::access::<$archived, rkyv::rancor::Error>(archive)
+                        $kind_number => rkyv::access::<$archived, rkyv::rancor::BoxedError>(archive)
                             .map($event::$kind)
                             .map_err(|error| $crate::message::DecodeError::Archive {
                                 topic: $topic_name,

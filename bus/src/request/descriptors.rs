@@ -42,13 +42,18 @@ pub fn recv_with_descriptors(
     descriptors: &mut Vec<OwnedFd>,
 ) -> io::Result<usize> {
     let mut control = nix::cmsg_space!([i32; MAX_DESCRIPTORS]);
+    recv_into(socket.as_fd(), buffer, &mut control, MsgFlags::MSG_CMSG_CLOEXEC, descriptors)
+}
+
+fn recv_into(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    control: &mut [u8],
+    flags: MsgFlags,
+    descriptors: &mut Vec<OwnedFd>,
+) -> io::Result<usize> {
     let mut slices = [IoSliceMut::new(buffer)];
-    let message = recvmsg::<UnixAddr>(
-        socket.as_fd().as_raw_fd(),
-        &mut slices,
-        Some(&mut control),
-        MsgFlags::MSG_CMSG_CLOEXEC,
-    )?;
+    let message = recvmsg::<UnixAddr>(socket.as_raw_fd(), &mut slices, Some(control), flags)?;
     for control in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(received) = control {
             for raw in received {
@@ -58,6 +63,35 @@ pub fn recv_with_descriptors(
         }
     }
     Ok(message.bytes)
+}
+
+/// Receives bytes from a module without waiting; whether it sent descriptors with them, which nobody takes.
+///
+/// They are closed by [`close_elsewhere`]. [`refuse_descriptors`] keeps them out altogether where the kernel knows how.
+///
+/// # Errors
+///
+/// What recvmsg(2) says; `WouldBlock` when there is nothing.
+pub fn recv_refusing(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<(usize, bool)> {
+    // Room for as many as one message can carry (SCM_MAX_FD): what finds no room is closed by the kernel, here.
+    let mut control = nix::cmsg_space!([i32; 253]);
+    let mut refused = Vec::new();
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+    let length = recv_into(socket.as_fd(), buffer, &mut control, flags, &mut refused)?;
+    let sent_any = !refused.is_empty();
+    if sent_any {
+        close_elsewhere(refused);
+    }
+    Ok((length, sent_any))
+}
+
+/// Drops what a module had its hands on, on a thread of its own: closing a descriptor can take as long as its maker likes (a
+/// TCP socket that lingers), and closing a socket closes the descriptors that wait in it.
+pub fn close_elsewhere<T: Send + 'static>(value: T) {
+    let close = std::thread::Builder::new().name("blvm-close".to_owned()).spawn(move || drop(value));
+    if let Err(error) = close {
+        tracing::warn!(%error, "no thread to close a module's descriptors: they were closed where they are");
+    }
 }
 
 /// Bytes (with their bookkeeping) that were sent on a Unix stream socket and not read yet; 0 once the peer has read all.

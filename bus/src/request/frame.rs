@@ -81,10 +81,14 @@ impl FrameHead {
 pub fn encode<T>(message: &T) -> AlignedVec
 where
     T: for<'a> rkyv::Serialize<
-            rkyv::api::high::HighSerializer<AlignedVec, rkyv::ser::allocator::ArenaHandle<'a>, rancor::Error>,
+            rkyv::api::high::HighSerializer<
+                AlignedVec,
+                rkyv::ser::allocator::ArenaHandle<'a>,
+                rancor::BoxedError,
+            >,
         >,
 {
-    rkyv::to_bytes::<rancor::Error>(message).expect("an archive is shorter than 2 GiB")
+    rkyv::to_bytes::<rancor::BoxedError>(message).expect("an archive is shorter than 2 GiB")
 }
 
 /// Checks `bytes` and reads the message in them.
@@ -95,13 +99,14 @@ where
 pub fn decode<T>(bytes: &[u8]) -> Result<T, FrameError>
 where
     T: rkyv::Archive,
-    T::Archived: for<'a> rkyv::bytecheck::CheckBytes<rkyv::api::high::HighValidator<'a, rancor::Error>>
-        + rkyv::Deserialize<T, rkyv::api::high::HighDeserializer<rancor::Error>>,
+    T::Archived: for<'a> rkyv::bytecheck::CheckBytes<rkyv::api::high::HighValidator<'a, rancor::BoxedError>>
+        + rkyv::Deserialize<T, rkyv::api::high::HighDeserializer<rancor::BoxedError>>,
 {
     // Archives need their alignment; what comes from a socket has none.
     let mut aligned = AlignedVec::<16>::with_capacity(bytes.len());
     aligned.extend_from_slice(bytes);
-    rkyv::from_bytes::<T, rancor::Error>(&aligned).map_err(|error| FrameError { reason: error.to_string() })
+    rkyv::from_bytes::<T, rancor::BoxedError>(&aligned)
+        .map_err(|error| FrameError { reason: error.to_string() })
 }
 
 #[cfg(test)]

@@ -13,14 +13,12 @@ use std::time::{Duration, Instant};
 use crossbeam_utils::CachePadded;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, recv, send, setsockopt, socketpair, sockopt,
-};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, setsockopt, socketpair, sockopt};
 use parking_lot::Mutex;
 
 use super::bell::Bell;
 use super::record::{MAX_RECORD_BYTES, Record};
-use crate::request::refuse_descriptors;
+use crate::request::{close_elsewhere, recv_refusing, refuse_descriptors};
 
 /// Least time between the starts of two rounds.
 const ROUND: Duration = Duration::from_micros(20);
@@ -198,7 +196,7 @@ impl Round {
         let mut inbox = self.inbox.lock();
         self.clients.append(&mut inbox.added);
         for id in inbox.removed.drain(..) {
-            self.clients.retain(|client| client.id != id);
+            close_elsewhere(self.clients.extract_if(.., |client| client.id == id).collect::<Vec<_>>());
         }
         !inbox.is_stopped
     }
@@ -231,8 +229,11 @@ impl Round {
         }
         let mut is_ready = is_ready[1..].iter();
         let bells = self.bells.lock().clone();
-        self.clients
-            .retain_mut(|client| !is_ready.next().copied().unwrap_or(false) || take_record(client, &bells));
+        let is_done = |client: &mut Client| is_ready.next() == Some(&true) && !take_record(client, &bells);
+        let done: Vec<_> = self.clients.extract_if(.., is_done).collect();
+        if !done.is_empty() {
+            close_elsewhere(done);
+        }
         Ok(())
     }
 }
@@ -240,9 +241,13 @@ impl Round {
 /// Takes one record; `false` if the module is gone or does not speak our language.
 fn take_record(client: &mut Client, bells: &[Arc<Bell>]) -> bool {
     let mut bytes = [0; MAX_RECORD_BYTES + 1];
-    match recv(client.socket.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
-        Ok(0) | Err(nix::Error::ECONNRESET) => false,
-        Ok(length) => match Record::decode(&bytes[..length]) {
+    match recv_refusing(&client.socket, &mut bytes) {
+        Ok((_, true)) => {
+            tracing::warn!("a module sent descriptors with a park record; its wake socket is closed");
+            false
+        }
+        Ok((0, _)) => false,
+        Ok((length, _)) => match Record::decode(&bytes[..length]) {
             Ok(mut record) => {
                 bound(&mut record, &client.topics, bells);
                 client.waiting = Some(record);
@@ -253,8 +258,7 @@ fn take_record(client: &mut Client, bells: &[Arc<Bell>]) -> bool {
                 false
             }
         },
-        Err(nix::Error::EAGAIN | nix::Error::EINTR) => true,
-        Err(_) => false,
+        Err(error) => matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),
     }
 }
 
@@ -387,5 +391,40 @@ mod tests {
         assert_eq!(sent, Err(nix::Error::EPERM));
         // The other way it still works: the node sends segments.
         assert!(sendmsg::<UnixAddr>(node.as_raw_fd(), &bytes, &rights, MsgFlags::empty(), None).is_ok());
+    }
+
+    /// A connection that is slow to close: data that nobody takes, and a minute to wait for that.
+    fn slow_to_close() -> (std::net::TcpListener, std::net::TcpStream) {
+        use std::io::Write;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        while stream.write(&[0; 64 << 10]).is_ok() {}
+        let linger = libc::linger { l_onoff: 1, l_linger: 60 };
+        setsockopt(&stream, sockopt::Linger, &linger).unwrap();
+        (listener, stream)
+    }
+
+    #[test]
+    fn a_descriptor_that_is_slow_to_close_holds_up_nobody_where_the_kernel_lets_it_in() {
+        let waker = Waker::start().unwrap();
+        let bell = waker.bell(1);
+        // As before Linux 6.16: a socket that does not refuse descriptors.
+        let (node, module) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
+        let (_listener, slow) = slow_to_close();
+        let record = Record { epoch: 1, cursors: vec![(1, 1)] }.encode();
+        let descriptors = [slow.as_raw_fd()];
+        let rights = [ControlMessage::ScmRights(&descriptors)];
+        let slices = [io::IoSlice::new(&record)];
+        sendmsg::<UnixAddr>(module.as_raw_fd(), &slices, &rights, MsgFlags::empty(), None).unwrap();
+        // The message in the socket holds the last reference, when the waker comes to it.
+        drop(slow);
+        waker.add(node, vec![1]);
+        let (other, waiter) = wake_socket_pair().unwrap();
+        waker.add(other, vec![1]);
+        bell.after_publish(2);
+        assert_eq!(Parker::new(waiter).park(&[(1, 1)], LONG).unwrap(), Parked::Woken);
+        assert!(matches!(Parker::new(module).park(&[(1, 1)], LONG), Err(ParkError::Closed)));
     }
 }

@@ -21,13 +21,14 @@ use blvm_bus::message::mempool::Mempool;
 use blvm_bus::message::peers::Peers;
 use blvm_bus::message::system::{ModuleStarted, System};
 use blvm_bus::request::{
-    Attached, FrameHead, Hello, PROTOCOL_VERSION, Permission, Refusal, Reply, Request, TopicGrant,
-    TopicStart, Welcome, decode,
+    Attached, FrameHead, Hello, MAX_FRAME_BYTES, PROTOCOL_VERSION, Permission, Refusal, Reply, Request,
+    TopicGrant, TopicStart, Welcome, close_elsewhere, decode, recv_refusing,
 };
+use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
-use tokio_stream::StreamExt;
-use tokio_util::codec::FramedRead;
+use tokio_util::bytes::BytesMut;
+use tokio_util::codec::Decoder;
 
 use super::answer::{ask, needed_permission};
 use super::codec::{FrameDecoder, Incoming};
@@ -43,6 +44,9 @@ const MAX_REPORTED_TOPICS: usize = 16;
 /// Longest name of a way to wait in a module's report.
 const MAX_WAIT_BYTES: usize = 32;
 
+/// Bytes read from a module's socket at once.
+const READ_BYTES: usize = 16 << 10;
+
 /// How far the conversation has come.
 #[derive(Debug)]
 enum Stage {
@@ -56,23 +60,15 @@ enum Stage {
 
 /// Serves one module until its end of the socket closes.
 pub(super) async fn serve(socket: UnixStream, module: Arc<Module>, shared: Arc<Shared>) -> io::Result<()> {
-    let (reader, writer) = socket.into_split();
-    let mut frames = FramedRead::new(reader, FrameDecoder::default());
-    let mut conversation =
-        Conversation { stage: Stage::Fresh, overdue: None, writer: ReplyWriter::new(writer), module, shared };
-    while let Some(incoming) = frames.next().await {
-        match incoming? {
-            Incoming::TooLarge(head) => {
-                let refusal = Refusal::TooLarge {
-                    found_bytes: u64::from(head.body_bytes),
-                    limit_bytes: blvm_bus::request::MAX_FRAME_BYTES as u64,
-                };
-                conversation.writer.send(head.correlation, &Reply::Refused(refusal), &[]).await?;
-            }
-            Incoming::Frame { head, body } => conversation.take(head, &body).await?,
-        }
+    let socket = Arc::new(socket);
+    let writer = ReplyWriter::new(Arc::clone(&socket));
+    let conversation = Conversation { stage: Stage::Fresh, overdue: None, writer, module, shared };
+    let outcome = conversation.go_on(&socket).await;
+    // The module may have left descriptors in it that are slow to close.
+    if let Some(Ok(socket)) = Arc::into_inner(socket).map(UnixStream::into_std) {
+        close_elsewhere(socket);
     }
-    Ok(())
+    outcome
 }
 
 struct Conversation {
@@ -85,6 +81,36 @@ struct Conversation {
 }
 
 impl Conversation {
+    async fn go_on(mut self, socket: &UnixStream) -> io::Result<()> {
+        let mut decoder = FrameDecoder::default();
+        let mut bytes = BytesMut::new();
+        let mut buffer = vec![0; READ_BYTES];
+        loop {
+            while let Some(incoming) = decoder.decode(&mut bytes)? {
+                match incoming {
+                    Incoming::TooLarge(head) => {
+                        let found_bytes = u64::from(head.body_bytes);
+                        let limit_bytes = MAX_FRAME_BYTES as u64;
+                        self.refuse(head, Refusal::TooLarge { found_bytes, limit_bytes }).await?;
+                    }
+                    Incoming::Frame { head, body } => self.take(head, &body).await?,
+                }
+            }
+            let read = || recv_refusing(socket, &mut buffer);
+            let (length, sent_descriptors) = socket.async_io(Interest::READABLE, read).await?;
+            if sent_descriptors {
+                tracing::warn!(
+                    module = self.module.name(),
+                    "the module sent descriptors, which nobody takes"
+                );
+            }
+            if length == 0 {
+                return Ok(());
+            }
+            bytes.extend_from_slice(&buffer[..length]);
+        }
+    }
+
     async fn take(&mut self, head: FrameHead, body: &[u8]) -> io::Result<()> {
         let request = match decode::<Request>(body) {
             Ok(request) => request,

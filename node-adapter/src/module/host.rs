@@ -236,12 +236,8 @@ impl ModuleHost {
         let at = |source| StartModuleError::Socket { name: name.clone(), source };
         let (socket, module_socket) = StdUnixStream::pair().map_err(at)?;
         socket.set_nonblocking(true).map_err(at)?;
-        if !refuse_descriptors(&socket).map_err(at)? {
-            tracing::warn!(
-                module = name,
-                "before Linux 6.16 a module may send the node descriptors that are slow to close"
-            );
-        }
+        // Where the kernel cannot (before Linux 6.16), what comes is closed apart from everything else.
+        refuse_descriptors(&socket).map_err(at)?;
         let socket = UnixStream::from_std(socket).map_err(at)?;
         let (wake, module_wake) = wake_socket_pair()?;
         let mut request = SpawnRequest::new(&manifest.program);

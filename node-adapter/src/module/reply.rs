@@ -2,13 +2,13 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 
 use blvm_bus::request::{
     FrameHead, INLINE_ANSWER_BYTES, Refusal, Reply, encode, seal_answer, send_with_descriptors, unread_bytes,
 };
 use tokio::io::Interest;
 use tokio::net::UnixStream;
-use tokio::net::unix::OwnedWriteHalf;
 
 /// Long answers that may wait for a module to take them: each is a descriptor in flight, and these are counted
 /// per user for all modules together (unix(7), ETOOMANYREFS).
@@ -17,12 +17,12 @@ const MAX_UNREAD_MEMFDS: u32 = 8;
 /// The writing side of a module's socket.
 #[derive(Debug)]
 pub(super) struct ReplyWriter {
-    socket: OwnedWriteHalf,
+    socket: Arc<UnixStream>,
     unread_memfds: u32,
 }
 
 impl ReplyWriter {
-    pub(super) fn new(socket: OwnedWriteHalf) -> Self {
+    pub(super) fn new(socket: Arc<UnixStream>) -> Self {
         ReplyWriter { socket, unread_memfds: 0 }
     }
 
@@ -85,6 +85,6 @@ impl ReplyWriter {
     }
 
     fn stream(&self) -> &UnixStream {
-        self.socket.as_ref()
+        &self.socket
     }
 }
