@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use blvm_bus::layout::Geometry;
-use blvm_bus::lease::ScanTable;
+use blvm_bus::lease::{LEASE_PAGE_BYTES, ScanTable};
 use blvm_bus::memory::Mapped;
 use blvm_bus::message::chain::{
     BlockBody, BlockConnected, BlockDisconnected, BlockTransaction, Chain, ChainReorganised, FEE_UNKNOWN,
@@ -17,6 +17,8 @@ use blvm_bus::message::{Kind, Topic};
 use blvm_bus::publisher::{PublishError, Publisher};
 use blvm_bus::segment::{CreateError, Identity, RunId, SealedSegment};
 use blvm_bus::wake::{Waker, WakerError};
+use nix::sys::resource::{Resource, getrlimit};
+use nix::unistd::Uid;
 use parking_lot::Mutex;
 
 use crate::source::{ConnectedBlock, EventSink, NodeEvent, RemovalReason, TransactionEntry};
@@ -86,9 +88,6 @@ impl<T: Topic> TopicHost<T> {
         let identity = Identity { topic: T::NUMBER, schema: T::SCHEMA, run_id };
         let name = format!("blvm-{}", T::NAME);
         let segment = Arc::new(SealedSegment::create(&name, geometry, identity, populated_terms)?);
-        if let Err(error) = segment.memory.lock(segment.ring_range()) {
-            tracing::debug!(topic = T::NAME, %error, "the ring is not locked into memory");
-        }
         let publisher = Publisher::new(
             Arc::clone(&segment.memory),
             segment.layout,
@@ -97,6 +96,15 @@ impl<T: Topic> TopicHost<T> {
             waker.bell(T::NUMBER),
         );
         Ok(TopicHost { segment, publisher: Arc::new(Mutex::new(publisher)) })
+    }
+
+    /// Keeps the ring in memory, if it is no larger than what may be locked; answers what remains.
+    fn lock_ring(&self, may_lock_bytes: u64) -> u64 {
+        let range = self.segment.ring_range();
+        let ring_bytes = range.len() as u64;
+        let is_locked = ring_bytes <= may_lock_bytes && self.segment.memory.lock(range).is_ok();
+        tracing::info!(topic = T::NAME, ring_bytes, is_locked, "topic created");
+        if is_locked { may_lock_bytes - ring_bytes } else { may_lock_bytes }
     }
 
     fn publish<K: Kind<Topic = T>>(&self, message: &K) {
@@ -162,7 +170,7 @@ impl Topics {
         let all = usize::MAX;
         let chain = TopicHost::create(run_id, chain, TERMS_AT_START, Some(Arc::clone(&table)), &waker)?;
         populate_rest(&chain);
-        Ok(Topics {
+        let topics = Topics {
             run_id,
             options,
             chain,
@@ -171,7 +179,24 @@ impl Topics {
             system: TopicHost::create(run_id, System::GEOMETRY, all, None, &waker)?,
             table,
             waker,
-        })
+        };
+        topics.lock_rings();
+        Ok(topics)
+    }
+
+    /// Keeps the rings in memory as far as the limit reaches, the most urgent first. Lease pages come before all of them:
+    /// a module without its page is refused, so their room is left free.
+    fn lock_rings(&self) {
+        let pages = (self.options.lease_holders * LEASE_PAGE_BYTES) as u64;
+        let limit = if Uid::effective().is_root() {
+            u64::MAX
+        } else {
+            getrlimit(Resource::RLIMIT_MEMLOCK).map_or(0, |(soft, _)| soft)
+        };
+        let left = self.chain.lock_ring(limit.saturating_sub(pages));
+        let left = self.mempool.lock_ring(left);
+        let left = self.peers.lock_ring(left);
+        self.system.lock_ring(left);
     }
 
     /// Names this life of the node.
