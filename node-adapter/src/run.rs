@@ -73,8 +73,8 @@ pub enum RunError {
     /// A module could not be started.
     #[error(transparent)]
     Module(#[from] StartModuleError),
-    /// A module ended before it was attached.
-    #[error("module {name} ended before it was attached; its last words are in the log above")]
+    /// A module ended before it was attached, or took too long.
+    #[error("module {name} did not attach; its last words are in the log above")]
     NotAttached {
         /// Which.
         name: String,
@@ -154,9 +154,9 @@ async fn run(arguments: RunArguments) -> Result<ExitCode, RunError> {
     let mut assembly = Assembly::open(&arguments).await?;
     let outcome = serve(&arguments, &mut assembly, &mut stop).await;
     assembly.stop("the operator asked for it").await;
-    let report = report::Report::new(&assembly);
-    report::print_summary(&report, arguments.json)?;
-    outcome.map(|()| ExitCode::SUCCESS)
+    outcome?;
+    report::print_summary(&report::Report::new(&assembly), arguments.json)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn serve(
@@ -164,7 +164,10 @@ async fn serve(
     assembly: &mut Assembly,
     stop: &mut StopSignals,
 ) -> Result<(), RunError> {
-    assembly.start_modules(arguments).await?;
+    tokio::select! {
+        started = assembly.start_modules(arguments) => started?,
+        () = stop.wait() => return Ok(()),
+    }
     let payout = assembly.payout()?;
     let mut operator = operator::Operator::listen();
     let mut seconds = every(Duration::from_secs(1));

@@ -130,6 +130,16 @@ fn a_missing_or_wrong_module_is_refused_and_named() {
     assert!(last_line(&run(&arguments)).contains("ELF"));
 }
 
+#[test]
+fn a_demonstration_without_a_module_proves_nothing() {
+    let output = run(&["run", "--demo", "--for", "500ms", "--json"]);
+    assert!(last_line(&output).contains("--module"));
+    let report = String::from_utf8(output.stdout).unwrap();
+    let report: Value = serde_json::from_str(report.lines().last().unwrap()).unwrap();
+    assert_eq!(report["reorganisations"], 1);
+    assert!(report["transactions_added"].as_u64().unwrap() > 0);
+}
+
 /// The last line of an error that comes after the node has started.
 fn last_line(output: &Output) -> String {
     let text = String::from_utf8(output.stderr.clone()).unwrap();

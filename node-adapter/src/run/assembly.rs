@@ -26,6 +26,9 @@ use crate::topics::{Topics, TopicsOptions};
 /// Port of regtest peers, as Bitcoin Core has it.
 const REGTEST_PORT: u16 = 18_444;
 
+/// Time a module has to attach.
+const ATTACH_DEADLINE: Duration = Duration::from_secs(10);
+
 /// Time a module has to read what was published and exit by itself.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -114,7 +117,7 @@ impl Assembly {
         for directory in &arguments.modules {
             let manifest = Manifest::read(directory, build_directory)?;
             let mut process = self.host.start(manifest, &[])?;
-            let Some(starts) = process.attached().await else {
+            let Ok(Some(starts)) = tokio::time::timeout(ATTACH_DEADLINE, process.attached()).await else {
                 return Err(RunError::NotAttached { name: process.name().to_owned() });
             };
             self.modules.push(Running { process, starts });
@@ -181,6 +184,11 @@ impl Assembly {
     pub(crate) async fn stop(&mut self, reason: &str) {
         if let Some(listener) = self.listener.take() {
             listener.shutdown().await;
+        }
+        // What the node is at now is still published: asking for its mempool waits for that.
+        let node = Arc::clone(&self.node);
+        if let Err(error) = tokio::task::spawn_blocking(move || node.mempool_transactions().len()).await {
+            tracing::error!(%error, "the node does not answer any more");
         }
         self.topics.publish_system(&NodeShutdown { reason: reason.to_owned() });
         self.topics.close();
