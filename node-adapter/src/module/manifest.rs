@@ -103,7 +103,25 @@ impl Manifest {
         let path = directory.join("module.toml");
         let text = std::fs::read_to_string(&path)
             .map_err(|source| ManifestError::Read { path: path.clone(), source })?;
-        let file: File = toml::from_str(&text).map_err(|error| ManifestError::Parse {
+        Self::parse(&text, path, directory, build_directory)
+    }
+
+    /// A manifest that is part of this program; the module's program is looked for in `build_directory` only.
+    ///
+    /// # Errors
+    ///
+    /// [`ManifestError`].
+    pub fn read_text(text: &str, build_directory: &Path) -> Result<Self, ManifestError> {
+        Self::parse(text, build_directory.join("module.toml"), build_directory, build_directory)
+    }
+
+    fn parse(
+        text: &str,
+        path: PathBuf,
+        directory: &Path,
+        build_directory: &Path,
+    ) -> Result<Self, ManifestError> {
+        let file: File = toml::from_str(text).map_err(|error| ManifestError::Parse {
             path: path.clone(),
             message: error.to_string().trim_end().replace('\n', "; "),
         })?;

@@ -26,6 +26,9 @@ use crate::topics::{Topics, TopicsOptions};
 /// Port of regtest peers, as Bitcoin Core has it.
 const REGTEST_PORT: u16 = 18_444;
 
+/// The module of a demonstration that names none; its program is built beside this one.
+const DEMO_MANIFEST: &str = include_str!("../../../sdk/examples/block-watch/module.toml");
+
 /// Time a module has to attach.
 const ATTACH_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -110,12 +113,19 @@ impl Assembly {
         Ok(Assembly { topics, ledger, node, modules, listener, host, datadir, _temporary: temporary })
     }
 
-    /// Starts the modules named on the command line, and waits until each is attached.
+    /// Starts the modules named on the command line, and waits until each is attached. A demonstration without any takes the
+    /// example.
     pub(crate) async fn start_modules(&mut self, arguments: &RunArguments) -> Result<(), RunError> {
         let executable = std::env::current_exe().map_err(RunError::Runtime)?;
         let build_directory = executable.parent().unwrap_or(Path::new("."));
+        let mut manifests = Vec::new();
         for directory in &arguments.modules {
-            let manifest = Manifest::read(directory, build_directory)?;
+            manifests.push(Manifest::read(directory, build_directory)?);
+        }
+        if arguments.demo && manifests.is_empty() {
+            manifests.push(Manifest::read_text(DEMO_MANIFEST, build_directory)?);
+        }
+        for manifest in manifests {
             let mut process = self.host.start(manifest, &[])?;
             let Ok(Some(starts)) = tokio::time::timeout(ATTACH_DEADLINE, process.attached()).await else {
                 return Err(RunError::NotAttached { name: process.name().to_owned() });

@@ -45,7 +45,7 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<SocketAddr>,
 
-    /// Directory of a module (with its module.toml); may be repeated.
+    /// Directory of a module (with its module.toml); may be repeated. A demonstration without one takes block-watch.
     #[arg(long = "module", value_name = "DIR")]
     pub(crate) modules: Vec<PathBuf>,
 

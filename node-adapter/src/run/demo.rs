@@ -269,7 +269,7 @@ fn check(report: &Report) -> Result<(), DemoError> {
     let fail = |what: String| Err(DemoError::Disagreement { what });
     let blocks = report.node.as_ref().map(|node| node.blocks_sha256.as_str());
     if report.modules.is_empty() {
-        return fail("no module took part: give one with --module".to_owned());
+        return fail("no module took part".to_owned());
     }
     for (name, module) in &report.modules {
         if module.topics.is_empty() {
