@@ -282,6 +282,7 @@ mod tests {
     use nix::sys::socket::{ControlMessage, UnixAddr, sendmsg};
 
     use super::*;
+    use crate::sync::Ordering;
     use crate::wake::{ParkError, Parked, Parker};
 
     const LONG: Duration = Duration::from_secs(20);
@@ -426,5 +427,60 @@ mod tests {
         bell.after_publish(2);
         assert_eq!(Parker::new(waiter).park(&[(1, 1)], LONG).unwrap(), Parked::Woken);
         assert!(matches!(Parker::new(module).park(&[(1, 1)], LONG), Err(ParkError::Closed)));
+    }
+
+    #[test]
+    fn a_message_published_at_any_moment_of_a_round_wakes_its_waiter() {
+        let (waker, mut parker) = waker_with_client(vec![1]);
+        let bell = waker.bell(1);
+        let wanted = crate::sync::AtomicU64::new(0);
+        let last = 20_000;
+        let mut lost = None;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for sequence in 1..=last {
+                    while wanted.load(Ordering::Relaxed) < sequence {
+                        std::hint::spin_loop();
+                    }
+                    // From at once to well after the waker has gone to sleep, in steps no longer than its race.
+                    let delay = Duration::from_nanos(sequence * 7_919 % 60_000);
+                    let start = Instant::now();
+                    while start.elapsed() < delay {
+                        std::hint::spin_loop();
+                    }
+                    bell.after_publish(sequence + 1);
+                }
+            });
+            for sequence in 1..=last {
+                wanted.store(sequence, Ordering::Relaxed);
+                if parker.park(&[(1, sequence)], LONG).unwrap() != Parked::Woken {
+                    lost = Some(sequence);
+                    // Lets the publisher come to its end.
+                    wanted.store(last, Ordering::Relaxed);
+                    break;
+                }
+            }
+        });
+        assert_eq!(lost, None, "a wake was lost");
+    }
+
+    #[test]
+    fn closing_a_publisher_wakes_its_waiters() {
+        use crate::memory::Heap;
+        use crate::message::Topic;
+        use crate::message::system::System;
+        use crate::publisher::Publisher;
+        use crate::segment::{Identity, RunId, write_header};
+        let (waker, mut parker) = waker_with_client(vec![System::NUMBER]);
+        let layout = System::GEOMETRY.layout().unwrap();
+        let memory = Arc::new(Heap::new(layout.segment_bytes));
+        let identity = Identity { topic: System::NUMBER, schema: System::SCHEMA, run_id: RunId([1; 16]) };
+        write_header(&*memory, &layout, &identity);
+        let bell = waker.bell(System::NUMBER);
+        let mut publisher = Publisher::<System, Heap, Heap>::new(memory, layout, 0, None, bell);
+        std::thread::scope(|scope| {
+            scope.spawn(|| publisher.close());
+            assert_eq!(parker.park(&[(System::NUMBER, 1)], LONG).unwrap(), Parked::Woken);
+        });
     }
 }
