@@ -34,7 +34,10 @@ use crate::topics::TopicsError;
 use assembly::Assembly;
 use cli::RunArguments;
 
-/// Why `blvm run` ended early. Each says what to do.
+/// What is logged unless `BLVM_LOG` says otherwise.
+const DEFAULT_LOG: &str = "info,kernel=warn";
+
+/// Why `blvm run` ended early.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
@@ -73,6 +76,12 @@ pub enum RunError {
     /// A module could not be started.
     #[error(transparent)]
     Module(#[from] StartModuleError),
+    /// Two modules of one name.
+    #[error("two modules are called {name}: give each --module once, or change a name in a module.toml")]
+    SameName {
+        /// The name.
+        name: String,
+    },
     /// A module ended before it was attached, or took too long.
     #[error("module {name} did not attach; its last words are in the log above")]
     NotAttached {
@@ -94,8 +103,8 @@ pub enum RunError {
         #[source]
         source: io::Error,
     },
-    /// The runtime or its signals failed.
-    #[error("the system gave no threads or signals")]
+    /// The runtime, its signals or one of its tasks failed.
+    #[error("the program cannot go on; is a limit on threads or descriptors reached (ulimit -a)?")]
     Runtime(#[source] io::Error),
     /// The standard output was closed.
     #[error("the output cannot be written")]
@@ -111,9 +120,12 @@ pub fn main() -> ExitCode {
         Ok(command) => command,
         Err(code) => return code,
     };
+    if let Err(code) = start_logging() {
+        return code;
+    }
     let outcome = match command {
-        cli::Command::Run(arguments) => start_logging().and_then(|()| block_on(run(arguments))),
-        cli::Command::DemoPeer(arguments) => start_logging().and_then(|()| block_on(demo::peer(arguments))),
+        cli::Command::Run(arguments) => block_on(run(arguments)),
+        cli::Command::DemoPeer(arguments) => block_on(demo::peer(arguments)),
     };
     match outcome {
         Ok(code) => code,
@@ -124,9 +136,12 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn start_logging() -> Result<(), RunError> {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("BLVM_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,kernel=warn"));
+fn start_logging() -> Result<(), ExitCode> {
+    let wanted = std::env::var("BLVM_LOG").unwrap_or_else(|_| DEFAULT_LOG.to_owned());
+    let filter = tracing_subscriber::EnvFilter::builder().parse(&wanted).map_err(|error| {
+        eprintln!("blvm: BLVM_LOG=\"{wanted}\" cannot be read: {error}; try BLVM_LOG={DEFAULT_LOG}");
+        ExitCode::from(2)
+    })?;
     // Logs go to stderr: stdout belongs to the status and the report. A second start keeps the first.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -153,7 +168,7 @@ async fn run(arguments: RunArguments) -> Result<ExitCode, RunError> {
     }
     let mut assembly = Assembly::open(&arguments).await?;
     let outcome = serve(&arguments, &mut assembly, &mut stop).await;
-    assembly.stop("the operator asked for it").await;
+    assembly.stop(if outcome.is_ok() { "it was asked to" } else { "it failed" }).await;
     outcome?;
     report::print_summary(&report::Report::new(&assembly), arguments.json)?;
     Ok(ExitCode::SUCCESS)
@@ -168,18 +183,25 @@ async fn serve(
         started = assembly.start_modules(arguments) => started?,
         () = stop.wait() => return Ok(()),
     }
+    let end = arguments.duration.map(|duration| Instant::now() + duration);
+    tokio::select! {
+        outcome = work(arguments, assembly) => outcome,
+        () = until(end) => Ok(()),
+        () = stop.wait() => Ok(()),
+    }
+}
+
+/// Mines, shows the status and does what the operator asks, until the operator stops it.
+async fn work(arguments: &RunArguments, assembly: &Assembly) -> Result<(), RunError> {
     let payout = assembly.payout()?;
     let mut operator = operator::Operator::listen();
     let mut seconds = every(Duration::from_secs(1));
     let mut mining = every(arguments.mine_interval);
     mining.reset();
-    let end = arguments.duration.map(|duration| Instant::now() + duration);
     loop {
         tokio::select! {
-            () = stop.wait() => return Ok(()),
-            () = until(end) => return Ok(()),
             _ = seconds.tick() => status::print(&assembly.status(), arguments.json)?,
-            _ = mining.tick(), if !arguments.mine_interval.is_zero() => mine(assembly, &payout).await,
+            _ = mining.tick(), if !arguments.mine_interval.is_zero() => mine(assembly, &payout).await?,
             command = operator.next() => {
                 if operator::carry_out(command, assembly, &payout).await.is_break() {
                     return Ok(());
@@ -189,10 +211,15 @@ async fn serve(
     }
 }
 
-async fn mine(assembly: &Assembly, payout: &ScriptBuf) {
-    // A block that is not taken is logged, and the next one tried: the node goes on.
-    if let Err(error) = assembly.on_node(payout, |node, payout| node.mine_block(payout)).await {
-        tracing::error!(%error, "a block was not mined");
+async fn mine(assembly: &Assembly, payout: &ScriptBuf) -> Result<(), RunError> {
+    match assembly.on_node(payout, |node, payout| node.mine_block(payout)).await {
+        // The engine does not like this block; the next one may do.
+        Err(RunError::Mine(error @ MineError::Refused { .. })) => {
+            tracing::error!(%error, "a block was not mined");
+            Ok(())
+        }
+        // Anything else is for good.
+        outcome => outcome.map(|_| ()),
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Feed<T: Topic> {
 pub struct Received<'a, T: Topic> {
     sample: Sample<'a, T>,
     bodies_gone: &'a Cell<u64>,
+    /// Whether this message was counted there.
+    is_counted: Cell<bool>,
 }
 
 impl<T: Topic> Feed<T> {
@@ -61,7 +63,7 @@ impl<T: Topic> Feed<T> {
                 self.received += 1;
                 // Saturating: only differences are meant.
                 self.latency.saturating_record(now_ns().saturating_sub(sample.published_at_ns()).max(1));
-                Ok(Some(Received { sample, bodies_gone: &self.bodies_gone }))
+                Ok(Some(Received { sample, bodies_gone: &self.bodies_gone, is_counted: Cell::new(false) }))
             }
             Ok(None) => Ok(None),
             Err(PollError::Overrun { missed }) => {
@@ -95,7 +97,7 @@ impl<'a, T: Topic> Received<'a, T> {
     /// [`TooManyLeases`].
     pub fn body(&self) -> Result<Body, TooManyLeases> {
         let body = self.sample.body()?;
-        if matches!(body, Body::Gone) {
+        if matches!(body, Body::Gone) && !self.is_counted.replace(true) {
             self.bodies_gone.set(self.bodies_gone.get() + 1);
         }
         Ok(body)

@@ -198,7 +198,7 @@ impl Session {
         &mut self.client
     }
 
-    /// `regtest`, `signet`, `testnet` or `bitcoin`.
+    /// `mainnet`, `testnet`, `testnet4`, `signet` or `regtest`.
     pub fn network(&self) -> &str {
         &self.network
     }

@@ -10,7 +10,7 @@ topic! {
 
     /// The node has opened its chain and answers requests.
     1 NodeStartupCompleted / ArchivedNodeStartupCompleted {
-        /// `regtest`, `signet`, `testnet` or `bitcoin`.
+        /// `mainnet`, `testnet`, `testnet4`, `signet` or `regtest`.
         network: String,
         /// Height of the tip.
         height: u32,

@@ -85,7 +85,7 @@ pub struct Welcome {
     pub run_id: [u8; 16],
     /// Version of the node.
     pub node_version: String,
-    /// `regtest`, `signet`, `testnet` or `bitcoin`.
+    /// `mainnet`, `testnet`, `testnet4`, `signet` or `regtest`.
     pub network: String,
     /// The topics, in the order of their descriptors.
     pub topics: Vec<TopicGrant>,

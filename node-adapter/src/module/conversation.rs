@@ -19,10 +19,10 @@ use blvm_bus::message::Topic;
 use blvm_bus::message::chain::Chain;
 use blvm_bus::message::mempool::Mempool;
 use blvm_bus::message::peers::Peers;
-use blvm_bus::message::system::{ModuleStarted, System};
+use blvm_bus::message::system::System;
 use blvm_bus::request::{
     Attached, FrameHead, Hello, MAX_FRAME_BYTES, PROTOCOL_VERSION, Permission, Refusal, Reply, Request,
-    TopicGrant, TopicStart, Welcome, close_elsewhere, decode, recv_refusing,
+    TopicGrant, Welcome, close_elsewhere, decode, recv_refusing,
 };
 use tokio::io::Interest;
 use tokio::net::UnixStream;
@@ -275,18 +275,10 @@ impl Conversation {
             scanned = Some(place.enter(page, bus.leases()));
         }
         let attachment = Attachment { scanned, waker: None };
-        if !self.module.attach(attachment, bus, topics.clone()) {
+        let Some(starts) = self.module.attach(attachment, bus, topics) else {
             return Err(out_of_turn("mapped", "after the process has exited"));
-        }
-        let starts = bus
-            .next_sequences()
-            .into_iter()
-            .filter(|(topic, _)| topics.contains(topic))
-            .map(|(topic, sequence)| TopicStart { topic, sequence })
-            .collect::<Vec<_>>();
+        };
         self.stage = Stage::Attached;
-        self.module.note_attached(&starts);
-        bus.publish_system(&ModuleStarted { name: self.module.name().to_owned(), pid: self.module.pid() });
         Ok(Attached { starts })
     }
 

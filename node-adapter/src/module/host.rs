@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream as StdUnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use blvm_bus::lease::ScannedPage;
 use blvm_bus::memory::Mapped;
-use blvm_bus::message::system::ModuleStopped;
+use blvm_bus::message::system::{ModuleStarted, ModuleStopped};
 use blvm_bus::request::{Permission, Statistics, TopicStart, refuse_descriptors};
 use blvm_bus::wake::{WakerClient, WakerError, wake_socket_pair};
 use blvm_sandbox::{Child, ExitReport, Limits, SpawnError, SpawnRequest, Spawner, StartError, UidGid};
@@ -25,9 +27,9 @@ use super::{conversation, output};
 use crate::source::NodeApi;
 use crate::topics::Topics;
 
-/// First user id given to modules when the node may choose one: in the range that systemd keeps for
-/// users made at run time (systemd.exec(5), `DynamicUser`).
-const FIRST_MODULE_UID: u32 = 61_184;
+/// User ids given to modules when the node may choose: the range that systemd keeps for users made at run time
+/// (systemd.exec(5), `DynamicUser`).
+const MODULE_UIDS: RangeInclusive<u32> = 61_184..=65_519;
 
 /// What a module may use unless the operator says otherwise. Mappings of the bus do not count as data.
 const LIMITS: Limits = Limits {
@@ -97,7 +99,7 @@ pub struct ModuleHost {
     spawner: Spawner,
     shared: Arc<Shared>,
     options: ModuleOptions,
-    started: Mutex<u32>,
+    choosing_uid: Mutex<()>,
 }
 
 /// What a module holds of the bus; taken back when its process has exited.
@@ -140,10 +142,6 @@ impl Module {
         &self.manifest.name
     }
 
-    pub(super) fn pid(&self) -> u32 {
-        self.pid
-    }
-
     pub(super) fn may(&self, permission: Permission) -> bool {
         self.manifest.permissions.contains(&permission)
     }
@@ -156,26 +154,36 @@ impl Module {
         *self.statistics.lock() = Some(statistics);
     }
 
-    pub(super) fn note_attached(&self, starts: &[TopicStart]) {
-        let starts = starts.iter().map(|start| (start.topic, start.sequence)).collect();
-        self.starts.send_replace(Some(starts));
-    }
-
-    /// Keeps what the module holds, and lets it wait for `topics`; `false` if its process has exited meanwhile.
-    pub(super) fn attach(&self, mut attachment: Attachment, bus: &Topics, topics: Vec<u32>) -> bool {
+    /// Keeps what the module holds, lets it wait for `topics`, and says that it has started; `None` if its process has
+    /// exited meanwhile. Answers the first sequences that count.
+    pub(super) fn attach(
+        &self,
+        mut attachment: Attachment,
+        bus: &Topics,
+        topics: Vec<u32>,
+    ) -> Option<Vec<TopicStart>> {
+        // Held to the end: its exit is told after its start, never before.
         let mut hold = self.hold.lock();
-        match std::mem::replace(&mut *hold, Hold::Exited) {
-            Hold::Waiting(wake) => {
-                attachment.waker = Some(bus.waker.add(wake, topics));
-                *hold = Hold::Attached(attachment);
-                true
-            }
+        let wake = match std::mem::replace(&mut *hold, Hold::Exited) {
+            Hold::Waiting(wake) => wake,
             other => {
                 *hold = other;
                 release(&attachment, bus);
-                false
+                return None;
             }
-        }
+        };
+        let starts: Vec<_> = bus
+            .next_sequences()
+            .into_iter()
+            .filter(|(topic, _)| topics.contains(topic))
+            .map(|(topic, sequence)| TopicStart { topic, sequence })
+            .collect();
+        attachment.waker = Some(bus.waker.add(wake, topics));
+        *hold = Hold::Attached(attachment);
+        bus.publish_system(&ModuleStarted { name: self.name().to_owned(), pid: self.pid });
+        let by_topic = starts.iter().map(|start| (start.topic, start.sequence)).collect();
+        self.starts.send_replace(Some(by_topic));
+        Some(starts)
     }
 
     fn release(&self, bus: &Topics) {
@@ -217,7 +225,7 @@ impl ModuleHost {
     ) -> Result<Self, StartError> {
         raise_open_files();
         let shared = Arc::new(Shared { topics, node, network: network.to_owned() });
-        Ok(ModuleHost { spawner: Spawner::start()?, shared, options, started: Mutex::new(0) })
+        Ok(ModuleHost { spawner: Spawner::start()?, shared, options, choosing_uid: Mutex::new(()) })
     }
 
     /// Starts a module with `arguments` and serves it until it exits. Must be called inside a Tokio runtime.
@@ -230,8 +238,7 @@ impl ModuleHost {
         manifest: Manifest,
         arguments: &[OsString],
     ) -> Result<RunningModule, StartModuleError> {
-        let uid = self.next_uid();
-        let directory = self.make_directory(&manifest.name, uid)?;
+        let (directory, uid) = self.make_directory(&manifest.name)?;
         let name = manifest.name.clone();
         let at = |source| StartModuleError::Socket { name: name.clone(), source };
         let (socket, module_socket) = StdUnixStream::pair().map_err(at)?;
@@ -284,24 +291,37 @@ impl ModuleHost {
         Ok(RunningModule { module, enforced, exit, attached, pidfd })
     }
 
-    /// A user of the module's own where the node may choose one.
-    fn next_uid(&self) -> Option<UidGid> {
-        let mut started = self.started.lock();
-        *started += 1;
-        let uid = FIRST_MODULE_UID + *started - 1;
-        nix::unistd::Uid::effective().is_root().then_some(UidGid { uid, gid: uid })
-    }
-
-    fn make_directory(&self, name: &str, uid: Option<UidGid>) -> Result<PathBuf, StartModuleError> {
+    /// The module's directory and, where the node may choose one, a user of its own: the one that owns the directory from
+    /// an earlier run, or one that no other module's directory belongs to.
+    fn make_directory(&self, name: &str) -> Result<(PathBuf, Option<UidGid>), StartModuleError> {
         use std::os::unix::fs::{DirBuilderExt, chown};
         let path = self.options.data_directory.join(name);
         let at =
             |source| StartModuleError::DataDirectory { name: name.to_owned(), path: path.clone(), source };
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(at)?;
-        if let Some(uid) = uid {
-            chown(&path, Some(uid.uid), Some(uid.gid)).map_err(at)?;
+        if !nix::unistd::Uid::effective().is_root() {
+            return Ok((path, None));
         }
-        Ok(path)
+        let _one_at_a_time = self.choosing_uid.lock();
+        let uid = self.choose_uid(&path).map_err(at)?;
+        chown(&path, Some(uid), Some(uid)).map_err(at)?;
+        Ok((path, Some(UidGid { uid, gid: uid })))
+    }
+
+    fn choose_uid(&self, path: &Path) -> io::Result<u32> {
+        let owner = std::fs::metadata(path)?.uid();
+        if MODULE_UIDS.contains(&owner) {
+            return Ok(owner);
+        }
+        let mut taken = Vec::new();
+        for entry in std::fs::read_dir(&self.options.data_directory)? {
+            taken.push(entry?.metadata()?.uid());
+        }
+        MODULE_UIDS.clone().find(|uid| !taken.contains(uid)).ok_or_else(|| {
+            io::Error::other(
+                "every user id for modules is taken: remove directories of modules no longer used",
+            )
+        })
     }
 }
 

@@ -120,7 +120,11 @@ impl Assembly {
         let build_directory = executable.parent().unwrap_or(Path::new("."));
         let mut manifests = Vec::new();
         for directory in &arguments.modules {
-            manifests.push(Manifest::read(directory, build_directory)?);
+            let manifest = Manifest::read(directory, build_directory)?;
+            if manifests.iter().any(|other: &Manifest| other.name == manifest.name) {
+                return Err(RunError::SameName { name: manifest.name });
+            }
+            manifests.push(manifest);
         }
         if arguments.demo && manifests.is_empty() {
             manifests.push(Manifest::read_text(DEMO_MANIFEST, build_directory)?);
@@ -190,12 +194,13 @@ impl Assembly {
         }
     }
 
-    /// Stops everything in order: peers, then the bus, then the modules once they have read it all, then the node.
+    /// Stops everything in order: peers, the node's submissions, the bus, then the modules once they have read it all.
     pub(crate) async fn stop(&mut self, reason: &str) {
         if let Some(listener) = self.listener.take() {
             listener.shutdown().await;
         }
-        // What the node is at now is still published: asking for its mempool waits for that.
+        // Nothing new from here on; what the node is at now is still published: its mempool answers after that.
+        self.node.stop();
         let node = Arc::clone(&self.node);
         if let Err(error) = tokio::task::spawn_blocking(move || node.mempool_transactions().len()).await {
             tracing::error!(%error, "the node does not answer any more");
@@ -204,10 +209,6 @@ impl Assembly {
         self.topics.close();
         for module in &mut self.modules {
             stop_module(&mut module.process).await;
-        }
-        let node = Arc::clone(&self.node);
-        if let Err(error) = tokio::task::spawn_blocking(move || node.stop()).await {
-            tracing::error!(%error, "the node did not stop cleanly");
         }
     }
 }

@@ -50,11 +50,11 @@ pub(crate) struct RunArguments {
     pub(crate) modules: Vec<PathBuf>,
 
     /// Time between two mined blocks; 0s mines none.
-    #[arg(long, default_value = "5s", value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "5s", value_name = "TIME", value_parser = parse_time)]
     pub(crate) mine_interval: Duration,
 
     /// Stop after this time, for example 20s.
-    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_time)]
     pub(crate) duration: Option<Duration>,
 
     /// Show everything at work and prove what the modules got.
@@ -80,6 +80,14 @@ pub(crate) struct DemoPeerArguments {
     /// Payments a second.
     #[arg(long)]
     pub(crate) rate_per_second: std::num::NonZeroU32,
+}
+
+/// Longest time that can be asked for.
+const MAX_TIME: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if time > MAX_TIME { Err("longer than ten years".to_owned()) } else { Ok(time) }
 }
 
 /// Reads the command line. What is wrong with it is said in one line; help and version are printed.
@@ -137,6 +145,7 @@ mod tests {
             (vec!["blvm", "run", "--colour"], "--colour"),
             (vec!["blvm", "run", "--network", "moon"], "moon"),
             (vec!["blvm", "run", "--for", "soon"], "soon"),
+            (vec!["blvm", "run", "--for", "300000000000years"], "ten years"),
             (vec!["blvm", "run", "--listen", "here"], "here"),
             (vec!["blvm", "walk"], "walk"),
             (vec!["blvm"], "command is missing"),

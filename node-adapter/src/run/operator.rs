@@ -1,6 +1,6 @@
 //! Commands on the standard input.
 
-use std::io::BufRead;
+use std::io::{BufRead, Read};
 use std::ops::ControlFlow;
 
 use bitcoin::ScriptBuf;
@@ -34,22 +34,10 @@ impl Operator {
     /// Starts to listen, on a thread that ends with the input or the process.
     pub(crate) fn listen() -> Self {
         let (sender, commands) = mpsc::channel(16);
-        std::thread::spawn(move || {
-            let mut input = std::io::stdin().lock();
-            let mut line = String::new();
-            loop {
-                line.clear();
-                match std::io::Read::take(&mut input, MAX_LINE_BYTES).read_line(&mut line) {
-                    // The end of the input is no command: a node without a terminal runs on.
-                    Ok(0) | Err(_) => return,
-                    Ok(_) => match parse(line.trim()) {
-                        Ok(Some(command)) if sender.blocking_send(command).is_err() => return,
-                        Ok(_) => {}
-                        Err(()) => eprintln!("{HELP}"),
-                    },
-                }
-            }
-        });
+        let listen = std::thread::Builder::new().name("blvm-operator".to_owned());
+        if let Err(error) = listen.spawn(move || read_commands(&mut std::io::stdin().lock(), &sender)) {
+            tracing::warn!(%error, "no thread to listen for commands");
+        }
         Operator { commands }
     }
 
@@ -59,6 +47,30 @@ impl Operator {
             Some(command) => command,
             None => std::future::pending().await,
         }
+    }
+}
+
+/// Passes commands on until the input ends, which is no command: a node without a terminal runs on.
+fn read_commands(input: &mut impl BufRead, commands: &mpsc::Sender<Command>) {
+    let mut line = Vec::new();
+    let mut is_rest = false;
+    loop {
+        line.clear();
+        match Read::take(&mut *input, MAX_LINE_BYTES).read_until(b'\n', &mut line) {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+        let is_whole = line.last() == Some(&b'\n') || (line.len() as u64) < MAX_LINE_BYTES;
+        // An overlong line is refused once, and its rest is no command.
+        let outcome =
+            if is_rest || !is_whole { Err(()) } else { parse(String::from_utf8_lossy(&line).trim()) };
+        match outcome {
+            Ok(Some(command)) if commands.blocking_send(command).is_err() => return,
+            Ok(_) => {}
+            Err(()) if is_rest => {}
+            Err(()) => eprintln!("{HELP}"),
+        }
+        is_rest = !is_whole;
     }
 }
 
@@ -111,6 +123,17 @@ pub(crate) async fn carry_out(command: Command, assembly: &Assembly, payout: &Sc
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bad_bytes_and_overlong_lines_are_refused_and_the_next_command_is_taken() {
+        let (sender, mut commands) = mpsc::channel(16);
+        let long = [b"mine ".repeat(1000), b"\n".to_vec()].concat();
+        let input = [&b"\xff\xfe\n"[..], &long, b"stop\n", b"mine 2"].concat();
+        read_commands(&mut &input[..], &sender);
+        assert_eq!(commands.try_recv(), Ok(Command::Stop));
+        assert_eq!(commands.try_recv(), Ok(Command::Mine { blocks: 2 }));
+        assert!(commands.try_recv().is_err());
+    }
 
     #[test]
     fn commands_are_understood_and_mistakes_refused() {

@@ -35,6 +35,9 @@ pub(crate) struct ModuleReport {
     pid: u32,
     wait: String,
     enforced: Vec<&'static str>,
+    /// The topics it may read.
+    #[serde(skip)]
+    pub(crate) granted: Vec<&'static str>,
     pub(crate) topics: BTreeMap<&'static str, TopicReport>,
 }
 
@@ -109,6 +112,7 @@ impl ModuleReport {
             pid: module.process.pid(),
             wait: statistics.wait.clone(),
             enforced: module.process.enforced().to_vec(),
+            granted: module.starts.keys().map(|topic| topic_name(*topic)).collect(),
             topics: topics.collect(),
         }
     }

@@ -6,8 +6,8 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use blvm_bus::layout::Geometry;
 use blvm_bus::lease::page::map_lease_page;
 use blvm_bus::request::{
-    Block, ChainTip, FRAME_HEAD_BYTES, MAX_FRAME_BYTES, Statistics, TopicWish, TransactionRefusal, encode,
-    read_answer, recv_with_descriptors,
+    Block, ChainTip, FRAME_HEAD_BYTES, MAX_FRAME_BYTES, Statistics, TopicStart, TopicWish,
+    TransactionRefusal, encode, read_answer, recv_with_descriptors,
 };
 use blvm_bus::segment::{Identity, RunId, open_sealed};
 use blvm_bus::wake::wake_socket_pair;
