@@ -83,10 +83,12 @@ pub enum RunError {
         name: String,
     },
     /// A module ended before it was attached, or took too long.
-    #[error("module {name} did not attach; its last words are in the log above")]
+    #[error("module {name} {how} before it attached; what it said is in the log above")]
     NotAttached {
         /// Which.
         name: String,
+        /// How it failed.
+        how: String,
     },
     /// A block could not be mined.
     #[error(transparent)]

@@ -34,7 +34,7 @@ pub enum OpenError {
     },
     /// The engine refuses what the directory holds.
     #[error(
-        "{path}: the validation engine cannot use it: {reason}; choose another directory, or remove it and start again",
+        "{path}: the validation engine cannot use it: {reason}; make sure that the disk is not full; if its files are damaged, choose another directory",
         path = .path.display()
     )]
     Engine {

@@ -34,6 +34,9 @@ pub enum SubmitBlockError {
     /// The block store failed; the node takes nothing more.
     #[error(transparent)]
     Store(#[from] NodeError),
+    /// The block was taken, but could be lost by a kill; the node takes nothing more.
+    #[error("the node's journal cannot be written, so it takes no more blocks; is the disk full?")]
+    Journal(#[source] io::Error),
     /// The node is shutting down.
     #[error("the node is shutting down")]
     ShuttingDown,
@@ -47,6 +50,8 @@ pub(super) struct State {
     pub(super) journal: Journal,
     /// Makes every coinbase of this directory different; see `mine`.
     pub(super) extra_nonce: u64,
+    /// Whether the chain was closed.
+    pub(super) is_closed: bool,
 }
 
 /// What is answered without waiting for a validation.
@@ -121,14 +126,14 @@ impl EmbeddedNode {
                 SubmitBlockError::Engine(other)
             }
         })?;
+        let mut journalled = Ok(());
         if matches!(processed.verdict, Verdict::Connected | Verdict::SideBranch) {
             // Before its events: what has been announced must survive.
-            if let Err(error) = state.journal.append(raw) {
-                tracing::error!("the journal cannot be written, a kill may lose blocks: {error}");
-            }
+            journalled = state.journal.append(raw).inspect_err(|_| self.stop());
         }
         let applier = Applier { chain: &self.chain, state, status: &self.status, sink: &*self.sink };
         applier.apply(processed.changes).inspect_err(|_| self.stop())?;
+        journalled.map_err(SubmitBlockError::Journal)?;
         self.flush_if_due(state);
         Ok(processed.verdict)
     }
@@ -165,11 +170,25 @@ impl EmbeddedNode {
         if state.journal.bytes() < self.journal_bytes {
             return;
         }
-        let flushed = self.chain.flush().map_err(io::Error::other);
-        if let Err(error) = flushed.and_then(|()| state.journal.clear()) {
-            tracing::error!("the chain state could not be written, restart the node: {error}");
+        if let Err(error) = write_out(&self.chain, &mut state.journal) {
+            tracing::error!("the chain could not be written, restart the node: {error}");
             self.stop();
         }
+    }
+
+    /// Writes the chain to disk and closes it: nothing is taken or read after this, and no file is touched.
+    ///
+    /// What the engine could not write stays in the journal, and is offered to it again at the next start.
+    pub fn close(&self) {
+        self.stop();
+        let mut state = self.state.lock();
+        if std::mem::replace(&mut state.is_closed, true) {
+            return;
+        }
+        if let Err(error) = write_out(&self.chain, &mut state.journal) {
+            tracing::error!("the chain could not be written and is offered again at the next start: {error}");
+        }
+        self.chain.close();
     }
 
     fn submit(&self, raw: &[u8]) -> Result<Hash, SubmitError> {
@@ -234,9 +253,24 @@ impl NodeApi for EmbeddedNode {
 
 impl Drop for EmbeddedNode {
     fn drop(&mut self) {
-        self.chain.close();
-        if let Err(error) = self.state.get_mut().journal.clear() {
-            tracing::warn!("the journal could not be emptied; its blocks are offered again: {error}");
-        }
+        self.close();
     }
+}
+
+/// Has the engine write its state, and forgets the journal once that is seen to be on disk.
+///
+/// The engine does not say when a write fails: opened again, it stands where its files are.
+pub(super) fn write_out(chain: &Chain, journal: &mut Journal) -> io::Result<()> {
+    if journal.bytes() == 0 {
+        return Ok(());
+    }
+    let tip = chain.tip();
+    chain.flush().map_err(io::Error::other)?;
+    let written = chain.tip();
+    if written != tip {
+        let what =
+            format!("it is written up to height {} of {}; is the disk full?", written.height, tip.height);
+        return Err(io::Error::other(what));
+    }
+    journal.clear()
 }

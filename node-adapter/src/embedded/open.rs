@@ -12,7 +12,7 @@ use super::datadir::{DataDirectory, DataDirectoryError};
 use super::journal::Journal;
 use super::mempool::Mempool;
 use super::mine::first_extra_nonce;
-use super::node::{EmbeddedNode, State, Status};
+use super::node::{EmbeddedNode, State, Status, write_out};
 use super::rebuild::rebuild;
 use crate::source::{EventSink, NodeError};
 
@@ -86,7 +86,7 @@ impl EmbeddedNode {
         let utxo = rebuild(&chain, tip.hash)?;
         tracing::info!(%network, height = tip.height, outputs = utxo.len(), "the embedded node is open");
         let mempool = Mempool::new(mempool_bytes);
-        let state = State { utxo, mempool, journal, extra_nonce: first_extra_nonce() };
+        let state = State { utxo, mempool, journal, extra_nonce: first_extra_nonce(), is_closed: false };
         Ok(Self {
             chain,
             network,
@@ -113,8 +113,7 @@ fn replay_journal(directory: &DataDirectory, chain: &Chain) -> Result<Journal, O
     .map_err(failed)?;
     if replayed > 0 {
         tracing::info!(blocks = replayed, height = chain.tip().height, "blocks of an unclean end are back");
-        chain.flush()?;
-        journal.clear().map_err(failed)?;
+        write_out(chain, &mut journal).map_err(failed)?;
     }
     Ok(journal)
 }

@@ -141,7 +141,7 @@ impl Conversation {
             request => {
                 let reply = match needed_permission(&request).filter(|needed| !self.module.may(*needed)) {
                     Some(needed) => {
-                        tracing::info!(
+                        tracing::warn!(
                             module = self.module.name(),
                             permission = needed.name(),
                             "a request was denied"
@@ -283,7 +283,7 @@ impl Conversation {
     }
 
     async fn refuse(&mut self, head: FrameHead, refusal: Refusal) -> io::Result<()> {
-        tracing::info!(module = self.module.name(), %refusal, "a request was refused");
+        tracing::warn!(module = self.module.name(), %refusal, "a request was refused");
         self.writer.send(head.correlation, &Reply::Refused(refusal), &[]).await
     }
 }

@@ -364,7 +364,11 @@ fn watch_exit(
         ExitReport::Signalled { signal } => -signal,
     };
     topics.publish_system(&ModuleStopped { name: module.name().to_owned(), pid: module.pid, status });
-    tracing::info!(module = module.name(), pid = module.pid, status, "module stopped");
+    if status == 0 {
+        tracing::info!(module = module.name(), pid = module.pid, "module stopped");
+    } else {
+        tracing::warn!(module = module.name(), pid = module.pid, status, "module failed");
+    }
     report.send_replace(Some(exit));
 }
 

@@ -51,7 +51,7 @@ pub enum ManifestError {
         source: UnknownPermission,
     },
     /// The name cannot be one.
-    #[error("{}: name \"{name}\" must be 1 to {MAX_NAME_BYTES} lower-case letters, digits and hyphens", path.display())]
+    #[error("{}: name {name:?} must be 1 to {MAX_NAME_BYTES} lower-case letters, digits and hyphens", path.display())]
     Name {
         /// The file.
         path: PathBuf,
@@ -59,7 +59,7 @@ pub enum ManifestError {
         name: String,
     },
     /// The entry point leaves the module's directory.
-    #[error("{}: entry_point \"{entry_point}\" must be a relative path without \"..\"", path.display())]
+    #[error("{}: entry_point {entry_point:?} must be a relative path without \"..\"", path.display())]
     EntryPoint {
         /// The file.
         path: PathBuf,

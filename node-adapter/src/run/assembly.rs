@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bitcoin::ScriptBuf;
 use blvm_bus::message::system::{NodeShutdown, NodeStartupCompleted};
+use blvm_sandbox::ExitReport;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
@@ -34,6 +35,9 @@ const ATTACH_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Time a module has to read what was published and exit by itself.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Part of it that passes in silence.
+const DRAIN_NOTICE: Duration = Duration::from_secs(1);
 
 /// Time it has after SIGTERM.
 const TERMINATE_DEADLINE: Duration = Duration::from_secs(3);
@@ -131,8 +135,19 @@ impl Assembly {
         }
         for manifest in manifests {
             let mut process = self.host.start(manifest, &[])?;
-            let Ok(Some(starts)) = tokio::time::timeout(ATTACH_DEADLINE, process.attached()).await else {
-                return Err(RunError::NotAttached { name: process.name().to_owned() });
+            let starts = match tokio::time::timeout(ATTACH_DEADLINE, process.attached()).await {
+                Ok(Some(starts)) => starts,
+                Ok(None) => {
+                    let how = match process.exited().await {
+                        ExitReport::Exited { status } => format!("exited with status {status}"),
+                        ExitReport::Signalled { signal } => format!("was ended by signal {signal}"),
+                    };
+                    return Err(RunError::NotAttached { name: process.name().to_owned(), how });
+                }
+                Err(_) => {
+                    let how = format!("took longer than {} s", ATTACH_DEADLINE.as_secs());
+                    return Err(RunError::NotAttached { name: process.name().to_owned(), how });
+                }
             };
             self.modules.push(Running { process, starts });
         }
@@ -213,9 +228,21 @@ impl Assembly {
     }
 }
 
+impl Drop for Assembly {
+    fn drop(&mut self) {
+        // Before a temporary directory goes: work that still holds the node must not write there any more.
+        self.node.close();
+    }
+}
+
 /// Waits until a module has exited by itself; helps with SIGTERM, then with SIGKILL.
 async fn stop_module(process: &mut RunningModule) {
-    if tokio::time::timeout(DRAIN_DEADLINE, process.exited()).await.is_ok() {
+    if tokio::time::timeout(DRAIN_NOTICE, process.exited()).await.is_ok() {
+        return;
+    }
+    let name = process.name().to_owned();
+    tracing::info!(module = name, seconds = DRAIN_DEADLINE.as_secs(), "waiting for the module to finish");
+    if tokio::time::timeout(DRAIN_DEADLINE - DRAIN_NOTICE, process.exited()).await.is_ok() {
         return;
     }
     for (signal, deadline) in [(Signal::SIGTERM, TERMINATE_DEADLINE), (Signal::SIGKILL, DRAIN_DEADLINE)] {
