@@ -243,11 +243,6 @@ impl<P: Memory> ScanTable<P> {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-
-    /// Most pages it holds.
-    pub fn capacity(&self) -> usize {
-        self.capacity
-    }
 }
 
 impl<P: Memory> Place<P> {

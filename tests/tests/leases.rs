@@ -50,8 +50,10 @@ fn single_terms() -> TopicsOptions {
     options(term_bytes as u32)
 }
 
+/// What the node warned of, but for the ends of modules that were killed.
 fn warnings() -> Vec<String> {
-    log::all(|line| line.level <= Level::WARN).into_iter().map(|line| line.text).collect()
+    let lines = log::all(|line| line.level <= Level::WARN).into_iter().map(|line| line.text);
+    lines.filter(|text| !(text.starts_with("module failed") && text.ends_with("status=-9"))).collect()
 }
 
 /// Publishes each height as soon as an ordinary module, which reads from height 1 on, is at most one body behind.
