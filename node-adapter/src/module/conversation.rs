@@ -99,10 +99,12 @@ impl Conversation {
             let read = || recv_refusing(socket, &mut buffer);
             let (length, sent_descriptors) = socket.async_io(Interest::READABLE, read).await?;
             if sent_descriptors {
+                // Closing them costs a thread: once a module, not once a message.
                 tracing::warn!(
                     module = self.module.name(),
-                    "the module sent descriptors, which nobody takes"
+                    "the module sent descriptors; its connection is closed"
                 );
+                return Ok(());
             }
             if length == 0 {
                 return Ok(());

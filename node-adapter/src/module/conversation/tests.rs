@@ -7,7 +7,7 @@ use blvm_bus::layout::Geometry;
 use blvm_bus::lease::page::map_lease_page;
 use blvm_bus::request::{
     Block, ChainTip, FRAME_HEAD_BYTES, MAX_FRAME_BYTES, Statistics, TopicStart, TopicWish,
-    TransactionRefusal, encode, read_answer, recv_with_descriptors,
+    TransactionRefusal, encode, read_answer, recv_with_descriptors, send_with_descriptors,
 };
 use blvm_bus::segment::{Identity, RunId, open_sealed};
 use blvm_bus::wake::wake_socket_pair;
@@ -321,6 +321,20 @@ fn long_answers_left_unread_are_bounded() {
         }
         assert_eq!(peer.receive().1, Reply::Noted);
         assert!(matches!(peer.ask(&Request::GetBlock { hash: [100; 32] }), Reply::Block(Some(_))));
+    });
+}
+
+#[test]
+fn a_descriptor_sent_to_the_node_ends_the_conversation() {
+    with_peer(&Permission::ALL, |peer, _, _| {
+        peer.attach();
+        // The pair of this test does not refuse descriptors, as before Linux 6.16.
+        let null = std::fs::File::open("/dev/null").unwrap();
+        // A connection that stays open must fail the test, not hang it.
+        peer.socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        send_with_descriptors(&peer.socket, &[0], &[null.as_fd()]).unwrap();
+        let end = recv_with_descriptors(&peer.socket, &mut [0; 64], &mut Vec::new());
+        assert!(matches!(end, Ok(0)), "the node closes the connection and answers nothing: {end:?}");
     });
 }
 
