@@ -13,7 +13,7 @@ mod proofs;
 use crate::memory::WORD_BYTES;
 
 /// Version of the segment layout; peers with another one cannot talk.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Unit of the segment's parts.
 pub const PAGE_BYTES: usize = 4096;

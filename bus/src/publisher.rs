@@ -1,19 +1,23 @@
 //! The writing side of a topic: one per topic, in the node.
 
 use core::marker::PhantomData;
+use core::ops::Range;
 use std::sync::Arc;
 
-use crate::clock::now_ns;
+use crate::clock::Clock;
 use crate::layout::Layout;
 use crate::lease::ScanTable;
 use crate::memory::{Mapped, Memory, word};
 use crate::message::chain::WriteBody;
 use crate::message::{BodyAccess, Kind, Topic};
 use crate::ring::{BodyRef, Ring, Scratch, SlotHead};
-use crate::segment::is_segment;
+use crate::segment::{Bodies, header_of};
 use crate::sync::Ordering;
 use crate::terms::Terms;
 use crate::wake::Bell;
+
+/// Most messages of one batch.
+const MAX_BATCH: u32 = 256;
 
 /// Why a message was not published. It took no sequence: subscribers see no gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -58,7 +62,12 @@ pub struct Publisher<T: Topic, M: Memory = Mapped, P: Memory = Mapped> {
     terms: Terms,
     table: Option<Arc<ScanTable<P>>>,
     bell: Arc<Bell>,
+    clock: Clock,
+    /// Whether bodies are plain bytes, read in place under a lease.
+    is_leased: bool,
     scratch: Scratch,
+    /// Where a body is put together that is stored word by word.
+    body: Vec<u8>,
     is_closed: bool,
     topic: PhantomData<fn() -> T>,
 }
@@ -71,8 +80,8 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
     ///
     /// # Panics
     ///
-    /// If bodies are leased and there is no table, if the memory has a publisher already, or if its header is not of
-    /// topic `T` laid out as `layout`: mistakes of the node.
+    /// If bodies are leased and there is no table, if they are copied and there is one, if the memory has a publisher
+    /// already, or if its header is not of topic `T` laid out as `layout`: mistakes of the node.
     pub fn new(
         memory: Arc<M>,
         layout: Layout,
@@ -80,9 +89,12 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
         table: Option<Arc<ScanTable<P>>>,
         bell: Arc<Bell>,
     ) -> Self {
-        assert!(is_segment::<T, M>(&memory, &layout), "the memory is not a segment of topic {}", T::NAME);
+        let header = header_of::<T, M>(&memory, &layout);
+        let header = header.unwrap_or_else(|| panic!("the memory is not a segment of topic {}", T::NAME));
         assert!(memory.claim(), "a topic has one publisher");
-        assert!(table.is_some() || T::BODIES != BodyAccess::Leased, "leased bodies need a scan table");
+        let is_leased = T::BODIES == BodyAccess::Leased && header.bodies == Bodies::OfTopic;
+        assert!(table.is_some() || !is_leased, "leased bodies need a scan table");
+        assert!(table.is_none() || header.bodies == Bodies::OfTopic, "copied bodies are never leased");
         Publisher {
             memory,
             layout,
@@ -90,7 +102,10 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
             terms: Terms::new(&layout, populated_terms),
             table,
             bell,
+            clock: header.clock,
+            is_leased,
             scratch: Scratch::with_capacity(layout.inline_capacity_bytes()),
+            body: Vec::new(),
             is_closed: false,
             topic: PhantomData,
         }
@@ -104,9 +119,31 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
     pub fn publish<K: Kind<Topic = T>>(&mut self, message: &K) -> Result<u64, PublishError> {
         self.refuse_if_closed()?;
         let archive = message.archive_into(core::mem::take(&mut self.scratch));
-        let outcome = self.publish_archive(K::NUMBER, &archive);
+        let stamp = self.clock.now();
+        let outcome = self.write(K::NUMBER, &archive, stamp).inspect(|_| self.announce());
         self.scratch = archive;
         outcome
+    }
+
+    /// Begins a batch: its messages carry one time stamp, and waiters are looked for once.
+    pub fn batch(&mut self) -> Batch<'_, T, M, P> {
+        Batch { stamp: self.clock.now(), pending: 0, publisher: self }
+    }
+
+    /// Publishes `messages` as one batch; their sequences, in order.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`] at the first that cannot be published; those before it are.
+    pub fn publish_batch<'k, K: Kind<Topic = T> + 'k>(
+        &mut self,
+        messages: impl IntoIterator<Item = &'k K>,
+    ) -> Result<Range<u64>, PublishError> {
+        let first = self.next;
+        let mut batch = self.batch();
+        messages.into_iter().try_for_each(|message| batch.push(message).map(|_| ()))?;
+        drop(batch);
+        Ok(first..self.next)
     }
 
     /// Publishes a message whose body is written straight into the body area.
@@ -122,8 +159,10 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
         self.refuse_if_closed()?;
         let archive = message.archive_into(core::mem::take(&mut self.scratch));
         let outcome = self.refuse_if_larger(archive.len(), self.layout.inline_capacity_bytes()).map(|()| {
+            let stamp = self.clock.now();
             let body = self.write_body(body).unwrap_or(BodyRef::Omitted);
-            let sequence = self.commit(K::NUMBER, body, &archive);
+            let sequence = self.commit(K::NUMBER, body, &archive, stamp);
+            self.announce();
             Published { sequence, has_body: body != BodyRef::Omitted }
         });
         self.scratch = archive;
@@ -167,36 +206,51 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
         Ok(())
     }
 
-    fn publish_archive(&mut self, kind: u16, archive: &[u8]) -> Result<u64, PublishError> {
+    /// Writes one message: into its slot, or into the body area if it is too large for one.
+    #[inline]
+    fn write(&mut self, kind: u16, archive: &[u8], stamp: u64) -> Result<u64, PublishError> {
         if archive.len() <= self.layout.inline_capacity_bytes() {
-            return Ok(self.commit(kind, BodyRef::None, archive));
+            return Ok(self.commit(kind, BodyRef::None, archive, stamp));
         }
         let limit =
             if T::BODIES == BodyAccess::Copied { self.layout.geometry.term_bytes as usize } else { 0 };
         self.refuse_if_larger(archive.len(), limit.max(self.layout.inline_capacity_bytes()))?;
-        let fits = self.terms.reserve(archive.len()).is_some()
-            || self.terms.enter_next_copied(&*self.memory, &self.layout);
-        let offset = self.terms.reserve(archive.len()).filter(|_| fits);
         // Copied terms are all populated at creation: the next one can always be entered.
-        let Some(offset) = offset else {
-            return Err(PublishError::TooLarge {
-                topic: T::NAME,
-                message_bytes: archive.len(),
-                limit_bytes: self.terms.room_bytes(),
-            });
-        };
+        let body = self.store_copied(archive).ok_or(PublishError::TooLarge {
+            topic: T::NAME,
+            message_bytes: archive.len(),
+            limit_bytes: self.terms.room_bytes(),
+        })?;
+        Ok(self.commit(kind, body, &[], stamp))
+    }
+
+    /// Stores `bytes` word by word, for readers that copy.
+    fn store_copied(&mut self, bytes: &[u8]) -> Option<BodyRef> {
+        if self.terms.reserve(bytes.len()).is_none()
+            && !self.terms.enter_next_copied(&*self.memory, &self.layout)
+        {
+            return None;
+        }
+        let offset = self.terms.reserve(bytes.len())?;
         let start = self.layout.body_start + offset;
-        Ring::new(&*self.memory, &self.layout).store_body(start..start + archive.len(), archive);
-        self.terms.commit(self.next, archive.len());
-        let body = BodyRef::At { offset: offset as u64, length: archive.len() as u32 };
-        Ok(self.commit(kind, body, &[]))
+        Ring::new(&*self.memory, &self.layout).store_body(start..start + bytes.len(), bytes);
+        self.terms.commit(self.next, bytes.len());
+        Some(BodyRef::At { offset: offset as u64, length: u32::try_from(bytes.len()).ok()? })
     }
 
     fn write_body(&mut self, body: &impl WriteBody) -> Option<BodyRef> {
         let bound = body.bound_bytes();
-        // Elsewhere a subscriber may be copying from this very place: plain writes would race with it.
         if T::BODIES != BodyAccess::Leased || bound > self.layout.geometry.term_bytes as usize {
             return None;
+        }
+        // A subscriber may be copying from this very place: plain writes would race with it.
+        if !self.is_leased {
+            let mut bytes = core::mem::take(&mut self.body);
+            bytes.resize(bound, 0);
+            let length = body.write(&mut bytes).ok()?;
+            let stored = self.store_copied(&bytes[..length]);
+            self.body = bytes;
+            return stored;
         }
         if self.terms.reserve(bound).is_none() {
             let table = self.table.as_ref()?;
@@ -211,14 +265,69 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
         Some(BodyRef::At { offset: offset as u64, length: u32::try_from(length).ok()? })
     }
 
-    fn commit(&mut self, kind: u16, body: BodyRef, inline: &[u8]) -> u64 {
+    /// Commits the next message to its slot; [`Publisher::announce`] comes after it.
+    #[inline]
+    fn commit(&mut self, kind: u16, body: BodyRef, inline: &[u8], stamp: u64) -> u64 {
         let sequence = self.next;
-        let head = SlotHead { kind, inline_bytes: inline.len() as u16, body, published_at: now_ns() };
-        let ring = Ring::new(&*self.memory, &self.layout);
-        ring.publish(sequence, head, inline);
+        let head = SlotHead { kind, inline_bytes: inline.len() as u16, body, published_at: stamp };
+        Ring::new(&*self.memory, &self.layout).publish(sequence, head, inline);
         self.next = sequence + 1;
-        ring.advance(self.next);
-        self.bell.after_publish(self.next);
         sequence
+    }
+
+    /// Says what is published, and rings for who waits for it.
+    #[inline]
+    fn announce(&self) {
+        Ring::new(&*self.memory, &self.layout).advance(self.next);
+        self.bell.after_publish(self.next);
+    }
+}
+
+/// Messages published together. Subscribers that spin see each one at once; the time stamp, the count of what is
+/// published and the look for waiters are one for all of them. Dropping it ends the batch.
+#[derive(Debug)]
+pub struct Batch<'a, T: Topic, M: Memory = Mapped, P: Memory = Mapped> {
+    publisher: &'a mut Publisher<T, M, P>,
+    stamp: u64,
+    /// Messages written and not announced yet.
+    pending: u32,
+}
+
+impl<T: Topic, M: Memory, P: Memory> Batch<'_, T, M, P> {
+    /// Publishes one more message; its sequence. After [`Batch::limit`] messages the next batch begins by itself.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`]; the batch goes on.
+    #[inline]
+    pub fn push<K: Kind<Topic = T>>(&mut self, message: &K) -> Result<u64, PublishError> {
+        self.publisher.refuse_if_closed()?;
+        if self.pending >= self.limit() {
+            self.flush();
+            self.stamp = self.publisher.clock.now();
+        }
+        let archive = message.archive_into(core::mem::take(&mut self.publisher.scratch));
+        let outcome = self.publisher.write(K::NUMBER, &archive, self.stamp);
+        self.publisher.scratch = archive;
+        self.pending += u32::from(outcome.is_ok());
+        outcome
+    }
+
+    /// Most messages announced together: an eighth of the ring, so that no waiter is lapped meanwhile, and at most 256.
+    pub fn limit(&self) -> u32 {
+        (self.publisher.layout.geometry.depth / 8).clamp(1, MAX_BATCH)
+    }
+
+    fn flush(&mut self) {
+        if self.pending > 0 {
+            self.publisher.announce();
+            self.pending = 0;
+        }
+    }
+}
+
+impl<T: Topic, M: Memory, P: Memory> Drop for Batch<'_, T, M, P> {
+    fn drop(&mut self) {
+        self.flush();
     }
 }

@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::ops::Deref;
 
-use blvm_bus::clock::now_ns;
 use blvm_bus::message::Topic;
 use blvm_bus::request::{LatencyNs, TopicStatistics};
 use blvm_bus::subscriber::{Body, PollError, Sample, Subscriber, TooManyLeases};
@@ -62,7 +61,7 @@ impl<T: Topic> Feed<T> {
             Ok(Some(sample)) => {
                 self.received += 1;
                 // Saturating: only differences are meant.
-                self.latency.saturating_record(now_ns().saturating_sub(sample.published_at_ns()).max(1));
+                self.latency.saturating_record(sample.age_ns().max(1));
                 Ok(Some(Received { sample, bodies_gone: &self.bodies_gone, is_counted: Cell::new(false) }))
             }
             Ok(None) => Ok(None),
