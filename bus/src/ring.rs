@@ -12,13 +12,17 @@
 //! torn, never undefined, and S2 rejects it. The depth is at least 2: with 1, the mark would name the message
 //! being replaced. Sequences start at 1, so a zeroed slot is older than every message.
 
+mod buffer;
+
 use core::ops::Range;
 
 use crate::layout::{Layout, SLOT_HEAD_WORDS};
 use crate::memory::{Memory, WORD_BYTES, word};
 use crate::sync::{AtomicU64, Ordering, fence};
 
-/// Where a message is copied to: aligned, so that archives can be read where they stand.
+pub use buffer::Buffer;
+
+/// Where archives are put together: aligned, so that they can be read where they stand.
 pub type Scratch = rkyv::util::AlignedVec<64>;
 
 /// Where a message's body is, as its slot tells it.
@@ -79,7 +83,7 @@ impl SlotHead {
 /// What a subscriber found where it looked for one sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Read {
-    /// The message; its inline bytes are in the scratch buffer.
+    /// The message; its inline bytes are in the buffer.
     Message(SlotHead),
     /// Not published yet.
     Empty,
@@ -105,6 +109,7 @@ impl<'a, M: Memory + ?Sized> Ring<'a, M> {
     /// # Panics
     ///
     /// If `inline` exceeds the slot's capacity: the publisher checked it.
+    #[inline]
     pub fn publish(&self, sequence: u64, head: SlotHead, inline: &[u8]) {
         let slot = self.memory.words(self.layout.slot_word(sequence), self.layout.slot_words);
         assert!(inline.len() <= self.layout.inline_capacity_bytes());
@@ -127,10 +132,10 @@ impl<'a, M: Memory + ?Sized> Ring<'a, M> {
         word(self.memory, self.layout.next_sequence_word).store(next, Ordering::Release); // ordering: next-sequence
     }
 
-    /// Copies message `sequence` into `scratch` (cleared first) if it stands in its slot.
-    pub fn read(&self, sequence: u64, scratch: &mut Scratch) -> Read {
+    /// Copies message `sequence` into `buffer` if it stands in its slot.
+    #[inline]
+    pub fn read(&self, sequence: u64, buffer: &mut Buffer) -> Read {
         let slot = self.memory.words(self.layout.slot_word(sequence), self.layout.slot_words);
-        scratch.clear();
         // S1, Relaxed, then an Acquire fence: std promises no more than Relaxed loads on a read-only
         // mapping. Pairs with P2; whoever sees `sequence` sees all its words.
         let found = slot[0].load(Ordering::Relaxed);
@@ -144,7 +149,7 @@ impl<'a, M: Memory + ?Sized> Ring<'a, M> {
         let head = SlotHead::decode(core::array::from_fn(|i| slot[i + 1].load(Ordering::Relaxed)));
         // A torn head may name any length: bound it before use.
         let inline_bytes = usize::from(head.inline_bytes).min(self.layout.inline_capacity_bytes());
-        load_bytes(&slot[SLOT_HEAD_WORDS..], inline_bytes, scratch);
+        buffer.copy(&slot[SLOT_HEAD_WORDS..], inline_bytes);
         // Acquire: pairs with the fence after P1. A word from a later lap makes that lap's mark visible to S2.
         fence(Ordering::Acquire); // ordering: slot-check-fence
         // S2
@@ -172,16 +177,17 @@ impl<'a, M: Memory + ?Sized> Ring<'a, M> {
         store_bytes(words, bytes);
     }
 
-    /// Appends the body of message `sequence` at `range` to `scratch`; `false` if it was reclaimed meanwhile.
-    pub fn copy_body(&self, sequence: u64, range: Range<usize>, scratch: &mut Scratch) -> bool {
+    /// Copies the body of message `sequence` at `range` into `buffer`; `false` if it was reclaimed meanwhile.
+    pub fn copy_body(&self, sequence: u64, range: Range<usize>, buffer: &mut Buffer) -> bool {
         let words = self.memory.words(range.start / WORD_BYTES, range.len().div_ceil(WORD_BYTES));
-        load_bytes(words, range.len(), scratch);
+        buffer.copy(words, range.len());
         // Acquire: pairs with `term-fence`. A word of a later body makes that term's raise visible below.
         fence(Ordering::Acquire); // ordering: body-check-fence
         word(self.memory, self.layout.oldest_body_word).load(Ordering::Relaxed) <= sequence
     }
 }
 
+#[inline]
 fn store_bytes(words: &[AtomicU64], bytes: &[u8]) {
     let chunks = bytes.chunks_exact(WORD_BYTES);
     let rest = chunks.remainder();
@@ -195,16 +201,6 @@ fn store_bytes(words: &[AtomicU64], bytes: &[u8]) {
         value[..rest.len()].copy_from_slice(rest);
         words[bytes.len() / WORD_BYTES].store(u64::from_ne_bytes(value), Ordering::Relaxed);
     }
-}
-
-fn load_bytes(words: &[AtomicU64], length: usize, target: &mut Scratch) {
-    let start = target.len();
-    let words = &words[..length.div_ceil(WORD_BYTES)];
-    target.resize(start + words.len() * WORD_BYTES, 0);
-    for (source, chunk) in words.iter().zip(target[start..].chunks_exact_mut(WORD_BYTES)) {
-        chunk.copy_from_slice(&source.load(Ordering::Relaxed).to_ne_bytes());
-    }
-    target.resize(start + length, 0);
 }
 
 #[cfg(all(test, not(loom)))]
@@ -227,13 +223,13 @@ mod tests {
     fn a_message_of_every_length_that_fits_is_read_back_byte_for_byte() {
         let (memory, layout) = ring_of(2);
         let ring = Ring::new(&memory, &layout);
-        let mut scratch = Scratch::new();
+        let mut buffer = Buffer::new();
         for length in 0..=layout.inline_capacity_bytes() {
             let sequence = length as u64 + 1;
             let message: Vec<u8> = (0..length).map(|i| (i * 7 + length) as u8).collect();
             ring.publish(sequence, head(length), &message);
-            assert_eq!(ring.read(sequence, &mut scratch), Read::Message(head(length)));
-            assert_eq!(&scratch[..], &message[..]);
+            assert_eq!(ring.read(sequence, &mut buffer), Read::Message(head(length)));
+            assert_eq!(&buffer[..], &message[..]);
         }
     }
 
@@ -241,17 +237,17 @@ mod tests {
     fn a_slot_is_empty_before_its_message_and_overrun_after_a_lap() {
         let (memory, layout) = ring_of(2);
         let ring = Ring::new(&memory, &layout);
-        let mut scratch = Scratch::new();
-        assert_eq!(ring.read(1, &mut scratch), Read::Empty);
+        let mut buffer = Buffer::new();
+        assert_eq!(ring.read(1, &mut buffer), Read::Empty);
         assert_eq!(ring.next_sequence(), 0);
         for sequence in 1..=3 {
             ring.publish(sequence, head(0), &[]);
             ring.advance(sequence + 1);
         }
-        assert_eq!(ring.read(1, &mut scratch), Read::Overrun);
-        assert!(matches!(ring.read(2, &mut scratch), Read::Message(_)));
-        assert!(matches!(ring.read(3, &mut scratch), Read::Message(_)));
-        assert_eq!(ring.read(4, &mut scratch), Read::Empty);
+        assert_eq!(ring.read(1, &mut buffer), Read::Overrun);
+        assert!(matches!(ring.read(2, &mut buffer), Read::Message(_)));
+        assert!(matches!(ring.read(3, &mut buffer), Read::Message(_)));
+        assert_eq!(ring.read(4, &mut buffer), Read::Empty);
         assert_eq!(ring.next_sequence(), 4);
     }
 
@@ -268,9 +264,9 @@ mod tests {
         let (memory, layout) = ring_of(2);
         let ring = Ring::new(&memory, &layout);
         ring.publish(1, SlotHead { inline_bytes: u16::MAX, ..head(0) }, &[1; 96]);
-        let mut scratch = Scratch::new();
-        assert_eq!(ring.read(1, &mut scratch), Read::Message(head(96)));
-        assert_eq!(scratch.len(), 96);
+        let mut buffer = Buffer::new();
+        assert_eq!(ring.read(1, &mut buffer), Read::Message(head(96)));
+        assert_eq!(buffer.len(), 96);
     }
 }
 
@@ -311,11 +307,11 @@ mod loom_tests {
                 thread::spawn(move || Ring::new(&*memory, &layout).publish(3, head(3), &message(3)))
             };
             let ring = Ring::new(&*memory, &layout);
-            let mut scratch = Scratch::new();
+            let mut buffer = Buffer::new();
             for wanted in [1, 3] {
-                if let Read::Message(found) = ring.read(wanted, &mut scratch) {
+                if let Read::Message(found) = ring.read(wanted, &mut buffer) {
                     assert_eq!(found, head(wanted));
-                    assert_eq!(&scratch[..], &message(wanted));
+                    assert_eq!(&buffer[..], &message(wanted));
                 }
             }
             publisher.join().unwrap();
@@ -337,11 +333,11 @@ mod loom_tests {
                 })
             };
             let ring = Ring::new(&*memory, &layout);
-            let mut scratch = Scratch::new();
+            let mut buffer = Buffer::new();
             let next = ring.next_sequence();
             for sequence in 1..next {
-                assert_eq!(ring.read(sequence, &mut scratch), Read::Message(head(sequence)));
-                assert_eq!(&scratch[..], &message(sequence));
+                assert_eq!(ring.read(sequence, &mut buffer), Read::Message(head(sequence)));
+                assert_eq!(&buffer[..], &message(sequence));
             }
             publisher.join().unwrap();
         });

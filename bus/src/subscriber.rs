@@ -8,7 +8,7 @@ use crate::layout::Layout;
 use crate::lease::{LeaseHolder, LeaseRefused, LeasedBody};
 use crate::memory::{Mapped, Memory, word};
 use crate::message::{BodyAccess, DecodeError, Topic};
-use crate::ring::{BodyRef, Read, Ring, Scratch, SlotHead};
+use crate::ring::{BodyRef, Buffer, Read, Ring, Scratch, SlotHead};
 use crate::segment::{Bodies, header_of};
 use crate::sync::{Ordering, fence};
 
@@ -73,7 +73,7 @@ pub struct Subscriber<T: Topic, M: Memory = Mapped, P: Memory = Mapped> {
     clock: Clock,
     /// Whether bodies apart from their message are copied and checked, instead of leased.
     copies_bodies: bool,
-    scratch: Scratch,
+    buffer: Buffer,
     topic: PhantomData<fn() -> T>,
 }
 
@@ -101,7 +101,7 @@ impl<T: Topic, M: Memory, P: Memory> Subscriber<T, M, P> {
             leases,
             clock: header.clock,
             copies_bodies: header.bodies == Bodies::Copied,
-            scratch: Scratch::new(),
+            buffer: Buffer::new(),
             topic: PhantomData,
         }
     }
@@ -130,7 +130,7 @@ impl<T: Topic, M: Memory, P: Memory> Subscriber<T, M, P> {
         if sequence == u64::MAX {
             return self.check_closed(sequence);
         }
-        match ring.read(sequence, &mut self.scratch) {
+        match ring.read(sequence, &mut self.buffer) {
             Read::Empty => self.check_closed(sequence),
             Read::Overrun => Err(self.overrun()),
             Read::Message(head) => {
@@ -146,12 +146,11 @@ impl<T: Topic, M: Memory, P: Memory> Subscriber<T, M, P> {
         }
     }
 
-    /// Copies a body into the scratch buffer; `false` if it was reclaimed meanwhile.
+    /// Copies a body into the buffer; `false` if it was reclaimed meanwhile.
     fn copy_body(&mut self, sequence: u64, offset: u64, length: u32) -> bool {
         // The slot was read whole, but bound what it says all the same: it is input.
         let Some(range) = self.layout.body_range(offset, length) else { return false };
-        self.scratch.clear();
-        Ring::new(&*self.memory, &self.layout).copy_body(sequence, range, &mut self.scratch)
+        Ring::new(&*self.memory, &self.layout).copy_body(sequence, range, &mut self.buffer)
     }
 
     fn check_closed(&self, sequence: u64) -> Result<Option<Sample<'_, T, M, P>>, PollError> {
@@ -202,7 +201,7 @@ impl<'a, T: Topic, M: Memory, P: Memory> Sample<'a, T, M, P> {
     ///
     /// [`DecodeError`] if the node and this program disagree about the bytes.
     pub fn event(&self) -> Result<T::Event<'a>, DecodeError> {
-        T::decode(self.head.kind, &self.subscriber.scratch)
+        T::decode(self.head.kind, &self.subscriber.buffer)
     }
 
     /// Takes a lease on the message's body, if it has one.
@@ -235,9 +234,9 @@ impl<'a, T: Topic, M: Memory, P: Memory> Sample<'a, T, M, P> {
 impl<T: Topic, M: Memory, P: Memory> Sample<'_, T, M, P> {
     /// Copies a body that is stored word by word; `None` if it was reclaimed meanwhile.
     fn copy(&self, range: core::ops::Range<usize>) -> Option<Scratch> {
-        let mut bytes = Scratch::with_capacity(range.len().next_multiple_of(crate::memory::WORD_BYTES));
+        let mut buffer = Buffer::new();
         let ring = Ring::new(&*self.subscriber.memory, &self.subscriber.layout);
-        ring.copy_body(self.sequence, range, &mut bytes).then_some(bytes)
+        ring.copy_body(self.sequence, range, &mut buffer).then(|| buffer.into_bytes())
     }
 }
 
