@@ -129,9 +129,9 @@ impl<const BYTES: usize> Kind for Message<BYTES> {
     const NUMBER: u16 = 1;
     const NAME: &'static str = "Message";
 
-    fn archive_into(&self, mut buffer: Scratch) -> Scratch {
+    #[inline]
+    fn archive_into(&self, buffer: &mut Scratch) {
         buffer.clear();
         buffer.extend_from_slice(&self.bytes);
-        buffer
     }
 }

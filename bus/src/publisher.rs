@@ -65,6 +65,7 @@ pub struct Publisher<T: Topic, M: Memory = Mapped, P: Memory = Mapped> {
     clock: Clock,
     /// Whether bodies are plain bytes, read in place under a lease.
     is_leased: bool,
+    inline_capacity_bytes: usize,
     scratch: Scratch,
     /// Where a body is put together that is stored word by word.
     body: Vec<u8>,
@@ -104,6 +105,7 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
             bell,
             clock: header.clock,
             is_leased,
+            inline_capacity_bytes: layout.inline_capacity_bytes(),
             scratch: Scratch::with_capacity(layout.inline_capacity_bytes()),
             body: Vec::new(),
             is_closed: false,
@@ -118,16 +120,16 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
     /// [`PublishError`].
     pub fn publish<K: Kind<Topic = T>>(&mut self, message: &K) -> Result<u64, PublishError> {
         self.refuse_if_closed()?;
-        let archive = message.archive_into(core::mem::take(&mut self.scratch));
-        let stamp = self.clock.now();
-        let outcome = self.write(K::NUMBER, &archive, stamp).inspect(|_| self.announce());
-        self.scratch = archive;
-        outcome
+        message.archive_into(&mut self.scratch);
+        let sequence = self.write(K::NUMBER, self.clock.now())?;
+        self.announce();
+        Ok(sequence)
     }
 
     /// Begins a batch: its messages carry one time stamp, and waiters are looked for once.
     pub fn batch(&mut self) -> Batch<'_, T, M, P> {
-        Batch { stamp: self.clock.now(), pending: 0, publisher: self }
+        let limit = (self.layout.geometry.depth / 8).clamp(1, MAX_BATCH);
+        Batch { stamp: self.clock.now(), limit, pending: 0, publisher: self }
     }
 
     /// Publishes `messages` as one batch; their sequences, in order.
@@ -157,16 +159,13 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
         body: &impl WriteBody,
     ) -> Result<Published, PublishError> {
         self.refuse_if_closed()?;
-        let archive = message.archive_into(core::mem::take(&mut self.scratch));
-        let outcome = self.refuse_if_larger(archive.len(), self.layout.inline_capacity_bytes()).map(|()| {
-            let stamp = self.clock.now();
-            let body = self.write_body(body).unwrap_or(BodyRef::Omitted);
-            let sequence = self.commit(K::NUMBER, body, &archive, stamp);
-            self.announce();
-            Published { sequence, has_body: body != BodyRef::Omitted }
-        });
-        self.scratch = archive;
-        outcome
+        message.archive_into(&mut self.scratch);
+        self.refuse_if_larger(self.scratch.len(), self.inline_capacity_bytes)?;
+        let stamp = self.clock.now();
+        let body = self.write_body(body).unwrap_or(BodyRef::Omitted);
+        let sequence = self.commit(K::NUMBER, body, self.scratch.len(), stamp);
+        self.announce();
+        Ok(Published { sequence, has_body: body != BodyRef::Omitted })
     }
 
     /// Says that the first `count` terms have their memory now.
@@ -206,22 +205,31 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
         Ok(())
     }
 
-    /// Writes one message: into its slot, or into the body area if it is too large for one.
+    /// Writes the message in `scratch`: into its slot, or into the body area if it is too large for one.
     #[inline]
-    fn write(&mut self, kind: u16, archive: &[u8], stamp: u64) -> Result<u64, PublishError> {
-        if archive.len() <= self.layout.inline_capacity_bytes() {
-            return Ok(self.commit(kind, BodyRef::None, archive, stamp));
+    fn write(&mut self, kind: u16, stamp: u64) -> Result<u64, PublishError> {
+        let length = self.scratch.len();
+        if length <= self.inline_capacity_bytes {
+            return Ok(self.commit(kind, BodyRef::None, length, stamp));
         }
-        let limit =
-            if T::BODIES == BodyAccess::Copied { self.layout.geometry.term_bytes as usize } else { 0 };
-        self.refuse_if_larger(archive.len(), limit.max(self.layout.inline_capacity_bytes()))?;
+        self.write_large(kind, stamp)
+    }
+
+    #[cold]
+    fn write_large(&mut self, kind: u16, stamp: u64) -> Result<u64, PublishError> {
+        let term_bytes = self.layout.geometry.term_bytes as usize;
+        let limit_bytes = if T::BODIES == BodyAccess::Copied { term_bytes } else { 0 };
+        self.refuse_if_larger(self.scratch.len(), limit_bytes.max(self.inline_capacity_bytes))?;
+        let archive = core::mem::take(&mut self.scratch);
+        let stored = self.store_copied(&archive);
+        self.scratch = archive;
         // Copied terms are all populated at creation: the next one can always be entered.
-        let body = self.store_copied(archive).ok_or(PublishError::TooLarge {
+        let body = stored.ok_or(PublishError::TooLarge {
             topic: T::NAME,
-            message_bytes: archive.len(),
+            message_bytes: self.scratch.len(),
             limit_bytes: self.terms.room_bytes(),
         })?;
-        Ok(self.commit(kind, body, &[], stamp))
+        Ok(self.commit(kind, body, 0, stamp))
     }
 
     /// Stores `bytes` word by word, for readers that copy.
@@ -265,12 +273,14 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
         Some(BodyRef::At { offset: offset as u64, length: u32::try_from(length).ok()? })
     }
 
-    /// Commits the next message to its slot; [`Publisher::announce`] comes after it.
+    /// Commits the next message to its slot, with the first `inline_bytes` of `scratch`; [`Publisher::announce`] comes
+    /// after it.
     #[inline]
-    fn commit(&mut self, kind: u16, body: BodyRef, inline: &[u8], stamp: u64) -> u64 {
+    fn commit(&mut self, kind: u16, body: BodyRef, inline_bytes: usize, stamp: u64) -> u64 {
         let sequence = self.next;
-        let head = SlotHead { kind, inline_bytes: inline.len() as u16, body, published_at: stamp };
-        Ring::new(&*self.memory, &self.layout).publish(sequence, head, inline);
+        // A slot has at most 4,096 bytes.
+        let head = SlotHead { kind, inline_bytes: inline_bytes as u16, body, published_at: stamp };
+        Ring::new(&*self.memory, &self.layout).publish(sequence, head, &self.scratch[..inline_bytes]);
         self.next = sequence + 1;
         sequence
     }
@@ -289,6 +299,7 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
 pub struct Batch<'a, T: Topic, M: Memory = Mapped, P: Memory = Mapped> {
     publisher: &'a mut Publisher<T, M, P>,
     stamp: u64,
+    limit: u32,
     /// Messages written and not announced yet.
     pending: u32,
 }
@@ -302,20 +313,19 @@ impl<T: Topic, M: Memory, P: Memory> Batch<'_, T, M, P> {
     #[inline]
     pub fn push<K: Kind<Topic = T>>(&mut self, message: &K) -> Result<u64, PublishError> {
         self.publisher.refuse_if_closed()?;
-        if self.pending >= self.limit() {
+        if self.pending >= self.limit {
             self.flush();
             self.stamp = self.publisher.clock.now();
         }
-        let archive = message.archive_into(core::mem::take(&mut self.publisher.scratch));
-        let outcome = self.publisher.write(K::NUMBER, &archive, self.stamp);
-        self.publisher.scratch = archive;
-        self.pending += u32::from(outcome.is_ok());
-        outcome
+        message.archive_into(&mut self.publisher.scratch);
+        let sequence = self.publisher.write(K::NUMBER, self.stamp)?;
+        self.pending += 1;
+        Ok(sequence)
     }
 
     /// Most messages announced together: an eighth of the ring, so that no waiter is lapped meanwhile, and at most 256.
     pub fn limit(&self) -> u32 {
-        (self.publisher.layout.geometry.depth / 8).clamp(1, MAX_BATCH)
+        self.limit
     }
 
     fn flush(&mut self) {

@@ -187,19 +187,17 @@ impl<'a, M: Memory + ?Sized> Ring<'a, M> {
     }
 }
 
+/// Stores `bytes` into as many of `words` as they need; the rest of the last one is 0.
 #[inline]
 fn store_bytes(words: &[AtomicU64], bytes: &[u8]) {
-    let chunks = bytes.chunks_exact(WORD_BYTES);
-    let rest = chunks.remainder();
-    for (target, chunk) in words.iter().zip(chunks) {
-        let mut value = [0; WORD_BYTES];
-        value.copy_from_slice(chunk);
-        target.store(u64::from_ne_bytes(value), Ordering::Relaxed);
+    let (whole, rest) = bytes.as_chunks::<WORD_BYTES>();
+    for (target, word) in words.iter().zip(whole) {
+        target.store(u64::from_ne_bytes(*word), Ordering::Relaxed);
     }
     if !rest.is_empty() {
         let mut value = [0; WORD_BYTES];
         value[..rest.len()].copy_from_slice(rest);
-        words[bytes.len() / WORD_BYTES].store(u64::from_ne_bytes(value), Ordering::Relaxed);
+        words[whole.len()].store(u64::from_ne_bytes(value), Ordering::Relaxed);
     }
 }
 

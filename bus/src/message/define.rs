@@ -28,10 +28,9 @@ macro_rules! topic {
                 const NUMBER: u16 = $kind_number;
                 const NAME: &'static str = stringify!($kind);
 
-                fn archive_into(&self, mut buffer: $crate::ring::Scratch) -> $crate::ring::Scratch {
-                    buffer.clear();
-                    rkyv::api::high::to_bytes_in::<_, rkyv::rancor::BoxedError>(self, buffer)
-                        .expect("an archive is shorter than 2 GiB")
+                #[inline]
+                fn archive_into(&self, buffer: &mut $crate::ring::Scratch) {
+                    $crate::message::archive(self, buffer);
                 }
             }
         )*

@@ -33,8 +33,9 @@ impl Buffer {
         if self.memory.len() < bytes {
             self.memory.resize(bytes, 0);
         }
-        for (source, target) in words.iter().zip(self.memory.chunks_exact_mut(WORD_BYTES)) {
-            target.copy_from_slice(&source.load(Ordering::Relaxed).to_ne_bytes());
+        let (targets, _) = self.memory.as_chunks_mut::<WORD_BYTES>();
+        for (source, target) in words.iter().zip(targets) {
+            *target = source.load(Ordering::Relaxed).to_ne_bytes();
         }
         self.length = length;
     }
