@@ -65,7 +65,6 @@ pub struct Publisher<T: Topic, M: Memory = Mapped, P: Memory = Mapped> {
     clock: Clock,
     /// Whether bodies are plain bytes, read in place under a lease.
     is_leased: bool,
-    inline_capacity_bytes: usize,
     scratch: Scratch,
     /// Where a body is put together that is stored word by word.
     body: Vec<u8>,
@@ -105,8 +104,7 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
             bell,
             clock: header.clock,
             is_leased,
-            inline_capacity_bytes: layout.inline_capacity_bytes(),
-            scratch: Scratch::with_capacity(layout.inline_capacity_bytes()),
+            scratch: Scratch::with_capacity(layout.inline_capacity_bytes),
             body: Vec::new(),
             is_closed: false,
             topic: PhantomData,
@@ -160,7 +158,7 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
     ) -> Result<Published, PublishError> {
         self.refuse_if_closed()?;
         message.archive_into(&mut self.scratch);
-        self.refuse_if_larger(self.scratch.len(), self.inline_capacity_bytes)?;
+        self.refuse_if_larger(self.scratch.len(), self.layout.inline_capacity_bytes)?;
         let stamp = self.clock.now();
         let body = self.write_body(body).unwrap_or(BodyRef::Omitted);
         let sequence = self.commit(K::NUMBER, body, self.scratch.len(), stamp);
@@ -209,7 +207,7 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
     #[inline]
     fn write(&mut self, kind: u16, stamp: u64) -> Result<u64, PublishError> {
         let length = self.scratch.len();
-        if length <= self.inline_capacity_bytes {
+        if length <= self.layout.inline_capacity_bytes {
             return Ok(self.commit(kind, BodyRef::None, length, stamp));
         }
         self.write_large(kind, stamp)
@@ -219,7 +217,7 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
     fn write_large(&mut self, kind: u16, stamp: u64) -> Result<u64, PublishError> {
         let term_bytes = self.layout.geometry.term_bytes as usize;
         let limit_bytes = if T::BODIES == BodyAccess::Copied { term_bytes } else { 0 };
-        self.refuse_if_larger(self.scratch.len(), limit_bytes.max(self.inline_capacity_bytes))?;
+        self.refuse_if_larger(self.scratch.len(), limit_bytes.max(self.layout.inline_capacity_bytes))?;
         let archive = core::mem::take(&mut self.scratch);
         let stored = self.store_copied(&archive);
         self.scratch = archive;

@@ -91,6 +91,13 @@ pub enum Read {
     Overrun,
 }
 
+/// The words of one slot.
+struct Slot<'a> {
+    sequence: &'a AtomicU64,
+    head: &'a [AtomicU64; SLOT_HEAD_WORDS - 1],
+    inline: &'a [AtomicU64],
+}
+
 /// The ring of one segment, seen through its memory.
 #[derive(Debug)]
 pub struct Ring<'a, M: ?Sized> {
@@ -104,6 +111,16 @@ impl<'a, M: Memory + ?Sized> Ring<'a, M> {
         Ring { memory, layout }
     }
 
+    /// The slot that holds `sequence`.
+    #[inline]
+    fn slot(&self, sequence: u64) -> Slot<'a> {
+        let words = self.memory.words(self.layout.slot_word(sequence), self.layout.slot_words);
+        let (head, inline) =
+            words.split_first_chunk::<SLOT_HEAD_WORDS>().expect("a slot is longer than its head");
+        let [number, head @ ..] = head;
+        Slot { sequence: number, head, inline }
+    }
+
     /// Writes message `sequence`. Only the topic's one publisher may call this, with rising sequences.
     ///
     /// # Panics
@@ -111,18 +128,18 @@ impl<'a, M: Memory + ?Sized> Ring<'a, M> {
     /// If `inline` exceeds the slot's capacity: the publisher checked it.
     #[inline]
     pub fn publish(&self, sequence: u64, head: SlotHead, inline: &[u8]) {
-        let slot = self.memory.words(self.layout.slot_word(sequence), self.layout.slot_words);
-        assert!(inline.len() <= self.layout.inline_capacity_bytes());
-        // P1, Relaxed: the fence below orders it.
-        slot[0].store(sequence - 1, Ordering::Relaxed); // ordering: slot-mark
+        let slot = self.slot(sequence);
+        assert!(inline.len() <= self.layout.inline_capacity_bytes);
+        // P1, Relaxed: the fence below orders it. Sequences start at 1.
+        slot.sequence.store(sequence.wrapping_sub(1), Ordering::Relaxed); // ordering: slot-mark
         // Release: P1 before the words. Pairs with the fence before S2 in `read`.
         fence(Ordering::Release); // ordering: slot-mark-fence
-        for (target, value) in slot[1..].iter().zip(head.encode()) {
+        for (target, value) in slot.head.iter().zip(head.encode()) {
             target.store(value, Ordering::Relaxed);
         }
-        store_bytes(&slot[SLOT_HEAD_WORDS..], inline);
+        store_bytes(slot.inline, inline);
         // P2, Release: the words before the commit. Pairs with the fence after S1 in `read`.
-        slot[0].store(sequence, Ordering::Release); // ordering: slot-commit
+        slot.sequence.store(sequence, Ordering::Release); // ordering: slot-commit
     }
 
     /// P3: says that everything below `next` is published.
@@ -135,10 +152,10 @@ impl<'a, M: Memory + ?Sized> Ring<'a, M> {
     /// Copies message `sequence` into `buffer` if it stands in its slot.
     #[inline]
     pub fn read(&self, sequence: u64, buffer: &mut Buffer) -> Read {
-        let slot = self.memory.words(self.layout.slot_word(sequence), self.layout.slot_words);
+        let slot = self.slot(sequence);
         // S1, Relaxed, then an Acquire fence: std promises no more than Relaxed loads on a read-only
         // mapping. Pairs with P2; whoever sees `sequence` sees all its words.
-        let found = slot[0].load(Ordering::Relaxed);
+        let found = slot.sequence.load(Ordering::Relaxed);
         fence(Ordering::Acquire); // ordering: slot-read-fence
         if found < sequence {
             return Read::Empty;
@@ -146,14 +163,14 @@ impl<'a, M: Memory + ?Sized> Ring<'a, M> {
         if found > sequence {
             return Read::Overrun;
         }
-        let head = SlotHead::decode(core::array::from_fn(|i| slot[i + 1].load(Ordering::Relaxed)));
+        let head = SlotHead::decode(slot.head.each_ref().map(|word| word.load(Ordering::Relaxed)));
         // A torn head may name any length: bound it before use.
-        let inline_bytes = usize::from(head.inline_bytes).min(self.layout.inline_capacity_bytes());
-        buffer.copy(&slot[SLOT_HEAD_WORDS..], inline_bytes);
+        let inline_bytes = usize::from(head.inline_bytes).min(self.layout.inline_capacity_bytes);
+        buffer.copy(slot.inline, inline_bytes);
         // Acquire: pairs with the fence after P1. A word from a later lap makes that lap's mark visible to S2.
         fence(Ordering::Acquire); // ordering: slot-check-fence
         // S2
-        if slot[0].load(Ordering::Relaxed) == sequence {
+        if slot.sequence.load(Ordering::Relaxed) == sequence {
             Read::Message(SlotHead { inline_bytes: inline_bytes as u16, ..head })
         } else {
             Read::Overrun
@@ -222,7 +239,7 @@ mod tests {
         let (memory, layout) = ring_of(2);
         let ring = Ring::new(&memory, &layout);
         let mut buffer = Buffer::new();
-        for length in 0..=layout.inline_capacity_bytes() {
+        for length in 0..=layout.inline_capacity_bytes {
             let sequence = length as u64 + 1;
             let message: Vec<u8> = (0..length).map(|i| (i * 7 + length) as u8).collect();
             ring.publish(sequence, head(length), &message);
