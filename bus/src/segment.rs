@@ -4,9 +4,13 @@
 //! and then seals the file: from there on no process can write it but through the node's own mapping, and nobody can
 //! resize it. Modules check the seals before they map.
 
+#[cfg(all(feature = "named", not(loom)))]
+mod named;
 #[cfg(not(loom))]
 mod sealed;
 
+#[cfg(all(feature = "named", not(loom)))]
+pub use named::{NamedError, NamedSegment, open_named, sweep_named};
 #[cfg(not(loom))]
 pub use sealed::{CreateError, OpenError, SEGMENT_SEALS, SealedSegment, open_sealed};
 #[cfg(not(loom))]
