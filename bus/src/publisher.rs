@@ -13,7 +13,7 @@ use crate::ring::{BodyRef, Ring, Scratch, SlotHead};
 use crate::segment::is_segment;
 use crate::sync::Ordering;
 use crate::terms::Terms;
-use crate::wake::Bell;
+use crate::wake::{Bell, kind_bit};
 
 /// Why a message was not published. It took no sequence: subscribers see no gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -218,7 +218,8 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
         ring.publish(sequence, head, inline);
         self.next = sequence + 1;
         ring.advance(self.next);
-        self.bell.after_publish(self.next);
+        self.bell.note(kind, sequence);
+        self.bell.look(self.next, kind_bit(kind));
         sequence
     }
 }
