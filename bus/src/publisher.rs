@@ -14,7 +14,7 @@ use crate::ring::{BodyRef, Ring, Scratch, SlotHead};
 use crate::segment::{Bodies, header_of};
 use crate::sync::Ordering;
 use crate::terms::Terms;
-use crate::wake::Bell;
+use crate::wake::{Bell, kind_bit};
 
 /// Most messages of one batch.
 const MAX_BATCH: u32 = 256;
@@ -120,14 +120,14 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
         self.refuse_if_closed()?;
         message.archive_into(&mut self.scratch);
         let sequence = self.write(K::NUMBER, self.clock.now())?;
-        self.announce();
+        self.announce(kind_bit(K::NUMBER));
         Ok(sequence)
     }
 
     /// Begins a batch: its messages carry one time stamp, and waiters are looked for once.
     pub fn batch(&mut self) -> Batch<'_, T, M, P> {
         let limit = (self.layout.geometry.depth / 8).clamp(1, MAX_BATCH);
-        Batch { stamp: self.clock.now(), limit, pending: 0, publisher: self }
+        Batch { stamp: self.clock.now(), limit, pending: 0, kinds: 0, publisher: self }
     }
 
     /// Publishes `messages` as one batch; their sequences, in order.
@@ -162,7 +162,7 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
         let stamp = self.clock.now();
         let body = self.write_body(body).unwrap_or(BodyRef::Omitted);
         let sequence = self.commit(K::NUMBER, body, self.scratch.len(), stamp);
-        self.announce();
+        self.announce(kind_bit(K::NUMBER));
         Ok(Published { sequence, has_body: body != BodyRef::Omitted })
     }
 
@@ -280,14 +280,15 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
         let head = SlotHead { kind, inline_bytes: inline_bytes as u16, body, published_at: stamp };
         Ring::new(&*self.memory, &self.layout).publish(sequence, head, &self.scratch[..inline_bytes]);
         self.next = sequence + 1;
+        self.bell.note(kind, sequence);
         sequence
     }
 
-    /// Says what is published, and rings for who waits for it.
+    /// Says what is published, and rings for who waits for it: for one of `kinds`.
     #[inline]
-    fn announce(&self) {
+    fn announce(&self, kinds: u64) {
         Ring::new(&*self.memory, &self.layout).advance(self.next);
-        self.bell.after_publish(self.next);
+        self.bell.look(self.next, kinds);
     }
 }
 
@@ -298,8 +299,9 @@ pub struct Batch<'a, T: Topic, M: Memory = Mapped, P: Memory = Mapped> {
     publisher: &'a mut Publisher<T, M, P>,
     stamp: u64,
     limit: u32,
-    /// Messages written and not announced yet.
+    /// Messages written and not announced yet, and the bits of their kinds.
     pending: u32,
+    kinds: u64,
 }
 
 impl<T: Topic, M: Memory, P: Memory> Batch<'_, T, M, P> {
@@ -318,6 +320,7 @@ impl<T: Topic, M: Memory, P: Memory> Batch<'_, T, M, P> {
         message.archive_into(&mut self.publisher.scratch);
         let sequence = self.publisher.write(K::NUMBER, self.stamp)?;
         self.pending += 1;
+        self.kinds |= kind_bit(K::NUMBER);
         Ok(sequence)
     }
 
@@ -328,8 +331,9 @@ impl<T: Topic, M: Memory, P: Memory> Batch<'_, T, M, P> {
 
     fn flush(&mut self) {
         if self.pending > 0 {
-            self.publisher.announce();
+            self.publisher.announce(self.kinds);
             self.pending = 0;
+            self.kinds = 0;
         }
     }
 }

@@ -257,7 +257,7 @@ mod tests {
     use nix::sys::eventfd::EventFd;
 
     fn bell() -> Arc<Bell> {
-        Arc::new(Bell::new(1, Arc::new(EventFd::new().unwrap())))
+        Arc::new(Bell::new(1, 4, Arc::new(EventFd::new().unwrap())))
     }
 
     /// A heap page that publisher and subscriber of one test share.

@@ -6,6 +6,7 @@ use std::ops::Deref;
 use blvm_bus::message::Topic;
 use blvm_bus::request::{LatencyNs, TopicStatistics};
 use blvm_bus::subscriber::{Body, PollError, Sample, Subscriber, TooManyLeases};
+use blvm_bus::wake::Want;
 use hdrhistogram::Histogram;
 
 /// Messages were overwritten before this module read them. Repair by request if they matter, then poll again.
@@ -113,8 +114,8 @@ impl<'a, T: Topic> Deref for Received<'a, T> {
 
 /// What a session needs of a feed, whatever its topic.
 pub trait AnyFeed {
-    /// The topic's number and the sequence wanted next; `None` if the topic is closed.
-    fn wants(&self) -> Option<(u32, u64)>;
+    /// What it waits for; `None` if the topic is closed.
+    fn wants(&self) -> Option<Want>;
 
     /// Whether a message waits to be read.
     fn has_news(&self) -> bool;
@@ -124,8 +125,8 @@ pub trait AnyFeed {
 }
 
 impl<T: Topic> AnyFeed for Feed<T> {
-    fn wants(&self) -> Option<(u32, u64)> {
-        (!self.is_closed).then(|| (T::NUMBER, self.subscriber.cursor()))
+    fn wants(&self) -> Option<Want> {
+        (!self.is_closed).then(|| Want::all(T::NUMBER, self.subscriber.cursor()))
     }
 
     fn has_news(&self) -> bool {

@@ -283,7 +283,7 @@ mod tests {
         let segment = create(&instance).unwrap();
         let (memory, header) = open_named::<Chain>(&instance).unwrap();
         assert_eq!((header.identity, header.layout), (IDENTITY, segment.layout));
-        let bell = Arc::new(Bell::new(1, Arc::new(EventFd::new().unwrap())));
+        let bell = Arc::new(Bell::new(1, GEOMETRY.depth, Arc::new(EventFd::new().unwrap())));
         let mut publisher = Publisher::<Chain, Named, Mapped>::new(
             Arc::clone(&segment.memory),
             segment.layout,

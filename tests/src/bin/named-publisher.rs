@@ -30,7 +30,7 @@ fn main() -> ExitCode {
 fn publish(instance: &str) -> Result<(), Box<dyn std::error::Error>> {
     let identity = Identity { topic: Mempool::NUMBER, schema: Mempool::SCHEMA, run_id: RunId::random()? };
     let segment = NamedSegment::create(instance, Mempool::NAME, Mempool::GEOMETRY, identity)?;
-    let bell = Arc::new(Bell::new(Mempool::NUMBER, Arc::new(EventFd::new()?)));
+    let bell = Arc::new(Bell::new(Mempool::NUMBER, Mempool::GEOMETRY.depth, Arc::new(EventFd::new()?)));
     let terms = Mempool::GEOMETRY.terms as usize;
     let memory = Arc::clone(&segment.memory);
     let mut publisher = Publisher::<Mempool, Named, Mapped>::new(memory, segment.layout, terms, None, bell);
