@@ -7,7 +7,7 @@ use blvm_bus::layout::{BODY_ALIGN_BYTES, Geometry};
 use blvm_bus::lease::page::{OfferedLeasePage, map_lease_page};
 use blvm_bus::lease::{LeaseHolder, ScanTable};
 use blvm_bus::message::chain::{BodyTooLarge, Chain, WriteBody};
-use blvm_bus::message::{BodyAccess, DecodeError, Kind, Topic};
+use blvm_bus::message::{BodyAccess, DecodeError, Kind, KindLayout, Topic, Value};
 use blvm_bus::publisher::Publisher;
 use blvm_bus::segment::{Identity, RunId, SealedSegment, open_sealed};
 use blvm_bus::subscriber::Subscriber;
@@ -40,7 +40,8 @@ impl<T: Topic> Pair<T> {
         let holder = LeaseHolder::new(map_lease_page(page.descriptor()).expect("its mapping"), LEASES);
         let table = Arc::new(ScanTable::new(1));
         table.enter(page.seal().expect("its seals"), LEASES).expect("the table is empty");
-        let bell = Arc::new(Bell::new(T::NUMBER, Arc::new(EventFd::new().expect("a free descriptor"))));
+        let event = Arc::new(EventFd::new().expect("a free descriptor"));
+        let bell = Arc::new(Bell::new(T::NUMBER, T::GEOMETRY.depth, event));
         let terms = T::GEOMETRY.terms as usize;
         let publisher = Publisher::new(Arc::clone(&segment.memory), segment.layout, terms, Some(table), bell);
         let subscriber = Subscriber::new(Arc::new(memory), layout, 1, Some(Arc::new(holder)));
@@ -121,11 +122,18 @@ impl<const SLOT_BYTES: u32> Topic for Slots<SLOT_BYTES> {
     const SCHEMA: u64 = 1;
     const GEOMETRY: Geometry = Geometry { depth: 1_024, slot_bytes: SLOT_BYTES, terms: 0, term_bytes: 0 };
     const BODIES: BodyAccess = BodyAccess::None;
+    const KINDS: &'static [(u16, &'static str)] = &[(1, "Message")];
+    const LAYOUTS: &'static [KindLayout] = &[];
     type Event<'a> = &'a [u8];
 
     #[inline]
     fn decode(_kind: u16, archive: &[u8]) -> Result<&[u8], DecodeError> {
         Ok(archive)
+    }
+
+    fn visit_event<'a>(event: &&'a [u8], visitor: &mut dyn FnMut(&'static str, Value<'a>)) -> &'static str {
+        visitor("bytes", Value::Bytes(event));
+        "Message"
     }
 }
 
@@ -135,10 +143,9 @@ impl<const BYTES: usize, const SLOT_BYTES: u32> Kind for Message<BYTES, SLOT_BYT
     const NAME: &'static str = "Message";
 
     #[inline]
-    fn archive_into(&self, mut buffer: Scratch) -> Scratch {
+    fn archive_into(&self, buffer: &mut Scratch) {
         buffer.clear();
         buffer.extend_from_slice(&self.bytes);
-        buffer
     }
 }
 
@@ -168,11 +175,18 @@ impl Topic for Bodies {
     const SCHEMA: u64 = 1;
     const GEOMETRY: Geometry = Chain::GEOMETRY;
     const BODIES: BodyAccess = BodyAccess::Leased;
+    const KINDS: &'static [(u16, &'static str)] = &[(1, "Announced")];
+    const LAYOUTS: &'static [KindLayout] = &[];
     type Event<'a> = &'a [u8];
 
     #[inline]
     fn decode(_kind: u16, archive: &[u8]) -> Result<&[u8], DecodeError> {
         Ok(archive)
+    }
+
+    fn visit_event<'a>(event: &&'a [u8], visitor: &mut dyn FnMut(&'static str, Value<'a>)) -> &'static str {
+        visitor("words", Value::Bytes(event));
+        "Announced"
     }
 }
 
@@ -181,10 +195,9 @@ impl Kind for Announced {
     const NUMBER: u16 = 1;
     const NAME: &'static str = "Announced";
 
-    fn archive_into(&self, mut buffer: Scratch) -> Scratch {
+    fn archive_into(&self, buffer: &mut Scratch) {
         buffer.clear();
         self.words.iter().for_each(|word| buffer.extend_from_slice(&word.to_le_bytes()));
-        buffer
     }
 }
 

@@ -13,7 +13,7 @@ use nix::sys::socket::{MsgFlags, recv, send};
 use serde::{Deserialize, Serialize};
 
 use crate::Outcome;
-use crate::module::{Seat, park};
+use crate::module::{Seat, park, wants};
 use crate::reader::IS_READING;
 
 /// One way to torment.
@@ -101,7 +101,8 @@ fn park_for_ever(seat: &Seat, cursor: u64, timeout: Duration) -> Outcome<()> {
 
 /// Sends one record for all topics; a full socket is no error.
 fn send_record(seat: &Seat, epoch: u64, cursor: u64) -> Outcome<()> {
-    let record = Record { epoch, cursors: seat.topics().map(|topic| (topic, cursor)).collect() };
+    let cursors: Vec<_> = seat.topics().map(|topic| (topic, cursor)).collect();
+    let record = Record { waiter: 0, epoch, wants: wants(&cursors) };
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
     match send(seat.wake.as_raw_fd(), &record.encode(), flags) {
         Ok(_) | Err(nix::Error::EAGAIN) => Ok(()),

@@ -251,7 +251,9 @@ impl Load for InTerm {
         let body = match sample.body()? {
             Body::InPlace(body) => body,
             Body::Gone => return Ok(None),
-            Body::None => return Err(format!("message {} has no body", sample.sequence()).into()),
+            Body::Copied(_) | Body::None => {
+                return Err(format!("message {} has no body in place", sample.sequence()).into());
+            }
         };
         let bytes = body.bytes();
         let first = black_box(word(bytes, 0));

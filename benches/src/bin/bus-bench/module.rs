@@ -13,7 +13,7 @@ use blvm_bus::memory::Mapped;
 use blvm_bus::message::Topic;
 use blvm_bus::segment::{Identity, RunId, open_sealed};
 use blvm_bus::subscriber::Subscriber;
-use blvm_bus::wake::{Parked, Parker};
+use blvm_bus::wake::{Parked, Parker, Want};
 use serde::{Deserialize, Serialize};
 
 use crate::node::LEASES;
@@ -110,7 +110,7 @@ impl Seat {
 
     /// A parker on the wake socket.
     pub fn parker(&self) -> Outcome<Parker> {
-        Ok(Parker::new(self.wake.try_clone()?))
+        Ok(Parker::new(self.wake.try_clone()?)?)
     }
 
     /// Numbers of the topics granted.
@@ -119,7 +119,13 @@ impl Seat {
     }
 }
 
-/// Parks: the one place where a module of this program does.
+/// Parks until one of these topics, by number, has a message at its cursor or beyond: the one place where a module of
+/// this program does.
 pub fn park(parker: &mut Parker, cursors: &[(u32, u64)], timeout: Duration) -> Outcome<Parked> {
-    Ok(parker.park(cursors, timeout)?)
+    Ok(parker.park(&wants(cursors), timeout)?)
+}
+
+/// Every message of these topics from these cursors on.
+pub fn wants(cursors: &[(u32, u64)]) -> Vec<Want> {
+    cursors.iter().map(|(topic, cursor)| Want::all(*topic, *cursor)).collect()
 }

@@ -90,7 +90,7 @@ impl Node {
         let terms = geometry.terms as usize;
         let segment = SealedSegment::create("blvm-bench", geometry, identity, terms)?;
         let memory = Arc::clone(&segment.memory);
-        let (table, bell) = (Arc::clone(&self.table), self.waker.bell(T::NUMBER));
+        let (table, bell) = (Arc::clone(&self.table), self.waker.bell(T::NUMBER, geometry.depth));
         let publisher = Publisher::new(memory, segment.layout, terms, Some(table), bell);
         Ok(Hosted { publisher, segment })
     }
