@@ -58,7 +58,9 @@ pub fn measure(options: &Options, placement: Placement) -> Outcome<()> {
     note(&format!("torment: {} rounds of {} blocks, with and without", options.rounds, options.count));
     let block = Load::block_702861();
     let mut rounds: [Vec<[Figure; 3]>; 2] = [Vec::new(), Vec::new()];
+    let mut line_rtts = Vec::new();
     for _ in 0..options.rounds.max(1) {
+        line_rtts.push(placement.line_rtt_ns()?);
         for (torments, rounds) in [&[][..], &TORMENTS[..]].into_iter().zip(&mut rounds) {
             rounds.push(publish(options.count, &block, torments, placement)?);
         }
@@ -78,9 +80,11 @@ pub fn measure(options: &Options, placement: Placement) -> Outcome<()> {
             let mut line = Line::new("torment", "bus").with_figure(&all).with_rounds(&medians);
             line.state = Some(state.to_owned());
             line.clock_ns = Some(clock_ns);
+            line.line_rtt_ns = median(&line_rtts);
             let line = line
                 .with("topic", what)
                 .with("ratio_p50", ratio(|figure| figure.p50_ns() as f64))
+                .with("ratio_middle_mean", ratio(Figure::middle_mean_ns))
                 .with("ratio_mean", ratio(Figure::mean_ns))
                 .with("ratio_p999", ratio(|figure| figure.at_ns(0.999) as f64));
             line.print()?;
