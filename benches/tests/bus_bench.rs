@@ -1,6 +1,7 @@
 //! Every measurement of `bus-bench` runs to its end and prints lines that can be read. How long anything takes is not judged.
 
 use std::process::{Command, Output};
+use std::sync::{Mutex, PoisonError};
 
 use blvm_benches::cores;
 use blvm_benches::report::Line;
@@ -14,6 +15,9 @@ fn lines(arguments: &[&str]) -> Vec<Line> {
     if cores::two().is_err() {
         return Vec::new();
     }
+    // One at a time: they spin, on the same two cores.
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let output = bus_bench(arguments);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{arguments:?}: {errors}");
@@ -35,7 +39,7 @@ fn of(lines: &[Line], field: &str) -> Vec<String> {
 
 #[test]
 fn one_way_takes_messages_in_slots_and_bodies_of_every_size() {
-    for bytes in ["32", "96", "128", "256", "512", "1K", "64K", "4M"] {
+    for bytes in ["32", "96", "128", "1K", "64K", "4M"] {
         let lines = lines(&["one-way", "--bytes", bytes, "--touch", "all", "--count", "20", "--rounds", "2"]);
         assert!(lines.iter().all(|line| line.name == "one-way" && line.count == Some(20)), "{lines:?}");
         assert!(lines.iter().all(|line| line.line_rtt_ns.is_some() && line.rounds_p50_ns.is_some()));

@@ -13,7 +13,7 @@ use blvm_benches::pace::Pace;
 use blvm_benches::report::{Line, median};
 use blvm_benches::stamp;
 use blvm_bus::message::Topic as _;
-use blvm_bus::message::chain::Chain;
+use blvm_bus::message::chain::{Chain, WriteBody as _};
 use blvm_bus::message::mempool::Mempool;
 use clap::Args;
 
@@ -110,7 +110,8 @@ fn publish(count: u64, block: &Load, torments: &[Torment], placement: Placement)
         hostile.push(module);
     }
     // Once round the terms, so that all memory was touched and all leases are taken.
-    let warm_blocks = 2 * u64::from(Chain::GEOMETRY.terms) * 4;
+    let per_term = Chain::GEOMETRY.term_bytes as usize / block.body().bound_bytes();
+    let warm_blocks = (per_term + 1) as u64 * u64::from(Chain::GEOMETRY.terms);
     let mut sequence = 0;
     let mut pace = Pace::every_ns(INTERVAL_NS);
     for number in 0..warm_blocks + count {
@@ -121,7 +122,9 @@ fn publish(count: u64, block: &Load, torments: &[Torment], placement: Placement)
                 figures[index].record_ns(ns);
             }
         };
-        pace.wait_without_debt();
+        if number >= warm_blocks {
+            pace.wait_without_debt();
+        }
         for _ in 0..PER_BLOCK {
             sequence += 1;
             let transaction = transaction(sequence);
