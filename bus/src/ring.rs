@@ -124,13 +124,25 @@ impl<'a, M: Memory + ?Sized> Ring<'a, M> {
         Slot { sequence: number, head, inline }
     }
 
-    /// Writes message `sequence`. Only the topic's one publisher may call this, with rising sequences.
+    /// Writes message `sequence` and commits it.
+    ///
+    /// # Panics
+    ///
+    /// If `inline` exceeds the slot's capacity: the publisher checked it.
+    #[cfg(test)]
+    pub fn publish(&self, sequence: u64, head: SlotHead, inline: &[u8]) {
+        self.store(sequence, head, inline);
+        self.commit(sequence);
+    }
+
+    /// Stores message `sequence` in its slot, for [`Ring::commit`] to show. Only the topic's one publisher may call this,
+    /// with rising sequences.
     ///
     /// # Panics
     ///
     /// If `inline` exceeds the slot's capacity: the publisher checked it.
     #[inline]
-    pub fn publish(&self, sequence: u64, head: SlotHead, inline: &[u8]) {
+    pub fn store(&self, sequence: u64, head: SlotHead, inline: &[u8]) {
         let slot = self.slot(sequence);
         assert!(inline.len() <= self.layout.inline_capacity_bytes);
         // P1, Relaxed: the fence below orders it. Sequences start at 1.
@@ -141,8 +153,14 @@ impl<'a, M: Memory + ?Sized> Ring<'a, M> {
             target.store(value, Ordering::Relaxed);
         }
         store_bytes(slot.inline, inline);
-        // P2, Release: the words before the commit. Pairs with the fence after S1 in `read`.
-        slot.sequence.store(sequence, Ordering::Release); // ordering: slot-commit
+    }
+
+    /// P2: commits what [`Ring::store`] has stored. Of a batch the first message is committed last: a subscriber that
+    /// spins on it takes no line from the publisher's hands before the batch is whole.
+    #[inline]
+    pub fn commit(&self, sequence: u64) {
+        // Release: the words (of later messages too) before the commit. Pairs with the fence after S1 in `read`.
+        self.slot(sequence).sequence.store(sequence, Ordering::Release); // ordering: slot-commit
     }
 
     /// P3: says that everything below `next` is published.
@@ -350,6 +368,32 @@ mod loom_tests {
                     assert_eq!(found, head(wanted));
                     assert_eq!(&buffer[..], &message(wanted));
                 }
+            }
+            publisher.join().unwrap();
+        });
+    }
+
+    /// The first message of a batch is committed last: who has it finds the others.
+    #[test]
+    fn whoever_sees_the_first_message_of_a_batch_finds_it_whole() {
+        loom::model(|| {
+            let (memory, layout) = model();
+            let publisher = {
+                let memory = Arc::clone(&memory);
+                thread::spawn(move || {
+                    let ring = Ring::new(&*memory, &layout);
+                    ring.store(1, head(1), &message(1));
+                    ring.publish(2, head(2), &message(2));
+                    ring.commit(1);
+                    ring.advance(3);
+                })
+            };
+            let ring = Ring::new(&*memory, &layout);
+            let mut buffer = Buffer::new();
+            if ring.read(1, &mut buffer) == Read::Message(head(1)) {
+                assert_eq!(&buffer[..], &message(1));
+                assert_eq!(ring.read(2, &mut buffer), Read::Message(head(2)));
+                assert_eq!(&buffer[..], &message(2));
             }
             publisher.join().unwrap();
         });
