@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::mem::offset_of;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 
 use blvm_bus::Scratch;
 use blvm_bus::layout::Geometry;
@@ -27,9 +28,17 @@ fn path(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name)
 }
 
-fn read(name: &str) -> String {
-    std::fs::read_to_string(path(name)).unwrap()
-}
+/// The document; its tables written anew before any test reads it, if that is wanted.
+static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
+    let document = std::fs::read_to_string(path("messages.md")).unwrap();
+    if std::env::var_os("BLVM_UPDATE").is_none() {
+        return document;
+    }
+    let (text, _) = document.split_once(GENERATED).expect("a line that says what follows");
+    let document = format!("{text}{GENERATED}{}", generated());
+    std::fs::write(path("messages.md"), &document).unwrap();
+    document
+});
 
 /// The text of a documentation comment as Markdown outside Rust.
 fn text(document: &str) -> String {
@@ -130,13 +139,8 @@ fn bodies() -> [(&'static str, &'static str, usize, Vec<FieldLayout>); 3] {
 
 #[test]
 fn the_tables_are_those_of_the_types() {
-    let document = read("messages.md");
-    let (text, tables) = document.split_once(GENERATED).expect("a line that says what follows");
+    let (_, tables) = DOCUMENT.split_once(GENERATED).expect("a line that says what follows");
     let generated = generated();
-    if std::env::var_os("BLVM_UPDATE").is_some() {
-        std::fs::write(path("messages.md"), format!("{text}{GENERATED}{generated}")).unwrap();
-        return;
-    }
     let difference = tables.lines().zip(generated.lines()).find(|(found, expected)| found != expected);
     assert!(
         tables == generated,
@@ -147,7 +151,7 @@ fn the_tables_are_those_of_the_types() {
 
 #[test]
 fn the_table_of_segments_is_that_of_the_types() {
-    let document = read("segment-layout.md");
+    let document = std::fs::read_to_string(path("segment-layout.md")).unwrap();
     for topic in TOPICS {
         let Geometry { depth, slot_bytes, terms, term_bytes } = topic.geometry;
         let area = match topic.bodies {
@@ -300,8 +304,7 @@ fn body_cases() -> Vec<(String, String)> {
 
 #[test]
 fn the_reader_in_the_document_reads_every_message_by_its_tables() {
-    let document = read("messages.md");
-    let program = document.split("```python\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let program = DOCUMENT.split("```python\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     let directory = std::env::temp_dir().join(format!("blvm-messages-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
     let file = directory.join("reader.py");
@@ -342,5 +345,5 @@ fn the_example_in_the_document_is_what_is_archived() {
             format!("{:2}  {}\n", 16 * row, bytes.join(" "))
         })
         .collect();
-    assert!(read("messages.md").contains(&rows), "docs/messages.md lacks\n{rows}");
+    assert!(DOCUMENT.contains(&rows), "docs/messages.md lacks\n{rows}");
 }
