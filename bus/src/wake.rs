@@ -5,6 +5,8 @@
 //! of the node's own if the waker asked for it; the waker thread then writes to the wake sockets. A lost wake costs
 //! latency, never an event.
 
+#[cfg(all(feature = "tokio", not(loom)))]
+mod async_parker;
 mod awaited;
 mod barrier;
 mod bell;
@@ -17,6 +19,8 @@ mod record;
 #[cfg(not(loom))]
 mod waker;
 
+#[cfg(all(feature = "tokio", not(loom)))]
+pub use async_parker::AsyncParker;
 pub use bell::{ALL_KINDS, Bell, kind_bit};
 #[cfg(not(loom))]
 pub use parker::{ParkError, Parked, Parker};

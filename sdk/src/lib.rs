@@ -27,13 +27,14 @@
 
 mod client;
 mod feed;
+mod report;
 mod session;
 
 pub use blvm_bus::message::chain::{self, BlockBody, Chain, ChainEvent, ReorganisationBody};
 pub use blvm_bus::message::mempool::{self, Mempool, MempoolEvent};
 pub use blvm_bus::message::peers::{self, Peers, PeersEvent};
 pub use blvm_bus::message::system::{self, System, SystemEvent};
-pub use blvm_bus::message::{DecodeError, Hash, Topic};
+pub use blvm_bus::message::{DecodeError, Hash, Kind, Topic};
 pub use blvm_bus::request::{Block, ChainTip, MempoolEntry, Refusal, TransactionRefusal};
 pub use blvm_bus::subscriber::{Body, TooManyLeases};
 pub use client::{CallError, Client};
