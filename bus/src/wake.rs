@@ -17,6 +17,8 @@ mod parker;
 #[cfg(not(loom))]
 mod record;
 #[cfg(not(loom))]
+mod socket;
+#[cfg(not(loom))]
 mod waker;
 
 #[cfg(all(feature = "tokio", not(loom)))]
@@ -27,4 +29,6 @@ pub use parker::{ParkError, Parked, Parker};
 #[cfg(not(loom))]
 pub use record::{MAX_TOPICS, MAX_WAITERS, Record, RecordError, Want};
 #[cfg(not(loom))]
-pub use waker::{Waker, WakerClient, WakerError, wake_socket_pair};
+pub use socket::{WakerError, wake_socket_pair};
+#[cfg(not(loom))]
+pub use waker::{Waker, WakerClient};

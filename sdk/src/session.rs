@@ -9,7 +9,7 @@ use blvm_bus::layout::{LAYOUT_VERSION, Layout};
 use blvm_bus::lease::LeaseHolder;
 use blvm_bus::lease::page::{LeasePageError, map_lease_page};
 use blvm_bus::memory::Mapped;
-use blvm_bus::message::Topic;
+use blvm_bus::message::{Kind, Topic};
 use blvm_bus::request::{
     Hello, InheritError, PROTOCOL_VERSION, Reply, Request, Statistics, TopicWish, inherited_sockets,
 };
@@ -45,7 +45,7 @@ impl Topics {
         self.with_mask::<T>(ALL_KINDS)
     }
 
-    /// And topic `T`, but of its messages only these `kinds`, by [`Kind::NUMBER`](blvm_bus::message::Kind::NUMBER).
+    /// And topic `T`, but of its messages only these `kinds`, by [`Kind::NUMBER`].
     ///
     /// The feed skips the others, and they wake nobody; they count neither as received nor as missed. Where half a ring
     /// of them stands unread the node wakes the module once, to skip over them. Kinds from 63 on are wanted together
@@ -55,8 +55,17 @@ impl Topics {
         self.with_mask::<T>(kinds.iter().fold(0, |mask, kind| mask | kind_bit(*kind)))
     }
 
+    /// And messages of kind `K`: of its topic these, and the kinds asked for besides. As [`Topics::with_kinds`].
+    #[must_use]
+    pub fn with_kind<K: Kind>(self) -> Self {
+        self.with_mask::<K::Topic>(kind_bit(K::NUMBER))
+    }
+
     fn with_mask<T: Topic>(mut self, kinds: u64) -> Self {
-        self.0.push((TopicWish { topic: T::NUMBER, schema: T::SCHEMA }, kinds));
+        match self.0.iter_mut().find(|(wish, _)| wish.topic == T::NUMBER) {
+            Some((_, wanted)) => *wanted |= kinds,
+            None => self.0.push((TopicWish { topic: T::NUMBER, schema: T::SCHEMA }, kinds)),
+        }
         self
     }
 }
