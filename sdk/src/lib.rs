@@ -29,6 +29,7 @@ mod client;
 mod feed;
 mod report;
 mod session;
+mod topics;
 
 pub use blvm_bus::message::chain::{self, BlockBody, Chain, ChainEvent, ReorganisationBody};
 pub use blvm_bus::message::mempool::{self, Mempool, MempoolEvent};
@@ -39,4 +40,5 @@ pub use blvm_bus::request::{Block, ChainTip, MempoolEntry, Refusal, TransactionR
 pub use blvm_bus::subscriber::{Body, TooManyLeases};
 pub use client::{CallError, Client};
 pub use feed::{AnyFeed, Feed, Missed, Received};
-pub use session::{Session, SessionError, Topics, Wait};
+pub use session::{Session, SessionError, Wait};
+pub use topics::Topics;

@@ -1,5 +1,9 @@
 //! A module's life: attach, wait for messages, finish.
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -9,66 +13,26 @@ use blvm_bus::layout::{LAYOUT_VERSION, Layout};
 use blvm_bus::lease::LeaseHolder;
 use blvm_bus::lease::page::{LeasePageError, map_lease_page};
 use blvm_bus::memory::Mapped;
-use blvm_bus::message::{Kind, Topic};
+use blvm_bus::message::Topic;
 use blvm_bus::request::{
-    Hello, InheritError, PROTOCOL_VERSION, Reply, Request, Statistics, TopicWish, inherited_sockets,
+    Hello, InheritError, PROTOCOL_VERSION, Reply, Request, Statistics, inherited_sockets,
 };
 use blvm_bus::segment::{Identity, OpenError, RunId, open_sealed};
 use blvm_bus::subscriber::Subscriber;
 #[cfg(feature = "tokio")]
 use blvm_bus::wake::AsyncParker;
-use blvm_bus::wake::{ALL_KINDS, ParkError, Parker, kind_bit};
+use blvm_bus::wake::{ParkError, Parker};
 
 use crate::client::{CallError, Client};
 use crate::feed::{AnyFeed, Feed};
 use crate::report::{Due, Reports};
+use crate::topics::Topics;
 
 /// How long [`Wait::SpinThenPark`] looks before it sleeps.
 const SPIN: Duration = Duration::from_micros(20);
 
 /// How long one call of [`Session::wait`] spins at most under [`Wait::Spin`].
 const SPIN_ROUND: Duration = Duration::from_millis(1);
-
-/// The topics a module asks for, each with the kinds it wants of it.
-#[derive(Debug, Clone, Default)]
-pub struct Topics(Vec<(TopicWish, u64)>);
-
-impl Topics {
-    /// None yet.
-    pub fn new() -> Self {
-        Topics::default()
-    }
-
-    /// And topic `T`, all of it. The manifest must ask for its permission.
-    #[must_use]
-    pub fn with<T: Topic>(self) -> Self {
-        self.with_mask::<T>(ALL_KINDS)
-    }
-
-    /// And topic `T`, but of its messages only these `kinds`, by [`Kind::NUMBER`].
-    ///
-    /// The feed skips the others, and they wake nobody; they count neither as received nor as missed. Where half a ring
-    /// of them stands unread the node wakes the module once, to skip over them. Kinds from 63 on are wanted together
-    /// or not at all.
-    #[must_use]
-    pub fn with_kinds<T: Topic>(self, kinds: &[u16]) -> Self {
-        self.with_mask::<T>(kinds.iter().fold(0, |mask, kind| mask | kind_bit(*kind)))
-    }
-
-    /// And messages of kind `K`: of its topic these, and the kinds asked for besides. As [`Topics::with_kinds`].
-    #[must_use]
-    pub fn with_kind<K: Kind>(self) -> Self {
-        self.with_mask::<K::Topic>(kind_bit(K::NUMBER))
-    }
-
-    fn with_mask<T: Topic>(mut self, kinds: u64) -> Self {
-        match self.0.iter_mut().find(|(wish, _)| wish.topic == T::NUMBER) {
-            Some((_, wanted)) => *wanted |= kinds,
-            None => self.0.push((TopicWish { topic: T::NUMBER, schema: T::SCHEMA }, kinds)),
-        }
-        self
-    }
-}
 
 /// How a module waits when there is nothing to read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -163,10 +127,11 @@ impl Session {
     pub fn attach(topics: Topics, wait: Wait) -> Result<Self, SessionError> {
         let (socket, wake) = inherited_sockets()?;
         let mut client = Client::new(socket);
-        let kinds: HashMap<u32, u64> = topics.0.iter().map(|(wish, kinds)| (wish.topic, *kinds)).collect();
-        let wishes = topics.0.into_iter().map(|(wish, _)| wish).collect();
-        let hello =
-            Hello { protocol_version: PROTOCOL_VERSION, layout_version: LAYOUT_VERSION, topics: wishes };
+        let hello = Hello {
+            protocol_version: PROTOCOL_VERSION,
+            layout_version: LAYOUT_VERSION,
+            topics: topics.wishes(),
+        };
         let answer = client.call(&Request::Hello(hello))?;
         let Reply::Welcome(welcome) = answer.reply else {
             return Err(CallError::Unexpected { request: "hello" }.into());
@@ -189,7 +154,7 @@ impl Session {
                 Identity { topic: grant.topic, schema: grant.schema, run_id: RunId(welcome.run_id) };
             let (memory, layout) = open_sealed(&descriptor, &identity)
                 .map_err(|source| SessionError::Segment { topic: grant.topic, source })?;
-            let kinds = kinds.get(&grant.topic).copied().unwrap_or(ALL_KINDS);
+            let kinds = topics.kinds(grant.topic);
             mappings.insert(grant.topic, Mapping { memory: Arc::new(memory), layout, start: 1, kinds });
         }
         let Reply::Attached(attached) = client.call(&Request::Mapped)?.reply else {
