@@ -325,7 +325,7 @@ fn an_honest_module_gets_every_wake_among_modules_that_do_not_behave() {
         for sequence in 1..=300 {
             scope.spawn(move || {
                 std::thread::sleep(Duration::from_micros(300));
-                tell(&bell, sequence + 1);
+                tell(bell, sequence + 1);
             });
             assert_eq!(honest.park(&[Want::all(1, sequence)], LONG).unwrap(), Parked::Woken);
         }
