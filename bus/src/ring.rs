@@ -1,12 +1,13 @@
 //! The slots of a topic: a sequence number guarding a fixed-size message, written by one publisher.
 //!
-//! | publisher                           | subscriber                         |
-//! |-------------------------------------|------------------------------------|
-//! | P1 mark the slot `n - 1`            | S1 load the slot's sequence        |
-//! | fence(Release)                      | fence(Acquire)                     |
-//! | store the words                     | copy the words                     |
-//! | P2 commit `n` (Release)             | fence(Acquire)                     |
-//! | P3 store `next_sequence` (Release)  | S2 load the slot's sequence again  |
+//! | publisher                           | subscriber                           |
+//! |-------------------------------------|--------------------------------------|
+//! | P1 mark the slot `n - 1`            | S1 load the slot's sequence          |
+//! | fence(Release)                      | fence(Acquire)                       |
+//! | store the words                     | copy the words                       |
+//! | P2 commit `n` (Release)             | fence(Acquire)                       |
+//! | P3 store `next_sequence` (Release)  | S2 load the slot's sequence again    |
+//! | P4 store `state` (Release) to close | S3 load `state`, if S1 found nothing |
 //!
 //! The words are atomics because a lapped subscriber copies them while the publisher writes: the copy may be
 //! torn, never undefined, and S2 rejects it. The depth is at least 2: with 1, the mark would name the message
@@ -15,8 +16,8 @@
 use core::ops::Range;
 
 use crate::layout::{Layout, SLOT_HEAD_WORDS};
-use crate::memory::{Memory, WORD_BYTES, word};
-use crate::sync::{AtomicU64, Ordering, fence};
+use crate::memory::{Memory, WORD_BYTES, Word, word};
+use crate::sync::{Ordering, fence};
 
 /// Where a message is copied to: aligned, so that archives can be read where they stand.
 pub type Scratch = rkyv::util::AlignedVec<64>;
@@ -127,6 +128,21 @@ impl<'a, M: Memory + ?Sized> Ring<'a, M> {
         word(self.memory, self.layout.next_sequence_word).store(next, Ordering::Release); // ordering: next-sequence
     }
 
+    /// P4: says that the topic is closed and `next` will never be published.
+    pub fn close(&self, next: u64) {
+        // Release: every message before the close. Pairs with the fence in `closed_at`: whoever sees the close
+        // finds each message below `next` committed or overwritten, at the first look.
+        word(self.memory, self.layout.state_word).store(next, Ordering::Release); // ordering: close
+    }
+
+    /// S3: the sequence that will never be published, if the topic is closed.
+    pub fn closed_at(&self) -> Option<u64> {
+        let closed_at = word(self.memory, self.layout.state_word).load(Ordering::Relaxed);
+        // Acquire: pairs with P4.
+        fence(Ordering::Acquire); // ordering: close-fence
+        (closed_at != 0).then_some(closed_at)
+    }
+
     /// Copies message `sequence` into `scratch` (cleared first) if it stands in its slot.
     pub fn read(&self, sequence: u64, scratch: &mut Scratch) -> Read {
         let slot = self.memory.words(self.layout.slot_word(sequence), self.layout.slot_words);
@@ -182,7 +198,7 @@ impl<'a, M: Memory + ?Sized> Ring<'a, M> {
     }
 }
 
-fn store_bytes(words: &[AtomicU64], bytes: &[u8]) {
+fn store_bytes<W: Word>(words: &[W], bytes: &[u8]) {
     let chunks = bytes.chunks_exact(WORD_BYTES);
     let rest = chunks.remainder();
     for (target, chunk) in words.iter().zip(chunks) {
@@ -197,7 +213,7 @@ fn store_bytes(words: &[AtomicU64], bytes: &[u8]) {
     }
 }
 
-fn load_bytes(words: &[AtomicU64], length: usize, target: &mut Scratch) {
+fn load_bytes<W: Word>(words: &[W], length: usize, target: &mut Scratch) {
     let start = target.len();
     let words = &words[..length.div_ceil(WORD_BYTES)];
     target.resize(start + words.len() * WORD_BYTES, 0);
@@ -317,6 +333,30 @@ mod loom_tests {
                     assert_eq!(found, head(wanted));
                     assert_eq!(&scratch[..], &message(wanted));
                 }
+            }
+            publisher.join().unwrap();
+        });
+    }
+
+    /// What `Subscriber::poll` relies on: closed with messages still to read, the next look finds them.
+    #[test]
+    fn whoever_sees_the_close_finds_every_message_before_it() {
+        loom::model(|| {
+            let (memory, layout) = model();
+            let publisher = {
+                let memory = Arc::clone(&memory);
+                thread::spawn(move || {
+                    let ring = Ring::new(&*memory, &layout);
+                    ring.publish(1, head(1), &message(1));
+                    ring.advance(2);
+                    ring.close(2);
+                })
+            };
+            let ring = Ring::new(&*memory, &layout);
+            let mut scratch = Scratch::new();
+            if ring.read(1, &mut scratch) == Read::Empty && ring.closed_at().is_some() {
+                assert_eq!(ring.read(1, &mut scratch), Read::Message(head(1)));
+                assert_eq!(&scratch[..], &message(1));
             }
             publisher.join().unwrap();
         });

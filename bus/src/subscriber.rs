@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use crate::layout::Layout;
 use crate::lease::{LeaseHolder, LeaseRefused, LeasedBody};
-use crate::memory::{Mapped, Memory, word};
+use crate::memory::{Mapped, Memory};
 use crate::message::{BodyAccess, DecodeError, Topic};
 use crate::ring::{BodyRef, Read, Ring, Scratch, SlotHead};
 use crate::segment::is_segment;
-use crate::sync::{Ordering, fence};
 
 /// Why [`Subscriber::poll`] stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -135,14 +134,11 @@ impl<T: Topic, M: Memory, P: Memory> Subscriber<T, M, P> {
     }
 
     fn check_closed(&self, sequence: u64) -> Result<Option<Sample<'_, T, M, P>>, PollError> {
-        let closed_at = word(&*self.memory, self.layout.state_word).load(Ordering::Relaxed);
-        // Acquire: pairs with the store in `Publisher::close`.
-        fence(Ordering::Acquire);
-        // Not closed, or closed with messages still to read: the next poll finds them.
-        if closed_at == 0 || sequence < closed_at {
-            return Ok(None);
+        match Ring::new(&*self.memory, &self.layout).closed_at() {
+            Some(closed_at) if sequence >= closed_at => Err(PollError::Closed { last: closed_at - 1 }),
+            // Not closed, or closed with messages still to read: the next poll finds them.
+            _ => Ok(None),
         }
-        Err(PollError::Closed { last: closed_at - 1 })
     }
 
     fn overrun(&mut self) -> PollError {
@@ -209,7 +205,7 @@ mod tests {
     use super::*;
     use crate::layout::Geometry;
     use crate::lease::{LEASE_PAGE_BYTES, ScanTable};
-    use crate::memory::Heap;
+    use crate::memory::{Heap, word};
     use crate::message::chain::{
         BlockBody, BlockConnected, BlockDisconnected, BlockTransaction, Chain, ChainEvent, ChainReorganised,
         ReorganisationBody,
@@ -217,6 +213,7 @@ mod tests {
     use crate::message::mempool::{Mempool, MempoolEvent, TransactionAdded, TransactionRemoved};
     use crate::publisher::{PublishError, Publisher};
     use crate::segment::{Identity, RunId, write_header};
+    use crate::sync::Ordering;
     use crate::wake::Bell;
     use nix::sys::eventfd::EventFd;
 

@@ -115,6 +115,8 @@ fn check_length(len_bytes: usize) -> Result<(), MapError> {
 }
 
 impl Memory for Mapped {
+    type Word = AtomicU64;
+
     fn len_bytes(&self) -> usize {
         self.map.len()
     }
