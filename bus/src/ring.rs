@@ -56,7 +56,7 @@ const BODY_AT: u64 = 1;
 const BODY_OMITTED: u64 = 2;
 
 impl SlotHead {
-    fn encode(&self) -> [u64; SLOT_HEAD_WORDS - 1] {
+    pub(crate) fn encode(&self) -> [u64; SLOT_HEAD_WORDS - 1] {
         let (body, length) = match self.body {
             BodyRef::None => (0, 0),
             BodyRef::At { offset, length } => (offset | BODY_AT << BODY_STATE_SHIFT, length),
@@ -66,7 +66,7 @@ impl SlotHead {
         [meta, body, self.published_at]
     }
 
-    fn decode([meta, body, published_at]: [u64; SLOT_HEAD_WORDS - 1]) -> Self {
+    pub(crate) fn decode([meta, body, published_at]: [u64; SLOT_HEAD_WORDS - 1]) -> Self {
         let length = (meta >> 32) as u32;
         let body = match body >> BODY_STATE_SHIFT {
             0 => BodyRef::None,
