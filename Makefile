@@ -10,7 +10,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 # Arguments for `blvm run`.
 ARGS ?=
 export FUZZ_SECONDS ?= 60
-FUZZ_TARGETS ?= segment request record
+FUZZ_TARGETS ?= segment ring message request record lease-page
 
 PACKAGES := --workspace
 # libFuzzer switches on a feature of the crate `cc`, and with another `cc` Cargo would build the validation engine a
@@ -60,9 +60,15 @@ test: install ## Everything a change must pass, the seconds of each step, and a 
 	@scripts/step --sum
 
 .PHONY: loom
-loom: install ## Tries every interleaving of the models of slots, terms and leases
+loom: install ## Tries every interleaving of the models of slots, terms, leases and wakes
 	@scripts/step --begin
 	@scripts/step loom $(LOOM)
+	@scripts/step --sum
+
+.PHONY: loom-mutants
+loom-mutants: install ## Weakens each ordering in turn: a model must fail (about five minutes)
+	@scripts/step --begin
+	@scripts/step loom-mutants scripts/loom-mutants
 	@scripts/step --sum
 
 .PHONY: miri

@@ -110,8 +110,7 @@ pub enum HeaderError {
     },
 }
 
-// Word positions in the header; `docs/segment-layout.md` gives the bytes.
-const W_MAGIC: usize = magic::WORD;
+// Word positions in the header, the magic's apart; `docs/segment-layout.md` gives the bytes.
 const W_VERSION_CLOCK: usize = 1;
 const W_SEGMENT_BYTES: usize = 2;
 const W_TOPIC: usize = 3;
@@ -217,6 +216,7 @@ pub(crate) fn is_segment<T: crate::message::Topic, M: Memory>(memory: &M, layout
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::magic::WORD as W_MAGIC;
     use crate::memory::Heap;
 
     fn fresh() -> (Heap, Layout, Identity) {

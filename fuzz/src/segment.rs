@@ -265,7 +265,7 @@ where
     drop(held);
 }
 
-fn read_body(bytes: &[u8], layout: &Layout, seen: &mut Seen) {
+pub(crate) fn read_body(bytes: &[u8], layout: &Layout, seen: &mut Seen) {
     assert!(bytes.len() <= layout.geometry.term_bytes as usize);
     assert!(bytes.as_ptr().addr().is_multiple_of(BODY_ALIGN_BYTES));
     if let Ok(block) = BlockBody::access(bytes) {
@@ -286,7 +286,7 @@ fn read_body(bytes: &[u8], layout: &Layout, seen: &mut Seen) {
 }
 
 /// Reads every field, texts and lists included.
-fn touch(event: &impl Debug) {
+pub(crate) fn touch(event: &impl Debug) {
     struct Nowhere;
 
     impl Write for Nowhere {
