@@ -400,7 +400,7 @@ mod tests {
 
 #[cfg(all(test, loom))]
 mod loom_tests {
-    use core::ops::Range;
+    use core::ops::{Range, RangeInclusive};
     use std::sync::Arc as StdArc;
 
     use loom::sync::Arc;
@@ -591,8 +591,18 @@ mod loom_tests {
     /// Bodies that are copied: words stored in the next term while a reader copies from it.
     #[test]
     fn a_copied_body_is_accepted_only_if_its_term_was_not_entered_again() {
-        loom::model(|| {
-            let geometry = Geometry { depth: 4, slot_bytes: 32, terms: 2, term_bytes: 64 };
+        copy_while_published(3..=3, &[1]);
+    }
+
+    /// The same term is entered twice, and what was stored in between is read as well.
+    #[test]
+    fn a_copied_body_is_accepted_only_if_it_is_whole_when_terms_are_entered_twice_over() {
+        copy_while_published(3..=5, &[1, 3]);
+    }
+
+    fn copy_while_published(published: RangeInclusive<u64>, wanted: &'static [u64]) {
+        loom::model(move || {
+            let geometry = Geometry { depth: 8, slot_bytes: 32, terms: 2, term_bytes: 64 };
             let layout = Layout::compact(geometry);
             // Words only: copied bodies are atomics.
             let memory = Arc::new(Model::new(layout.body_start + 128, 0, 0));
@@ -600,16 +610,19 @@ mod loom_tests {
             publish_copied(&memory, &layout, &mut terms, 1);
             publish_copied(&memory, &layout, &mut terms, 2);
             let publisher = {
-                let memory = Arc::clone(&memory);
-                thread::spawn(move || publish_copied(&memory, &layout, &mut terms, 3))
+                let (memory, published) = (Arc::clone(&memory), published.clone());
+                thread::spawn(move || {
+                    published.for_each(|n| publish_copied(&memory, &layout, &mut terms, n));
+                })
             };
             let ring = Ring::new(&*memory, &layout);
             let mut scratch = Scratch::new();
-            if let Read::Message(head) = ring.read(1, &mut scratch) {
+            for sequence in wanted.iter().copied() {
+                let Read::Message(head) = ring.read(sequence, &mut scratch) else { continue };
                 let BodyRef::At { offset, .. } = head.body else { panic!("every message here has a body") };
                 let start = layout.body_start + offset as usize;
-                if ring.copy_body(1, start..start + 16, &mut scratch) {
-                    assert_eq!(&scratch[..], &[1; 16]);
+                if ring.copy_body(sequence, start..start + 16, &mut scratch) {
+                    assert_eq!(&scratch[..], &[sequence as u8; 16]);
                 }
             }
             publisher.join().unwrap();

@@ -13,7 +13,7 @@
 //! ```
 //!
 //! Patches before the first read are what stands there when the segment is opened, its header included. Later ones
-//! change it between polls. What changes *during* a poll is the loom models' business.
+//! change it between polls. What changes *during* a poll is the business of the target `ring`.
 //!
 //! All four topics read the same memory: the header's identity is checked apart, and whatever gets past it must
 //! not hurt a subscriber of any type.
