@@ -27,7 +27,7 @@ MIRI_SHORT := ring:: terms:: lease a_racing_subscriber
 
 .PHONY: help
 help: ## Says what there is (default)
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  make run ARGS="--demo --for 20s --json"   a demonstration that ends with its proof'
 	@echo '  make fuzz FUZZ_SECONDS=600                longer than a minute'
