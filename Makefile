@@ -10,7 +10,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 # Arguments for `blvm run`.
 ARGS ?=
 export FUZZ_SECONDS ?= 60
-FUZZ_TARGETS ?= segment request record
+FUZZ_TARGETS ?= segment ring message request record lease-page
 
 PACKAGES := --workspace
 # libFuzzer switches on a feature of the crate `cc`, and with another `cc` Cargo would build the validation engine a
@@ -27,7 +27,7 @@ MIRI_SHORT := ring:: terms:: lease a_racing_subscriber
 
 .PHONY: help
 help: ## Says what there is (default)
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  make run ARGS="--demo --for 20s --json"   a demonstration that ends with its proof'
 	@echo '  make fuzz FUZZ_SECONDS=600                longer than a minute'
@@ -60,9 +60,15 @@ test: install ## Everything a change must pass, the seconds of each step, and a 
 	@scripts/step --sum
 
 .PHONY: loom
-loom: install ## Tries every interleaving of the models of slots, terms and leases
+loom: install ## Tries every interleaving of the models of slots, terms, leases and wakes
 	@scripts/step --begin
 	@scripts/step loom $(LOOM)
+	@scripts/step --sum
+
+.PHONY: loom-mutants
+loom-mutants: install ## Weakens each ordering in turn: a model must fail (about five minutes)
+	@scripts/step --begin
+	@scripts/step loom-mutants scripts/loom-mutants
 	@scripts/step --sum
 
 .PHONY: miri

@@ -27,7 +27,7 @@ pub use body::LeasedBody;
 
 use std::sync::Arc;
 
-use crate::memory::{Memory, word};
+use crate::memory::{Memory, Word as _, word};
 use crate::sync::{Mutex, Ordering, fence};
 
 /// Words between two lease words: each stands on its own pair of cache lines.
@@ -124,7 +124,7 @@ impl<P: Memory> LeaseHolder<P> {
         Ok(index)
     }
 
-    fn word(&self, index: u8) -> &crate::sync::AtomicU64 {
+    fn word(&self, index: u8) -> &P::Word {
         word(&self.page, usize::from(index) * LEASE_STRIDE_WORDS)
     }
 }

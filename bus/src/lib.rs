@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod layout;
 pub mod lease;
+mod magic;
 pub mod memory;
 #[cfg(not(loom))]
 pub mod message;

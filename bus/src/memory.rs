@@ -13,13 +13,13 @@ mod named;
 
 use core::ops::Range;
 
-use crate::sync::AtomicU64;
+use crate::sync::{AtomicU64, Ordering};
 
 /// Set by the first publisher or lease holder. Private to this process, and never part of a protocol.
 type Claimed = core::sync::atomic::AtomicBool;
 
 fn claim(claimed: &Claimed) -> bool {
-    !claimed.swap(true, core::sync::atomic::Ordering::Relaxed)
+    !claimed.swap(true, Ordering::Relaxed)
 }
 
 pub use heap::Heap;
@@ -33,11 +33,37 @@ pub use named::Named;
 /// Bytes in one word.
 pub const WORD_BYTES: usize = 8;
 
+/// A word that other threads or processes may read and write at the same time.
+///
+/// A trait, so that a fuzzer's words can lie: what is loaded from a peer's memory is input, every time anew.
+pub trait Word {
+    /// Loads the word.
+    fn load(&self, order: Ordering) -> u64;
+
+    /// Stores `value`.
+    fn store(&self, value: u64, order: Ordering);
+}
+
+impl Word for AtomicU64 {
+    #[inline]
+    fn load(&self, order: Ordering) -> u64 {
+        AtomicU64::load(self, order)
+    }
+
+    #[inline]
+    fn store(&self, value: u64, order: Ordering) {
+        AtomicU64::store(self, value, order);
+    }
+}
+
 /// A run of words that other threads or processes may read and write at the same time.
 ///
 /// Its start is aligned to 64 bytes at least. Its length never changes.
 #[allow(unsafe_code)]
 pub trait Memory: Send + Sync {
+    /// Its words.
+    type Word: Word;
+
     /// Length in bytes, a multiple of [`WORD_BYTES`].
     fn len_bytes(&self) -> usize;
 
@@ -49,7 +75,7 @@ pub trait Memory: Send + Sync {
     /// # Panics
     ///
     /// If they are not all inside: callers bound what they read from a peer before they come here.
-    fn words(&self, first: usize, count: usize) -> &[AtomicU64];
+    fn words(&self, first: usize, count: usize) -> &[Self::Word];
 
     /// Plain bytes at `range` (in bytes).
     ///
@@ -78,6 +104,8 @@ pub trait Memory: Send + Sync {
 /// Shared by several owners in one process.
 #[allow(unsafe_code)]
 impl<M: Memory + ?Sized> Memory for std::sync::Arc<M> {
+    type Word = M::Word;
+
     fn len_bytes(&self) -> usize {
         (**self).len_bytes()
     }
@@ -86,7 +114,7 @@ impl<M: Memory + ?Sized> Memory for std::sync::Arc<M> {
         (**self).claim()
     }
 
-    fn words(&self, first: usize, count: usize) -> &[AtomicU64] {
+    fn words(&self, first: usize, count: usize) -> &[M::Word] {
         (**self).words(first, count)
     }
 
@@ -102,6 +130,6 @@ impl<M: Memory + ?Sized> Memory for std::sync::Arc<M> {
 }
 
 /// One word.
-pub(crate) fn word<M: Memory + ?Sized>(memory: &M, index: usize) -> &AtomicU64 {
+pub(crate) fn word<M: Memory + ?Sized>(memory: &M, index: usize) -> &M::Word {
     &memory.words(index, 1)[0]
 }

@@ -7,12 +7,11 @@ use std::sync::Arc;
 use crate::clock::Clock;
 use crate::layout::Layout;
 use crate::lease::ScanTable;
-use crate::memory::{Mapped, Memory, word};
+use crate::memory::{Mapped, Memory};
 use crate::message::chain::WriteBody;
 use crate::message::{BodyAccess, Kind, Topic};
 use crate::ring::{BodyRef, Ring, Scratch, SlotHead};
 use crate::segment::{Bodies, header_of};
-use crate::sync::Ordering;
 use crate::terms::Terms;
 use crate::wake::{Bell, kind_bit};
 
@@ -187,8 +186,7 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
             return;
         }
         self.is_closed = true;
-        // Release: every message before the close. Pairs with the fence after the load in `Subscriber::poll`.
-        word(&*self.memory, self.layout.state_word).store(self.next, Ordering::Release);
+        Ring::new(&*self.memory, &self.layout).close(self.next);
         self.bell.close();
     }
 

@@ -1,12 +1,13 @@
 //! The slots of a topic: a sequence number guarding a fixed-size message, written by one publisher.
 //!
-//! | publisher                           | subscriber                         |
-//! |-------------------------------------|------------------------------------|
-//! | P1 mark the slot `n - 1`            | S1 load the slot's sequence        |
-//! | fence(Release)                      | fence(Acquire)                     |
-//! | store the words                     | copy the words                     |
-//! | P2 commit `n` (Release)             | fence(Acquire)                     |
-//! | P3 store `next_sequence` (Release)  | S2 load the slot's sequence again  |
+//! | publisher                           | subscriber                           |
+//! |-------------------------------------|--------------------------------------|
+//! | P1 mark the slot `n - 1`            | S1 load the slot's sequence          |
+//! | fence(Release)                      | fence(Acquire)                       |
+//! | store the words                     | copy the words                       |
+//! | P2 commit `n` (Release)             | fence(Acquire)                       |
+//! | P3 store `next_sequence` (Release)  | S2 load the slot's sequence again    |
+//! | P4 store `state` (Release) to close | S3 load `state`, if S1 found nothing |
 //!
 //! The words are atomics because a lapped subscriber copies them while the publisher writes: the copy may be
 //! torn, never undefined, and S2 rejects it. The depth is at least 2: with 1, the mark would name the message
@@ -17,8 +18,8 @@ mod buffer;
 use core::ops::Range;
 
 use crate::layout::{Layout, SLOT_HEAD_WORDS};
-use crate::memory::{Memory, WORD_BYTES, word};
-use crate::sync::{AtomicU64, Ordering, fence};
+use crate::memory::{Memory, WORD_BYTES, Word, word};
+use crate::sync::{Ordering, fence};
 
 pub use buffer::Buffer;
 
@@ -62,7 +63,7 @@ const BODY_AT: u64 = 1;
 const BODY_OMITTED: u64 = 2;
 
 impl SlotHead {
-    fn encode(&self) -> [u64; SLOT_HEAD_WORDS - 1] {
+    pub(crate) fn encode(&self) -> [u64; SLOT_HEAD_WORDS - 1] {
         let (body, length) = match self.body {
             BodyRef::None => (0, 0),
             BodyRef::At { offset, length } => (offset | BODY_AT << BODY_STATE_SHIFT, length),
@@ -72,7 +73,7 @@ impl SlotHead {
         [meta, body, self.published_at]
     }
 
-    fn decode([meta, body, published_at]: [u64; SLOT_HEAD_WORDS - 1]) -> Self {
+    pub(crate) fn decode([meta, body, published_at]: [u64; SLOT_HEAD_WORDS - 1]) -> Self {
         let length = (meta >> 32) as u32;
         let body = match body >> BODY_STATE_SHIFT {
             0 => BodyRef::None,
@@ -95,20 +96,20 @@ pub enum Read {
 }
 
 /// The words of one slot.
-struct Slot<'a> {
-    sequence: &'a AtomicU64,
-    head: &'a [AtomicU64; SLOT_HEAD_WORDS - 1],
-    inline: &'a [AtomicU64],
+struct Slot<'a, W> {
+    sequence: &'a W,
+    head: &'a [W; SLOT_HEAD_WORDS - 1],
+    inline: &'a [W],
 }
 
 /// A message that stands in its slot and that nobody sees yet.
 #[must_use]
-pub struct Uncommitted<'a> {
-    word: &'a AtomicU64,
+pub struct Uncommitted<'a, W> {
+    word: &'a W,
     sequence: u64,
 }
 
-impl Uncommitted<'_> {
+impl<W: Word> Uncommitted<'_, W> {
     /// P2: shows it.
     #[inline(always)]
     pub fn commit(self) {
@@ -132,7 +133,7 @@ impl<'a, M: Memory + ?Sized> Ring<'a, M> {
 
     /// The slot that holds `sequence`.
     #[inline]
-    fn slot(&self, sequence: u64) -> Slot<'a> {
+    fn slot(&self, sequence: u64) -> Slot<'a, M::Word> {
         let words = self.memory.words(self.layout.slot_word(sequence), self.layout.slot_words);
         let (head, inline) =
             words.split_first_chunk::<SLOT_HEAD_WORDS>().expect("a slot is longer than its head");
@@ -155,7 +156,7 @@ impl<'a, M: Memory + ?Sized> Ring<'a, M> {
     ///
     /// If `inline` exceeds the slot's capacity: the publisher checked it.
     #[inline(always)]
-    pub fn store(&self, sequence: u64, head: SlotHead, inline: &[u8]) -> Uncommitted<'a> {
+    pub fn store(&self, sequence: u64, head: SlotHead, inline: &[u8]) -> Uncommitted<'a, M::Word> {
         let slot = self.slot(sequence);
         assert!(inline.len() <= self.layout.inline_capacity_bytes);
         // P1, Relaxed: the fence below orders it. Sequences start at 1.
@@ -180,6 +181,21 @@ impl<'a, M: Memory + ?Sized> Ring<'a, M> {
         // Release: P2 before P3. Pairs with the fence in `next_sequence`: whoever sees `next` finds every
         // slot below it committed or overwritten.
         word(self.memory, self.layout.next_sequence_word).store(next, Ordering::Release); // ordering: next-sequence
+    }
+
+    /// P4: says that the topic is closed and `next` will never be published.
+    pub fn close(&self, next: u64) {
+        // Release: every message before the close. Pairs with the fence in `closed_at`: whoever sees the close
+        // finds each message below `next` committed or overwritten, at the first look.
+        word(self.memory, self.layout.state_word).store(next, Ordering::Release); // ordering: close
+    }
+
+    /// S3: the sequence that will never be published, if the topic is closed.
+    pub fn closed_at(&self) -> Option<u64> {
+        let closed_at = word(self.memory, self.layout.state_word).load(Ordering::Relaxed);
+        // Acquire: pairs with P4.
+        fence(Ordering::Acquire); // ordering: close-fence
+        (closed_at != 0).then_some(closed_at)
     }
 
     /// Copies message `sequence` into `buffer` if it stands in its slot.
@@ -245,7 +261,7 @@ impl<'a, M: Memory + ?Sized> Ring<'a, M> {
 /// first: a message of two lines takes two transfers, one after the other. Asked for beforehand, they travel at
 /// once. `docs/decisions/0007-touch-all-lines.md` has the figures.
 #[inline]
-fn touch(inline: &[AtomicU64], inline_bytes: usize) {
+fn touch<W: Word>(inline: &[W], inline_bytes: usize) {
     // In a model a load more is a state more, and shows nothing: its value is not used.
     if cfg!(loom) {
         return;
@@ -258,7 +274,7 @@ fn touch(inline: &[AtomicU64], inline_bytes: usize) {
 
 /// Stores `bytes` into as many of `words` as they need; the rest of the last one is 0.
 #[inline]
-fn store_bytes(words: &[AtomicU64], bytes: &[u8]) {
+fn store_bytes<W: Word>(words: &[W], bytes: &[u8]) {
     let (whole, rest) = bytes.as_chunks::<WORD_BYTES>();
     for (target, word) in words.iter().zip(whole) {
         target.store(u64::from_ne_bytes(*word), Ordering::Relaxed);
@@ -406,6 +422,30 @@ mod loom_tests {
                 assert_eq!(&buffer[..], &message(1));
                 assert_eq!(ring.read(2, &mut buffer), Read::Message(head(2)));
                 assert_eq!(&buffer[..], &message(2));
+            }
+            publisher.join().unwrap();
+        });
+    }
+
+    /// What `Subscriber::poll` relies on: closed with messages still to read, the next look finds them.
+    #[test]
+    fn whoever_sees_the_close_finds_every_message_before_it() {
+        loom::model(|| {
+            let (memory, layout) = model();
+            let publisher = {
+                let memory = Arc::clone(&memory);
+                thread::spawn(move || {
+                    let ring = Ring::new(&*memory, &layout);
+                    ring.publish(1, head(1), &message(1));
+                    ring.advance(2);
+                    ring.close(2);
+                })
+            };
+            let ring = Ring::new(&*memory, &layout);
+            let mut buffer = Buffer::new();
+            if ring.read(1, &mut buffer) == Read::Empty && ring.closed_at().is_some() {
+                assert_eq!(ring.read(1, &mut buffer), Read::Message(head(1)));
+                assert_eq!(&buffer[..], &message(1));
             }
             publisher.join().unwrap();
         });

@@ -18,11 +18,10 @@ pub(crate) use sealed::{add_seals, create_memfd};
 
 use crate::clock::Clock;
 use crate::layout::{Geometry, GeometryError, LAYOUT_VERSION, Layout};
-use crate::memory::{Memory, word};
-use crate::sync::{Ordering, fence};
-
-/// First word of a segment: "BLVMBUS" and a version-independent 1, little-endian.
-pub const MAGIC: u64 = u64::from_le_bytes(*b"BLVMBUS\x01");
+use crate::magic;
+pub use crate::magic::MAGIC;
+use crate::memory::{Memory, Word as _, word};
+use crate::sync::Ordering;
 
 /// Names one life of the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -127,8 +126,7 @@ pub enum HeaderError {
     },
 }
 
-// Word positions in the header; `docs/segment-layout.md` gives the bytes.
-const W_MAGIC: usize = 0;
+// Word positions in the header, the magic's apart; `docs/segment-layout.md` gives the bytes.
 const W_VERSION_CLOCK: usize = 1;
 const W_SEGMENT_BYTES: usize = 2;
 const W_TOPIC: usize = 3;
@@ -197,8 +195,7 @@ pub fn write_header_with<M: Memory + ?Sized>(
     store(W_TERMS, pair(terms, term_bytes));
     store(layout.next_sequence_word, 1);
     store(layout.oldest_body_word, 1);
-    // Release: all of the above before the magic. Pairs with the fence in `read_header`.
-    word(memory, W_MAGIC).store(MAGIC, Ordering::Release);
+    magic::store(memory);
 }
 
 /// A header that was read and checked.
@@ -225,9 +222,7 @@ pub fn read_header<M: Memory + ?Sized>(memory: &M) -> Result<Header, HeaderError
         return Err(HeaderError::TooShort { len_bytes });
     }
     let load = |index| word(memory, index).load(Ordering::Relaxed);
-    let found = load(W_MAGIC);
-    // Acquire: pairs with the magic's store in `write_header`.
-    fence(Ordering::Acquire);
+    let found = magic::load(memory);
     if found != MAGIC {
         return Err(HeaderError::Magic { found });
     }
@@ -287,6 +282,7 @@ pub(crate) fn header_of<T: crate::message::Topic, M: Memory>(memory: &M, layout:
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::magic::WORD as W_MAGIC;
     use crate::memory::Heap;
 
     fn fresh() -> (Heap, Layout, Identity) {

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use crate::clock::Clock;
 use crate::layout::Layout;
 use crate::lease::{LeaseHolder, LeaseRefused, LeasedBody};
-use crate::memory::{Mapped, Memory, word};
+use crate::memory::{Mapped, Memory};
 use crate::message::{BodyAccess, DecodeError, Topic};
 use crate::ring::{BodyRef, Buffer, Read, Ring, Scratch, SlotHead};
 use crate::segment::{Bodies, header_of};
-use crate::sync::{Ordering, fence};
 use crate::wake::{ALL_KINDS, kind_bit};
 
 /// Why [`Subscriber::poll`] stopped.
@@ -184,14 +183,11 @@ impl<T: Topic, M: Memory, P: Memory> Subscriber<T, M, P> {
     }
 
     fn check_closed(&self, sequence: u64) -> Result<Option<SlotHead>, PollError> {
-        let closed_at = word(&*self.memory, self.layout.state_word).load(Ordering::Relaxed);
-        // Acquire: pairs with the store in `Publisher::close`.
-        fence(Ordering::Acquire);
-        // Not closed, or closed with messages still to read: the next poll finds them.
-        if closed_at == 0 || sequence < closed_at {
-            return Ok(None);
+        match Ring::new(&*self.memory, &self.layout).closed_at() {
+            Some(closed_at) if sequence >= closed_at => Err(PollError::Closed { last: closed_at - 1 }),
+            // Not closed, or closed with messages still to read: the next poll finds them.
+            _ => Ok(None),
         }
-        Err(PollError::Closed { last: closed_at - 1 })
     }
 
     fn overrun(&mut self) -> PollError {
@@ -275,7 +271,7 @@ mod tests {
     use super::*;
     use crate::layout::Geometry;
     use crate::lease::{LEASE_PAGE_BYTES, ScanTable};
-    use crate::memory::Heap;
+    use crate::memory::{Heap, word};
     use crate::message::chain::{
         BlockBody, BlockConnected, BlockDisconnected, BlockTransaction, Chain, ChainEvent, ChainReorganised,
         ReorganisationBody,
@@ -283,6 +279,7 @@ mod tests {
     use crate::message::mempool::{Mempool, MempoolEvent, TransactionAdded, TransactionRemoved};
     use crate::publisher::{PublishError, Publisher};
     use crate::segment::{Identity, RunId, write_header, write_header_with};
+    use crate::sync::Ordering;
     use crate::wake::Bell;
     use nix::sys::eventfd::EventFd;
 

@@ -14,7 +14,7 @@
 
 use crate::layout::{BODY_ALIGN_BYTES, Layout};
 use crate::lease::ScanTable;
-use crate::memory::{Memory, word};
+use crate::memory::{Memory, Word as _, word};
 use crate::sync::{Ordering, fence};
 
 /// What the publisher knows of one term.
@@ -400,6 +400,7 @@ mod tests {
 
 #[cfg(all(test, loom))]
 mod loom_tests {
+    use core::ops::{Range, RangeInclusive};
     use std::sync::Arc as StdArc;
 
     use loom::sync::Arc;
@@ -407,8 +408,8 @@ mod loom_tests {
 
     use super::*;
     use crate::layout::Geometry;
-    use crate::lease::LeaseHolder;
-    use crate::memory::Model;
+    use crate::lease::{Lease, LeaseHolder};
+    use crate::memory::{Model, WORD_BYTES};
     use crate::ring::{BodyRef, Buffer, Read, Ring, SlotHead};
 
     const TERM_BYTES: usize = 64;
@@ -439,41 +440,128 @@ mod loom_tests {
         Ring::new(&topic.memory, &topic.layout).publish(sequence, head, &[]);
     }
 
-    fn read_in_place(topic: &Topic, holder: &StdArc<LeaseHolder<Page>>, sequence: u64) {
-        let mut buffer = Buffer::new();
-        let ring = Ring::new(&topic.memory, &topic.layout);
-        let Read::Message(head) = ring.read(sequence, &mut buffer) else { return };
-        let BodyRef::At { offset, length } = head.body else { panic!("every message here has a body") };
-        let range = topic.layout.body_range(offset, length).unwrap();
-        let Ok(lease) = holder.take(&topic.memory, topic.layout.oldest_body_word, sequence) else { return };
-        for _look in 0..2 {
-            #[allow(unsafe_code)]
-            // SAFETY: the lease is held; the model fails if a write races with this read.
-            let bytes = unsafe { topic.memory.bytes(range.clone()) };
-            assert!(bytes.iter().all(|byte| *byte == sequence as u8), "the body changed under its lease");
-            // Any atomic operation lets the model switch threads here; `yield_now` would hold this one back.
-            let _ = word(&topic.memory, topic.layout.state_word).load(Ordering::Relaxed);
-        }
-        drop(lease);
+    /// A body under its lease.
+    struct Leased<'a> {
+        topic: &'a Topic,
+        range: Range<usize>,
+        sequence: u64,
+        _lease: Lease<Page>,
     }
 
-    fn holder(table: &ScanTable<Page>) -> StdArc<LeaseHolder<Page>> {
-        let page = StdArc::new(Model::new(8, 0, 0));
-        table.enter(StdArc::clone(&page), 1).unwrap();
-        StdArc::new(LeaseHolder::new(page, 1))
+    fn lease<'a>(topic: &'a Topic, holder: &StdArc<LeaseHolder<Page>>, sequence: u64) -> Option<Leased<'a>> {
+        let mut buffer = Buffer::new();
+        let ring = Ring::new(&topic.memory, &topic.layout);
+        let Read::Message(head) = ring.read(sequence, &mut buffer) else { return None };
+        let BodyRef::At { offset, length } = head.body else { panic!("every message here has a body") };
+        let range = topic.layout.body_range(offset, length).unwrap();
+        let lease = holder.take(&topic.memory, topic.layout.oldest_body_word, sequence).ok()?;
+        Some(Leased { topic, range, sequence, _lease: lease })
+    }
+
+    impl Leased<'_> {
+        fn look(&self) {
+            #[allow(unsafe_code)]
+            // SAFETY: the lease is held; the model fails if a write races with this read.
+            let bytes = unsafe { self.topic.memory.bytes(self.range.clone()) };
+            assert!(
+                bytes.iter().all(|byte| *byte == self.sequence as u8),
+                "the body changed under its lease"
+            );
+            // Any atomic operation lets the model switch threads here; `yield_now` would hold this one back.
+            let _ = word(&self.topic.memory, self.topic.layout.state_word).load(Ordering::Relaxed);
+        }
+    }
+
+    fn read_in_place(topic: &Topic, holder: &StdArc<LeaseHolder<Page>>, sequence: u64) {
+        if let Some(leased) = lease(topic, holder, sequence) {
+            leased.look();
+            leased.look();
+        }
+    }
+
+    fn page(limit: u8) -> Page {
+        StdArc::new(Model::new(usize::from(limit) * WORD_BYTES, 0, 0))
+    }
+
+    fn holder(table: &ScanTable<Page>, limit: u8) -> StdArc<LeaseHolder<Page>> {
+        let page = page(limit);
+        table.enter(StdArc::clone(&page), limit).unwrap();
+        StdArc::new(LeaseHolder::new(page, limit))
+    }
+
+    /// A topic whose first terms hold one body each, for `leases` leases in all.
+    fn filled(leases: u32, bodies: u64, table: &ScanTable<Page>) -> (Arc<Topic>, Terms) {
+        let topic = topic(2 + leases, 8);
+        let mut terms = Terms::new(&topic.layout, 2 + leases as usize);
+        for sequence in 1..=bodies {
+            publish(&topic, &mut terms, table, sequence);
+        }
+        (topic, terms)
+    }
+
+    /// The publisher reuses two terms, one after the other: also the one whose body it has just replaced.
+    #[test]
+    fn a_leased_body_never_changes_while_terms_are_reused_twice_over() {
+        loom::model(|| {
+            let table = ScanTable::new(1);
+            let holder = holder(&table, 1);
+            let (topic, mut terms) = filled(1, 3, &table);
+            let publisher = {
+                let topic = Arc::clone(&topic);
+                thread::spawn(move || (4..=5).for_each(|n| publish(&topic, &mut terms, &table, n)))
+            };
+            read_in_place(&topic, &holder, 1);
+            read_in_place(&topic, &holder, 4);
+            publisher.join().unwrap();
+        });
+    }
+
+    /// Two leases, of which the one taken first ends first, and its word is taken again.
+    #[test]
+    fn leases_dropped_in_another_order_than_taken_protect_what_they_still_name() {
+        loom::model(|| {
+            let table = ScanTable::new(1);
+            let holder = holder(&table, 2);
+            let (topic, mut terms) = filled(2, 4, &table);
+            let publisher = {
+                let topic = Arc::clone(&topic);
+                thread::spawn(move || (5..=6).for_each(|n| publish(&topic, &mut terms, &table, n)))
+            };
+            let first = lease(&topic, &holder, 1);
+            let second = lease(&topic, &holder, 2);
+            drop(first);
+            let third = lease(&topic, &holder, 3);
+            second.iter().for_each(Leased::look);
+            drop(second);
+            third.iter().for_each(Leased::look);
+            drop(third);
+            publisher.join().unwrap();
+        });
+    }
+
+    /// The node enters a lease page while the publisher looks for a term; its module leases as soon as it is told.
+    #[test]
+    fn a_page_entered_during_a_scan_protects_what_its_module_leases_then() {
+        loom::model(|| {
+            let table = Arc::new(ScanTable::new(1));
+            let (topic, mut terms) = filled(1, 3, &table);
+            let publisher = {
+                let (topic, table) = (Arc::clone(&topic), Arc::clone(&table));
+                thread::spawn(move || publish(&topic, &mut terms, &table, 4))
+            };
+            let holder = holder(&table, 1);
+            read_in_place(&topic, &holder, 1);
+            publisher.join().unwrap();
+        });
     }
 
     /// The publisher comes round to the term a subscriber is about to lease.
     #[test]
     fn a_leased_body_never_changes_while_its_term_is_wanted() {
         loom::model(|| {
-            let topic = topic(3, 4);
             let table = ScanTable::new(1);
-            let holder = holder(&table);
-            let mut terms = Terms::new(&topic.layout, 3);
-            publish(&topic, &mut terms, &table, 1);
-            publish(&topic, &mut terms, &table, 2);
-            publish(&topic, &mut terms, &table, 3);
+            let holder = holder(&table, 1);
+            let (topic, mut terms) = filled(1, 3, &table);
             let publisher = {
                 let topic = Arc::clone(&topic);
                 thread::spawn(move || publish(&topic, &mut terms, &table, 4))
@@ -487,13 +575,9 @@ mod loom_tests {
     #[test]
     fn a_lease_that_moves_protects_the_body_it_moved_to() {
         loom::model(|| {
-            let topic = topic(3, 4);
             let table = ScanTable::new(1);
-            let holder = holder(&table);
-            let mut terms = Terms::new(&topic.layout, 3);
-            for sequence in 1..=3 {
-                publish(&topic, &mut terms, &table, sequence);
-            }
+            let holder = holder(&table, 1);
+            let (topic, mut terms) = filled(1, 3, &table);
             let publisher = {
                 let topic = Arc::clone(&topic);
                 thread::spawn(move || publish(&topic, &mut terms, &table, 4))
@@ -507,8 +591,18 @@ mod loom_tests {
     /// Bodies that are copied: words stored in the next term while a reader copies from it.
     #[test]
     fn a_copied_body_is_accepted_only_if_its_term_was_not_entered_again() {
-        loom::model(|| {
-            let geometry = Geometry { depth: 4, slot_bytes: 32, terms: 2, term_bytes: 64 };
+        copy_while_published(3..=3, &[1]);
+    }
+
+    /// The same term is entered twice, and what was stored in between is read as well.
+    #[test]
+    fn a_copied_body_is_accepted_only_if_it_is_whole_when_terms_are_entered_twice_over() {
+        copy_while_published(3..=5, &[1, 3]);
+    }
+
+    fn copy_while_published(published: RangeInclusive<u64>, wanted: &'static [u64]) {
+        loom::model(move || {
+            let geometry = Geometry { depth: 8, slot_bytes: 32, terms: 2, term_bytes: 64 };
             let layout = Layout::compact(geometry);
             // Words only: copied bodies are atomics.
             let memory = Arc::new(Model::new(layout.body_start + 128, 0, 0));
@@ -516,16 +610,19 @@ mod loom_tests {
             publish_copied(&memory, &layout, &mut terms, 1);
             publish_copied(&memory, &layout, &mut terms, 2);
             let publisher = {
-                let memory = Arc::clone(&memory);
-                thread::spawn(move || publish_copied(&memory, &layout, &mut terms, 3))
+                let (memory, published) = (Arc::clone(&memory), published.clone());
+                thread::spawn(move || {
+                    published.for_each(|n| publish_copied(&memory, &layout, &mut terms, n));
+                })
             };
             let ring = Ring::new(&*memory, &layout);
             let mut buffer = Buffer::new();
-            if let Read::Message(head) = ring.read(1, &mut buffer) {
+            for sequence in wanted.iter().copied() {
+                let Read::Message(head) = ring.read(sequence, &mut buffer) else { continue };
                 let BodyRef::At { offset, .. } = head.body else { panic!("every message here has a body") };
                 let start = layout.body_start + offset as usize;
-                if ring.copy_body(1, start..start + 16, &mut buffer) {
-                    assert_eq!(&buffer[..], &[1; 16]);
+                if ring.copy_body(sequence, start..start + 16, &mut buffer) {
+                    assert_eq!(&buffer[..], &[sequence as u8; 16]);
                 }
             }
             publisher.join().unwrap();

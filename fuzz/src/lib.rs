@@ -2,13 +2,20 @@
 //!
 //! One function per target, called by libFuzzer (`fuzz_targets/`) and by the ordinary test that replays the
 //! corpus (`tests/corpus.rs`). A target fails by panicking; it checks more than that nothing panics.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+mod hostile;
+mod lease_page;
+mod message;
 mod record;
 mod request;
+mod ring;
 pub mod seeds;
 mod segment;
 
+pub use lease_page::{Leased, lease_page};
+pub use message::message;
 pub use record::record;
 pub use request::request;
+pub use ring::ring;
 pub use segment::{Seen, segment};

@@ -3,6 +3,7 @@
 //! `cargo run --release -p blvm-fuzz --example write_seeds` writes it; `tests/corpus.rs` fails if it is out of date.
 
 mod frames;
+mod hostile;
 mod scripts;
 
 use blvm_bus::wake::{ALL_KINDS, MAX_TOPICS, MAX_WAITERS, Record, Want};
@@ -11,8 +12,15 @@ use blvm_bus::wake::{ALL_KINDS, MAX_TOPICS, MAX_WAITERS, Record, Want};
 pub type Seed = (&'static str, Vec<u8>);
 
 /// Names of the targets, each with its seeds.
-pub fn all() -> [(&'static str, Vec<Seed>); 3] {
-    [("segment", scripts::seeds()), ("request", frames::seeds()), ("record", records())]
+pub fn all() -> [(&'static str, Vec<Seed>); 6] {
+    [
+        ("segment", scripts::seeds()),
+        ("request", frames::seeds()),
+        ("record", records()),
+        ("ring", hostile::ring()),
+        ("message", hostile::messages()),
+        ("lease-page", hostile::lease_pages()),
+    ]
 }
 
 fn records() -> Vec<Seed> {

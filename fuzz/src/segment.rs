@@ -13,7 +13,7 @@
 //! ```
 //!
 //! Patches before the first read are what stands there when the segment is opened, its header included. Later ones
-//! change it between polls. What changes *during* a poll is the loom models' business.
+//! change it between polls. What changes *during* a poll is the business of the target `ring`.
 //!
 //! All topics read the same memory: the header's identity is checked apart, and whatever gets past it must
 //! not hurt a subscriber of any type.
@@ -264,7 +264,7 @@ where
     drop(held);
 }
 
-fn read_body(bytes: &[u8], layout: &Layout, seen: &mut Seen) {
+pub(crate) fn read_body(bytes: &[u8], layout: &Layout, seen: &mut Seen) {
     assert!(bytes.len() <= layout.geometry.term_bytes as usize);
     assert!(bytes.as_ptr().addr().is_multiple_of(BODY_ALIGN_BYTES));
     if let Ok(block) = BlockBody::access(bytes) {
@@ -285,7 +285,7 @@ fn read_body(bytes: &[u8], layout: &Layout, seen: &mut Seen) {
 }
 
 /// Reads every field, texts and lists included: as its type says, and by name.
-fn touch<T: Topic>(event: &T::Event<'_>)
+pub(crate) fn touch<T: Topic>(event: &T::Event<'_>)
 where
     for<'a> T::Event<'a>: Debug,
 {

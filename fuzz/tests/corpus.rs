@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use blvm_fuzz::{Seen, record, request, seeds, segment};
+use blvm_fuzz::{Leased, Seen, lease_page, message, record, request, ring, seeds, segment};
 
 /// What the committed corpus may take, all targets together.
 const MAX_CORPUS_BYTES: u64 = 200_000;
@@ -40,11 +40,16 @@ fn replay(name: &str, target: impl Fn(&[u8])) {
     }
 }
 
+/// The seed `name` of `target`.
+fn seed(target: &str, name: &str) -> Vec<u8> {
+    let (_, seeds) = seeds::all().into_iter().find(|(found, _)| *found == target).expect("a target");
+    let (_, seed) = seeds.into_iter().find(|(found, _)| *found == name).expect("a seed of that name");
+    seed
+}
+
 /// What the seed `name` of the target `segment` makes visible.
 fn seen(name: &str) -> Seen {
-    let (_, seeds) = &seeds::all()[0];
-    let (_, seed) = seeds.iter().find(|(found, _)| *found == name).expect("a seed of that name");
-    segment(seed)
+    segment(&seed("segment", name))
 }
 
 #[test]
@@ -62,6 +67,73 @@ fn no_frame_of_the_corpus_hurts_its_reader_even_cut_short_or_damaged() {
 #[test]
 fn no_record_of_the_corpus_hurts_the_waker_even_cut_short_or_damaged() {
     replay("record", record);
+}
+
+#[test]
+fn no_lie_while_it_reads_hurts_a_subscriber() {
+    replay("ring", |input| {
+        ring(input);
+    });
+}
+
+#[test]
+fn no_archive_of_the_corpus_hurts_its_reader_even_cut_short_or_damaged() {
+    replay("message", |input| {
+        message(input);
+    });
+}
+
+#[test]
+fn no_lease_page_of_the_corpus_hurts_the_publisher_or_another_module() {
+    replay("lease-page", |input| {
+        lease_page(input);
+    });
+}
+
+#[test]
+fn the_seeds_of_lies_get_to_bodies_refusals_overruns_and_closed_topics() {
+    let seen = |name| ring(&seed("ring", name));
+    let chain = seen("chain");
+    assert_eq!((chain.messages, chain.events, chain.bodies, chain.blocks), (5, 5, 5, 5), "{chain:?}");
+    assert!(seen("chain-lapped").overruns >= 1);
+    assert!(seen("mempool").events == 4 && seen("peers").events == 4 && seen("system").events == 8);
+    assert!(seen("mempool-lapped-while-polling").overruns >= 2);
+    assert_eq!(seen("the-second-look-differs").overruns, 1);
+    assert_eq!(seen("not-there-at-the-first-look"), Seen { is_open: true, ..Seen::default() });
+    let outside = seen("a-body-that-ends-outside");
+    assert_eq!((outside.messages, outside.bodies), (1, 0), "{outside:?}");
+    assert_eq!(seen("a-body-of-any-length").overruns, 1);
+    assert_eq!(seen("the-body-was-reclaimed").bodies, 0);
+    assert!(seen("next-sequence-at-the-end").overruns >= 1);
+    assert_eq!(seen("closed-for-one-look").closed, 1);
+    let changed = seen("slots-change-for-good");
+    assert_eq!((changed.messages, changed.events), (2, 1), "{changed:?}");
+}
+
+#[test]
+fn every_message_of_the_corpus_is_one_and_both_bodies_are_read() {
+    let (_, seeds) = seeds::all().into_iter().find(|(target, _)| *target == "message").expect("a target");
+    for (name, seed) in seeds {
+        let seen = message(&seed);
+        match name {
+            "block-body" => assert_eq!((seen.blocks, seen.transactions), (1, 2), "{seen:?}"),
+            "reorganisation-body" => assert!(seen.reorganisations == 1, "{seen:?}"),
+            _ => assert_eq!(seen.events, 1, "{name}"),
+        }
+    }
+}
+
+#[test]
+fn the_seeds_of_lease_pages_hold_bodies_and_make_the_publisher_look_as_often_as_it_may() {
+    let seen = |name| -> Leased { lease_page(&seed("lease-page", name)) };
+    assert!(seen("honest").leases >= 4, "{:?}", seen("honest"));
+    assert!(seen("out-of-order").leases >= 6);
+    assert!(seen("exits").leases >= 6, "{:?}", seen("exits"));
+    assert!(seen("hoarder").blocks >= 9, "{:?}", seen("hoarder"));
+    assert!(seen("extremes").lies > 0, "{:?}", seen("extremes"));
+    let chase = seen("chase");
+    // Six words, each loaded in the first look and after a raise or more.
+    assert!(chase.most_loads >= 12, "{chase:?}");
 }
 
 #[test]

@@ -58,6 +58,8 @@ impl Drop for Heap {
 }
 
 impl Memory for Heap {
+    type Word = AtomicU64;
+
     fn len_bytes(&self) -> usize {
         self.layout.size()
     }

@@ -132,6 +132,8 @@ fn check_length(len_bytes: usize) -> Result<(), MapError> {
 }
 
 impl Memory for Mapped {
+    type Word = AtomicU64;
+
     #[inline]
     fn len_bytes(&self) -> usize {
         self.len_bytes

@@ -48,6 +48,8 @@ impl Model {
 }
 
 impl Memory for Model {
+    type Word = AtomicU64;
+
     fn len_bytes(&self) -> usize {
         self.body_start + self.chunks.len() * self.chunk_bytes
     }

@@ -64,6 +64,8 @@ impl Named {
 }
 
 impl Memory for Named {
+    type Word = AtomicU64;
+
     #[inline]
     fn len_bytes(&self) -> usize {
         self.len_bytes

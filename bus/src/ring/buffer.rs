@@ -3,8 +3,8 @@
 use core::ops::Deref;
 
 use super::Scratch;
-use crate::memory::WORD_BYTES;
-use crate::sync::{AtomicU64, Ordering};
+use crate::memory::{WORD_BYTES, Word};
+use crate::sync::Ordering;
 
 /// Aligned bytes, so that archives can be read where they stand. The memory is kept from one message to the next, and
 /// not cleared in between.
@@ -27,7 +27,7 @@ impl Buffer {
     ///
     /// If `words` holds fewer bytes.
     #[inline]
-    pub fn copy(&mut self, words: &[AtomicU64], length: usize) {
+    pub fn copy<W: Word>(&mut self, words: &[W], length: usize) {
         let words = &words[..length.div_ceil(WORD_BYTES)];
         let bytes = words.len() * WORD_BYTES;
         if self.memory.len() < bytes {
@@ -59,6 +59,7 @@ impl Deref for Buffer {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::sync::AtomicU64;
 
     #[test]
     fn it_holds_the_last_copy_and_nothing_of_longer_ones_before() {

@@ -1,0 +1,173 @@
+//! Seeds of the targets `ring`, `message` and `lease-page`.
+
+use blvm_bus::Scratch;
+use blvm_bus::message::chain::{
+    BlockBody, BlockConnected, BlockDisconnected, BlockTransaction, ChainReorganised, ReorganisationBody,
+    WriteBody,
+};
+use blvm_bus::message::mempool::{REMOVED_MINED, TransactionAdded, TransactionRemoved};
+use blvm_bus::message::peers::{PeerConnected, PeerDisconnected};
+use blvm_bus::message::system::{ModuleStarted, ModuleStopped, NodeShutdown, NodeStartupCompleted};
+use blvm_bus::message::{Kind, Topic};
+
+use super::Seed;
+use crate::hostile::{ALL, ANY, EXTREME, NEAR, STANDS};
+
+/// A lie by this much.
+const fn by(difference: i8) -> u8 {
+    (NEAR + 32).wrapping_add_signed(difference)
+}
+
+/// `count` truths.
+const fn truths(count: u8) -> u8 {
+    count - 1
+}
+
+pub(super) fn ring() -> Vec<Seed> {
+    let script = |topic: u8, geometry: u8, leases: u8, messages: u8, start: u64, tape: &[u8]| {
+        [&[topic, geometry, leases, messages][..], &start.to_le_bytes(), tape].concat()
+    };
+    let honest: Vec<u8> = [0, ALL].repeat(20);
+    // A connected block: S1, then meta, body, published_at and 10 inline words, S2, then `oldest_body`.
+    let tape = |polls: &[&[u8]]| polls.concat();
+    let word = |value: u64| [&[ANY][..], &value.to_le_bytes()].concat();
+    let elsewhere = (1_u64 << 62) | (3 * 4096 - 64);
+    vec![
+        ("chain", script(0, 3, 3, 5, 1, &honest)),
+        ("chain-lapped", script(0, 1, 1, 9, 1, &honest)),
+        ("mempool", script(1, 2, 0, 4, 1, &honest)),
+        ("mempool-lapped-while-polling", script(1, 5, 0, 8, 1, &[3, ALL].repeat(30))),
+        ("peers", script(2, 2, 0, 4, 1, &honest)),
+        ("system", script(3, 5, 0, 8, 1, &honest)),
+        ("the-second-look-differs", script(0, 3, 3, 5, 1, &tape(&[&[0, truths(14), by(8), ALL]]))),
+        ("not-there-at-the-first-look", script(0, 3, 3, 5, 1, &tape(&[&[0, by(-1), ALL]]))),
+        (
+            "a-body-that-ends-outside",
+            script(0, 3, 3, 5, 1, &[&[0, truths(2)][..], &word(elsewhere), &[ALL]].concat()),
+        ),
+        ("a-body-of-any-length", script(1, 2, 0, 4, 1, &[0, truths(1), EXTREME + 13, EXTREME + 9, ALL])),
+        ("the-body-was-reclaimed", script(0, 3, 3, 5, 1, &tape(&[&[0, truths(15), EXTREME + 3, ALL]]))),
+        (
+            "next-sequence-at-the-end",
+            script(0, 3, 3, 5, 1, &tape(&[&[0, by(8), EXTREME + 3], &[0, by(-9), ALL]])),
+        ),
+        ("closed-for-one-look", script(3, 5, 0, 0, 1, &tape(&[&[0, truths(1), EXTREME + 1], &[0, ALL]]))),
+        (
+            "slots-change-for-good",
+            script(3, 5, 0, 2, 1, &[&[0, truths(1), STANDS][..], &[0xff; 8], &[ALL, 0, ALL]].concat()),
+        ),
+    ]
+}
+
+pub(super) fn messages() -> Vec<Seed> {
+    let reorganisation = ReorganisationBody { disconnected: &[[2; 32]], connected: &[[3; 32], [4; 32]] };
+    let transaction = BlockTransaction { length_bytes: 40, ..BlockTransaction::default() };
+    let block = BlockBody { transactions: &[transaction; 2], raw: &[7; 80] };
+    vec![
+        (
+            "block-connected",
+            message(&BlockConnected {
+                hash: [1; 32],
+                previous: [0; 32],
+                height: 1,
+                transactions: 1,
+                raw_bytes: 200,
+            }),
+        ),
+        ("block-disconnected", message(&BlockDisconnected { hash: [2; 32], previous: [1; 32], height: 2 })),
+        (
+            "chain-reorganised",
+            message(&ChainReorganised { fork_hash: [1; 32], fork_height: 1, disconnected: 1, connected: 2 }),
+        ),
+        ("block-body", [&[0, 0, 0][..], &body(&block)].concat()),
+        ("reorganisation-body", [&[0, 0, 0][..], &body(&reorganisation)].concat()),
+        (
+            "transaction-added",
+            message(&TransactionAdded {
+                txid: [3; 32],
+                wtxid: [4; 32],
+                fee_sat: 5,
+                weight: 6,
+                raw: vec![7; 60],
+            }),
+        ),
+        (
+            "transaction-removed",
+            message(&TransactionRemoved { txid: [3; 32], reason: REMOVED_MINED, replaced_by: [0; 32] }),
+        ),
+        (
+            "peer-connected",
+            message(&PeerConnected {
+                id: 1,
+                address: "203.0.113.7:8333".to_owned(),
+                is_inbound: true,
+                protocol_version: 70_016,
+                services: 9,
+                user_agent: "/Satoshi:29.0.0/".to_owned(),
+                start_height: 800_000,
+            }),
+        ),
+        ("peer-disconnected", message(&PeerDisconnected { id: 1, reason: "timed out".to_owned() })),
+        (
+            "node-startup-completed",
+            message(&NodeStartupCompleted { network: "regtest".to_owned(), height: 9, tip: [1; 32] }),
+        ),
+        ("module-started", message(&ModuleStarted { name: "watcher".to_owned(), pid: 77 })),
+        ("module-stopped", message(&ModuleStopped { name: "watcher".to_owned(), pid: 77, status: -9 })),
+        ("node-shutdown", message(&NodeShutdown { reason: "asked to stop".to_owned() })),
+    ]
+}
+
+fn message<K: Kind>(message: &K) -> Vec<u8> {
+    let number = u8::try_from(K::Topic::NUMBER).expect("a small number");
+    let [low, high] = K::NUMBER.to_le_bytes();
+    let mut archive = Scratch::new();
+    message.archive_into(&mut archive);
+    [&[number, low, high][..], &archive].concat()
+}
+
+fn body(body: &impl WriteBody) -> Vec<u8> {
+    // Aligned as a body in its term is: the archive's padding depends on it.
+    let mut bytes = Scratch::new();
+    bytes.resize(body.bound_bytes(), 0);
+    let length = body.write(&mut bytes).expect("it fits its bound");
+    bytes[..length].to_vec()
+}
+
+pub(super) fn lease_pages() -> Vec<Seed> {
+    const TAKE: u8 = 3;
+    const DROP: u8 = 4;
+    const EXIT: u8 = 5;
+    const REPLACE: u8 = 6;
+    const STORE: u8 = 7;
+    // A block that fills a term, and half of one.
+    const FULL: u8 = 31 << 3;
+    const HALF: u8 = 15 << 3;
+    let script = |modules: u8, leases: u8, steps: &[u8]| [&[modules - 1, leases - 1][..], steps].concat();
+    // The first block of all finds room without a look at the pages.
+    let tell_truths = [FULL, ALL];
+    let claims = |value: u64| [&[STORE][..], &value.to_le_bytes()].concat();
+    // Each word names the term that was freed for it: the sequences of the last few blocks, another each look.
+    let chase: Vec<u8> = (1..=12_u64)
+        .flat_map(|n| {
+            let names = (0..8).flat_map(move |look| [&[ANY][..], &(n + look / 2).to_le_bytes()].concat());
+            [FULL].into_iter().chain(names)
+        })
+        .collect();
+    vec![
+        ("honest", script(1, 2, &[FULL, TAKE, FULL, TAKE, FULL, DROP, FULL, TAKE].repeat(6))),
+        ("out-of-order", script(1, 3, &[FULL, TAKE, HALF, TAKE, HALF, TAKE, DROP | 1 << 3, FULL].repeat(6))),
+        ("hoarder", script(2, 2, &[&claims(1)[..], &[FULL], &tell_truths.repeat(9)].concat())),
+        ("chase", script(2, 3, &chase)),
+        ("extremes", script(3, 1, &[FULL, EXTREME + 3, EXTREME + 1, TAKE, HALF, EXTREME, by(1)].repeat(8))),
+        (
+            "exits",
+            script(
+                3,
+                2,
+                &[&[FULL][..], &[FULL, ALL, TAKE, FULL, ALL, EXIT, FULL, ALL, REPLACE, TAKE].repeat(6)]
+                    .concat(),
+            ),
+        ),
+    ]
+}
