@@ -410,7 +410,7 @@ mod loom_tests {
     use crate::layout::Geometry;
     use crate::lease::{Lease, LeaseHolder};
     use crate::memory::{Model, WORD_BYTES};
-    use crate::ring::{BodyRef, Read, Ring, Scratch, SlotHead};
+    use crate::ring::{BodyRef, Buffer, Read, Ring, SlotHead};
 
     const TERM_BYTES: usize = 64;
 
@@ -449,9 +449,9 @@ mod loom_tests {
     }
 
     fn lease<'a>(topic: &'a Topic, holder: &StdArc<LeaseHolder<Page>>, sequence: u64) -> Option<Leased<'a>> {
-        let mut scratch = Scratch::new();
+        let mut buffer = Buffer::new();
         let ring = Ring::new(&topic.memory, &topic.layout);
-        let Read::Message(head) = ring.read(sequence, &mut scratch) else { return None };
+        let Read::Message(head) = ring.read(sequence, &mut buffer) else { return None };
         let BodyRef::At { offset, length } = head.body else { panic!("every message here has a body") };
         let range = topic.layout.body_range(offset, length).unwrap();
         let lease = holder.take(&topic.memory, topic.layout.oldest_body_word, sequence).ok()?;
@@ -616,13 +616,13 @@ mod loom_tests {
                 })
             };
             let ring = Ring::new(&*memory, &layout);
-            let mut scratch = Scratch::new();
+            let mut buffer = Buffer::new();
             for sequence in wanted.iter().copied() {
-                let Read::Message(head) = ring.read(sequence, &mut scratch) else { continue };
+                let Read::Message(head) = ring.read(sequence, &mut buffer) else { continue };
                 let BodyRef::At { offset, .. } = head.body else { panic!("every message here has a body") };
                 let start = layout.body_start + offset as usize;
-                if ring.copy_body(sequence, start..start + 16, &mut scratch) {
-                    assert_eq!(&scratch[..], &[sequence as u8; 16]);
+                if ring.copy_body(sequence, start..start + 16, &mut buffer) {
+                    assert_eq!(&buffer[..], &[sequence as u8; 16]);
                 }
             }
             publisher.join().unwrap();

@@ -110,7 +110,11 @@ impl Node {
         let identity = Identity { topic: Chain::NUMBER, schema: Chain::SCHEMA, run_id: RunId([7; 16]) };
         write_header(&*memory, &layout, &identity);
         let table = Arc::new(ScanTable::new(modules));
-        let bell = Bell::new(Chain::NUMBER, Arc::new(EventFd::new().expect("a free descriptor")));
+        let bell = Bell::new(
+            Chain::NUMBER,
+            layout.geometry.depth,
+            Arc::new(EventFd::new().expect("a free descriptor")),
+        );
         let publisher = Publisher::new(
             Arc::clone(&memory),
             layout,

@@ -18,4 +18,4 @@ mod output;
 mod reply;
 
 pub use host::{ModuleHost, ModuleOptions, RunningModule, StartModuleError};
-pub use manifest::{Manifest, ManifestError};
+pub use manifest::{Manifest, ManifestError, ManifestTopic};

@@ -213,7 +213,7 @@ fn check_parts(layout: &Layout, sequence: u64) {
         let slot = layout.slot_word(sequence);
         assert!(layout.slots_word <= slot && slot + layout.slot_words <= slots_end);
     }
-    assert!(layout.inline_capacity_bytes() >= 32);
+    assert!(layout.inline_capacity_bytes >= 32);
     assert!(slots_end * WORD_BYTES <= layout.body_start && layout.body_start.is_multiple_of(PAGE_BYTES));
     let area_bytes = u64::from(geometry.terms) * u64::from(geometry.term_bytes);
     assert_eq!(layout.body_start as u64 + area_bytes, layout.segment_bytes as u64);

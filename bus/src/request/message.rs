@@ -286,6 +286,12 @@ pub enum Refusal {
         /// How.
         reason: String,
     },
+    /// The manifest has the permission, but not the topic that it must name besides.
+    #[error("topic {topic} must be named in module.toml: add \"{topic} = {{}}\" under [topics]")]
+    Unnamed {
+        /// Name of the topic.
+        topic: String,
+    },
 }
 
 /// The rule a refused transaction broke.

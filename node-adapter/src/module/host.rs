@@ -146,6 +146,11 @@ impl Module {
         self.manifest.permissions.contains(&permission)
     }
 
+    /// Whether its manifest names the topic.
+    pub(super) fn names_topic(&self, topic: u32) -> bool {
+        self.manifest.topics.iter().any(|named| named.topic == topic)
+    }
+
     pub(super) fn statistics(&self) -> Option<Statistics> {
         self.statistics.lock().clone()
     }
@@ -173,7 +178,7 @@ impl Module {
             }
         };
         let starts: Vec<_> = bus
-            .next_sequences()
+            .start_sequences()
             .into_iter()
             .filter(|(topic, _)| topics.contains(topic))
             .map(|(topic, sequence)| TopicStart { topic, sequence })
