@@ -401,6 +401,30 @@ mod loom_tests {
         });
     }
 
+    /// What `Subscriber::poll` relies on: closed with messages still to read, the next look finds them.
+    #[test]
+    fn whoever_sees_the_close_finds_every_message_before_it() {
+        loom::model(|| {
+            let (memory, layout) = model();
+            let publisher = {
+                let memory = Arc::clone(&memory);
+                thread::spawn(move || {
+                    let ring = Ring::new(&*memory, &layout);
+                    ring.publish(1, head(1), &message(1));
+                    ring.advance(2);
+                    ring.close(2);
+                })
+            };
+            let ring = Ring::new(&*memory, &layout);
+            let mut buffer = Buffer::new();
+            if ring.read(1, &mut buffer) == Read::Empty && ring.closed_at().is_some() {
+                assert_eq!(ring.read(1, &mut buffer), Read::Message(head(1)));
+                assert_eq!(&buffer[..], &message(1));
+            }
+            publisher.join().unwrap();
+        });
+    }
+
     /// The first message of a batch is committed last: who has it finds the others.
     #[test]
     fn whoever_sees_the_first_message_of_a_batch_finds_it_whole() {
@@ -422,30 +446,6 @@ mod loom_tests {
                 assert_eq!(&buffer[..], &message(1));
                 assert_eq!(ring.read(2, &mut buffer), Read::Message(head(2)));
                 assert_eq!(&buffer[..], &message(2));
-            }
-            publisher.join().unwrap();
-        });
-    }
-
-    /// What `Subscriber::poll` relies on: closed with messages still to read, the next look finds them.
-    #[test]
-    fn whoever_sees_the_close_finds_every_message_before_it() {
-        loom::model(|| {
-            let (memory, layout) = model();
-            let publisher = {
-                let memory = Arc::clone(&memory);
-                thread::spawn(move || {
-                    let ring = Ring::new(&*memory, &layout);
-                    ring.publish(1, head(1), &message(1));
-                    ring.advance(2);
-                    ring.close(2);
-                })
-            };
-            let ring = Ring::new(&*memory, &layout);
-            let mut buffer = Buffer::new();
-            if ring.read(1, &mut buffer) == Read::Empty && ring.closed_at().is_some() {
-                assert_eq!(ring.read(1, &mut buffer), Read::Message(head(1)));
-                assert_eq!(&buffer[..], &message(1));
             }
             publisher.join().unwrap();
         });

@@ -10,42 +10,10 @@ use std::fmt::Debug;
 
 use blvm_bus::Scratch;
 use blvm_bus::layout::Geometry;
-use blvm_bus::message::chain::Chain;
-use blvm_bus::message::mempool::Mempool;
-use blvm_bus::message::mesh_packets::MeshPackets;
-use blvm_bus::message::mining::Mining;
-use blvm_bus::message::modules::Modules;
-use blvm_bus::message::payments::Payments;
-use blvm_bus::message::peers::Peers;
-use blvm_bus::message::stratum_packets::StratumPackets;
-use blvm_bus::message::system::System;
-use blvm_bus::message::{DecodeError, Topic};
+use blvm_bus::message::{DecodeError, TOPICS, Topic};
+use blvm_bus::with_topic;
 
 use crate::segment::{Seen, read_body, touch};
-
-/// Every topic: its number, and what decodes its kinds.
-const TOPICS: [(u32, Walk); 9] = [
-    topic::<Chain>(),
-    topic::<Mining>(),
-    topic::<Mempool>(),
-    topic::<Peers>(),
-    topic::<MeshPackets>(),
-    topic::<StratumPackets>(),
-    topic::<System>(),
-    topic::<Modules>(),
-    topic::<Payments>(),
-];
-const _: () = assert!(TOPICS.len() == blvm_bus::message::TOPICS.len());
-
-/// Decodes a message and reads all of it: whether it was one.
-type Walk = fn(u16, &[u8]) -> bool;
-
-const fn topic<T: Topic>() -> (u32, Walk)
-where
-    for<'a> T::Event<'a>: Debug,
-{
-    (T::NUMBER, walk::<T>)
-}
 
 /// Bytes before the archive.
 pub(crate) const PREAMBLE_BYTES: usize = 3;
@@ -61,15 +29,14 @@ pub fn message(data: &[u8]) -> Seen {
     // An empty one has no place, and so no alignment.
     let mut aligned = Scratch::with_capacity(archive.len().max(1));
     aligned.extend_from_slice(archive);
-    for (topic, walk) in TOPICS {
-        if number == 0 || topic == u32::from(number) {
-            seen.events += u64::from(walk(kind, &aligned));
-            // Wherever they start, bytes are checked before they are read.
-            let mut shifted = Scratch::new();
-            shifted.push(0);
-            shifted.extend_from_slice(archive);
-            walk(kind, &shifted[1..]);
-        }
+    // Wherever they start, bytes are checked before they are read.
+    let mut shifted = Scratch::with_capacity(archive.len() + 1);
+    shifted.push(0);
+    shifted.extend_from_slice(archive);
+    for topic in TOPICS.iter().filter(|topic| number == 0 || topic.number == u32::from(number)) {
+        let is_message = with_topic!(topic.number, T => walk::<T>(kind, &aligned));
+        seen.events += u64::from(is_message == Some(true));
+        with_topic!(topic.number, T => walk::<T>(kind, &shifted[1..]));
     }
     let largest = Geometry { depth: 2, slot_bytes: 64, terms: 2, term_bytes: 256 << 20 };
     read_body(&aligned, &largest.layout().expect("within bounds"), &mut seen);

@@ -4,7 +4,7 @@
 //! look (`hostile.rs`). The segment is what its header says, which was checked when it was opened.
 //!
 //! ```text
-//! 0   u8   topic, modulo 4
+//! 0   u8   topic, modulo 4: `chain`, `mempool`, `peers`, `system`
 //! 1   u8   geometry, modulo 6
 //! 2   u8   leases the module may hold, modulo 4; 0: it has no lease page
 //! 3   u8   messages published before the first poll, modulo 32
@@ -25,13 +25,13 @@ use blvm_bus::message::peers::{PeerDisconnected, Peers};
 use blvm_bus::message::system::{NodeShutdown, System};
 use blvm_bus::message::{BodyAccess, Topic};
 use blvm_bus::publisher::Publisher;
-use blvm_bus::segment::write_header;
+use blvm_bus::segment::{Identity, RunId, write_header};
 use blvm_bus::subscriber::{Body, PollError, Subscriber};
 use blvm_bus::wake::Bell;
 use nix::sys::eventfd::EventFd;
 
 use crate::hostile::{Hostile, Tape};
-use crate::segment::{GEOMETRIES, Seen, identity, read_body, touch};
+use crate::segment::{GEOMETRIES, Seen, read_body, touch};
 
 /// Bytes before the polls.
 pub(crate) const PREAMBLE_BYTES: usize = 12;
@@ -105,10 +105,11 @@ where
     T: Publishes,
     for<'a> T::Event<'a>: Debug,
 {
-    let [topic, geometry, leases, messages, start @ ..] = *preamble;
+    let [_, geometry, leases, messages, start @ ..] = *preamble;
     let layout = GEOMETRIES[usize::from(geometry) % GEOMETRIES.len()].layout().expect("within bounds");
     let memory = Arc::new(Hostile::segment(&layout, tape));
-    write_header(&*memory, &layout, &identity(topic));
+    let identity = Identity { topic: T::NUMBER, schema: T::SCHEMA, run_id: RunId([7; 16]) };
+    write_header(&*memory, &layout, &identity);
     let table = (T::BODIES == BodyAccess::Leased).then(|| Arc::new(ScanTable::<Heap>::new(0)));
     let bell = Arc::new(Bell::new(
         T::NUMBER,

@@ -6,11 +6,15 @@ use blvm_bus::message::chain::{
     WriteBody,
 };
 use blvm_bus::message::mempool::{REMOVED_MINED, TransactionAdded, TransactionRemoved};
+use blvm_bus::message::mining::{FeeDelta, TipChanged};
+use blvm_bus::message::modules::ModuleEvent;
+use blvm_bus::message::payments::PaymentEvent;
 use blvm_bus::message::peers::{PeerConnected, PeerDisconnected};
 use blvm_bus::message::system::{ModuleStarted, ModuleStopped, NodeShutdown, NodeStartupCompleted};
-use blvm_bus::message::{Kind, Topic};
+use blvm_bus::message::{Kind, Topic, mesh_packets, stratum_packets};
 
 use super::Seed;
+use super::scripts::template;
 use crate::hostile::{ALL, ANY, EXTREME, NEAR, STANDS};
 
 /// A lie by this much.
@@ -114,6 +118,37 @@ pub(super) fn messages() -> Vec<Seed> {
         ),
         ("module-started", message(&ModuleStarted { name: "watcher".to_owned(), pid: 77 })),
         ("module-stopped", message(&ModuleStopped { name: "watcher".to_owned(), pid: 77, status: -9 })),
+        (
+            "tip-changed",
+            message(&TipChanged {
+                hash: [2; 32],
+                previous: [1; 32],
+                height: 9,
+                header: [3; 80],
+                next_bits: None,
+                next_min_time: 1_700_000_001,
+            }),
+        ),
+        ("template-updated", message(&template())),
+        ("fee-delta", message(&FeeDelta { template_id: 1, announced_fees_sat: 700, fees_sat: 900 })),
+        ("mesh-packet", message(&mesh_packets::PacketReceived { peer: 1, payload: vec![6; 10] })),
+        ("stratum-packet", message(&stratum_packets::PacketReceived { peer: 1, payload: vec![6; 10] })),
+        (
+            "module-event",
+            message(&ModuleEvent {
+                publisher: "mesh".to_owned(),
+                name: "RouteDiscovered".to_owned(),
+                payload: vec![7; 20],
+            }),
+        ),
+        (
+            "payment-event",
+            message(&PaymentEvent {
+                publisher: "lightning".to_owned(),
+                name: "PaymentSettled".to_owned(),
+                payload: vec![8; 20],
+            }),
+        ),
         ("node-shutdown", message(&NodeShutdown { reason: "asked to stop".to_owned() })),
     ]
 }

@@ -244,7 +244,13 @@ fn publish_mining(mining: &mut HeapPublisher<Mining>) {
         next_min_time: 1_700_000_001,
     };
     mining.publish(&tip).expect("it fits");
-    let template = TemplateUpdated {
+    mining.publish(&template()).expect("it fits");
+    // A ring of two slots: the tip is lapped.
+    mining.publish(&FeeDelta { template_id: 1, announced_fees_sat: 700, fees_sat: 900 }).expect("it fits");
+}
+
+pub(super) fn template() -> TemplateUpdated {
+    TemplateUpdated {
         template_id: 1,
         previous: [2; 32],
         height: 10,
@@ -265,10 +271,7 @@ fn publish_mining(mining: &mut HeapPublisher<Mining>) {
         coinbase_prefix: vec![0x5a],
         witness_commitment: vec![0x6a; 38],
         merkle_path: vec![[4; 32], [5; 32]],
-    };
-    mining.publish(&template).expect("it fits");
-    // A ring of two slots: the tip is lapped.
-    mining.publish(&FeeDelta { template_id: 1, announced_fees_sat: 700, fees_sat: 900 }).expect("it fits");
+    }
 }
 
 fn publish_mesh_packets(packets: &mut HeapPublisher<MeshPackets>) {
