@@ -2,7 +2,7 @@
 //!
 //! One round: take what the eventfd and the sockets hold (one record a socket); wake all that match, those that wait for
 //! `mining` first; arm **every** topic that still has waiters, never skipping one as "already armed"; let one barrier
-//! follow; look again; only then sleep. Each of these was needed in the models below.
+//! follow; look again; only then sleep. The models in `awaited.rs` turn such rounds against publishers.
 //!
 //! Against floods: rounds are at least [`ROUND`] apart, so that a module that floods its socket costs a bounded share of
 //! a core; a waiter that parks again soon after its wake is looked at in each round, but armed only [`HOLD`] after that

@@ -81,11 +81,15 @@ fn a_kind_nobody_awaits_rings_for_nobody_and_leaves_the_bell_armed() {
     assert_eq!((bell.rings.load(Ordering::Relaxed), bell.is_armed()), (0, true));
     assert_eq!(turns.turn(1), None);
     assert_eq!(wakes(&module), []);
-    tell_kind(&bell, 5, 5);
+    tell_kind(&bell, 2, 5);
     assert_eq!((bell.rings.load(Ordering::Relaxed), bell.is_armed()), (1, false));
     turns.turn(2);
-    assert_eq!(wakes(&module), [(1, 1)]);
+    assert_eq!(wakes(&module), [(0, 1)]);
     assert!(bell.is_armed(), "the other still waits");
+    tell_kind(&bell, 5, 6);
+    assert_eq!(bell.rings.load(Ordering::Relaxed), 2);
+    turns.turn(3);
+    assert_eq!(wakes(&module), [(1, 1)]);
 }
 
 #[test]
