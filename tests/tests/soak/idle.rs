@@ -45,7 +45,11 @@ pub(crate) fn run(wanted: &Wanted, interrupted: &AtomicBool, checks: &mut Checks
     let is_attached = |index: usize| modules.join(format!("idle-{index}")).join("attached").exists();
     let deadline = Instant::now() + PATIENCE;
     while !(0..MODULES).all(is_attached) {
-        if Instant::now() > deadline || interrupted.load(Ordering::Relaxed) {
+        if interrupted.load(Ordering::Relaxed) {
+            checks.skip("idle: interrupted");
+            return Ok(());
+        }
+        if Instant::now() > deadline {
             return Err("the modules are not all attached".into());
         }
         std::thread::sleep(Duration::from_millis(20));

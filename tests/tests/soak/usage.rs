@@ -27,14 +27,15 @@ impl Usage {
     /// As it is now.
     pub(crate) fn now() -> Self {
         let count = |directory| fs::read_dir(directory).map_or(0, Iterator::count);
-        let threads = count("/proc/self/task");
-        let pool_threads = thread_names().get(POOL).copied().unwrap_or(0);
+        // From one look: counted one after the other, a thread that comes in between would be subtracted only.
+        let mut threads = thread_names();
+        let pool_threads = threads.remove(POOL).unwrap_or(0);
         Usage {
             bus_bytes: mapped_resident_bytes("blvm-"),
             private_bytes: private_resident_bytes(),
             // Looking takes one.
             descriptors: count("/proc/self/fd") - 1,
-            threads: threads - pool_threads.min(threads),
+            threads: threads.values().sum(),
             pool_threads,
         }
     }
