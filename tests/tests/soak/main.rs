@@ -17,6 +17,7 @@ mod node_log;
 mod publish;
 mod torment;
 mod usage;
+mod verdict;
 
 use std::process::ExitCode;
 use std::sync::Arc;
