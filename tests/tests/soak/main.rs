@@ -8,6 +8,7 @@
 //! last line counts. `make soak` runs it for ten minutes.
 #![expect(clippy::print_stdout, reason = "the lines are what this test is run for")]
 
+mod answers;
 mod checks;
 mod costs;
 mod idle;

@@ -17,8 +17,8 @@ use nix::sys::signal::Signal;
 use tokio::runtime::Runtime;
 
 use crate::Failed;
+use crate::answers::Answers;
 use crate::judge::{Ended, Judge};
-use crate::publish::Answers;
 use crate::usage::POOL;
 
 const MODULE: &str = env!("CARGO_BIN_EXE_soak-module");

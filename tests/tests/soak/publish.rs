@@ -11,8 +11,8 @@ use blvm_bus::message::mempool::Mempool;
 use blvm_bus::message::peers::Peers;
 use blvm_bus::message::system::{NodeShutdown, NodeStartupCompleted, System};
 use blvm_node_adapter::source::{
-    ChainPosition, ConnectedBlock, EventSink, MempoolTransaction, NodeApi, NodeError, NodeEvent, Peer,
-    RemovalReason, StoredBlock, SubmitError, TransactionEntry,
+    ChainPosition, ConnectedBlock, EventSink, MempoolTransaction, NodeEvent, Peer, RemovalReason,
+    TransactionEntry,
 };
 use blvm_node_adapter::topics::Topics;
 use blvm_tests::soak::content::{
@@ -220,7 +220,8 @@ fn mempool<'a>(topics: &'a Topics, sequence: u64) -> Box<dyn FnOnce() + 'a> {
     )
 }
 
-fn added(key: u64, raw_bytes: usize) -> NodeEvent {
+/// A transaction that was accepted.
+pub(crate) fn added(key: u64, raw_bytes: usize) -> NodeEvent {
     NodeEvent::TransactionAdded(MempoolTransaction {
         txid: content::hash(key),
         wtxid: content::hash(key ^ 2),
@@ -262,43 +263,5 @@ fn system<'a>(topics: &'a Topics, number: u64) -> Box<dyn FnOnce() + 'a> {
     } else {
         let message = NodeShutdown { reason: format!("{number} {letters}") };
         Box::new(move || topics.publish_system(&message))
-    }
-}
-
-/// What the node answers: every block is the one that the height says.
-pub(crate) struct Answers;
-
-impl NodeApi for Answers {
-    fn chain_tip(&self) -> ChainPosition {
-        ChainPosition { hash: [0; 32], height: 0 }
-    }
-
-    fn block(&self, _: &[u8; 32]) -> Result<Option<StoredBlock>, NodeError> {
-        Ok(None)
-    }
-
-    fn block_by_height(&self, height: u32) -> Result<Option<StoredBlock>, NodeError> {
-        let key = content::key(Chain::NUMBER, u64::from(height));
-        let ChainContent::Block { raw_bytes, .. } = content::chain(key) else { return Ok(None) };
-        let raw = content::bytes(key, raw_bytes);
-        Ok(Some(StoredBlock { hash: content::hash(key), height, raw }))
-    }
-
-    fn mempool_transactions(&self) -> Vec<MempoolTransaction> {
-        // Longer than what is answered without a memfd.
-        let NodeEvent::TransactionAdded(transaction) = added(1, 100_000) else { return Vec::new() };
-        vec![transaction]
-    }
-
-    fn mempool_transaction(&self, _: &[u8; 32]) -> Option<MempoolTransaction> {
-        None
-    }
-
-    fn mempool_size(&self) -> usize {
-        0
-    }
-
-    fn submit_transaction(&self, _: &[u8]) -> Result<[u8; 32], SubmitError> {
-        Err(SubmitError::ShuttingDown)
     }
 }
