@@ -20,6 +20,7 @@ RELEASE := --release --locked
 
 LOOM := env RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 \
 	cargo test $(RELEASE) -p blvm-bus --lib --target-dir target/loom
+SOAK := cargo test $(RELEASE) -p blvm-tests --test soak -- --nocapture
 HOSTILE := cargo test $(RELEASE) -p blvm-tests --test hostile -- --nocapture
 DOCS := env RUSTDOCFLAGS="-D warnings" cargo doc $(RELEASE) $(PACKAGES) --no-deps
 # Where threads race over slots, terms and leases; the whole of Miri takes minutes.
@@ -45,7 +46,7 @@ run: build ## Starts a regtest node with the module block-watch; Ctrl-C ends it;
 	@exec $(TARGET_DIR)/release/blvm run --module sdk/examples/block-watch $(ARGS)
 
 .PHONY: test
-# The hostile module is one of the tests.
+# The hostile module is one of the tests, and so is the soak test in its short form.
 test: install ## Everything a change must pass, the seconds of each step, and a sum
 	@scripts/step --begin
 	@scripts/step fmt cargo fmt --all --check
@@ -87,6 +88,13 @@ fuzz: install ## Feeds hostile bytes to what reads them, FUZZ_SECONDS each
 hostile: install ## A module tries to hurt the node and the other module; one JSON line per attempt
 	@scripts/step --begin
 	@scripts/step hostile $(HOSTILE)
+	@scripts/step --sum
+
+.PHONY: soak
+soak: export SOAK_SECONDS ?= 600
+soak: install ## Eight modules in changing roles torment a node, then 32 idle ones; SOAK_SECONDS=600, SOAK_SEED=…
+	@scripts/step --begin
+	@scripts/step soak $(SOAK)
 	@scripts/step --sum
 
 .PHONY: demo
