@@ -43,6 +43,17 @@ impl Permission {
             Permission::SendTransactions => "send_transactions",
         }
     }
+
+    /// Whether it lets its holder read, and change nothing: what peers that attach by path are given.
+    pub const fn only_reads(self) -> bool {
+        match self {
+            Permission::ReadBlockchain
+            | Permission::ReadMempool
+            | Permission::ReadNetwork
+            | Permission::SubscribeEvents => true,
+            Permission::SendTransactions => false,
+        }
+    }
 }
 
 impl std::str::FromStr for Permission {
