@@ -28,7 +28,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::embedded::{MineError, Network, ReorgError};
-use crate::module::{ManifestError, StartModuleError};
+use crate::module::{ListenError, ManifestError, StartModuleError};
 use crate::p2p::BindError;
 use crate::topics::TopicsError;
 use assembly::Assembly;
@@ -70,6 +70,9 @@ pub enum RunError {
     /// The thread that spawns modules could not be started.
     #[error(transparent)]
     Spawner(#[from] blvm_sandbox::StartError),
+    /// Nobody could attach by path.
+    #[error(transparent)]
+    Attach(#[from] ListenError),
     /// A manifest is wrong.
     #[error(transparent)]
     Manifest(#[from] ManifestError),

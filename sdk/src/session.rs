@@ -1,7 +1,9 @@
 //! A module's life: attach, wait for messages, finish.
 
 use std::collections::HashMap;
+use std::io;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -73,6 +75,15 @@ impl Wait {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SessionError {
+    /// The node's socket could not be reached by path.
+    #[error("no node can be reached at {}", path.display())]
+    Connect {
+        /// The data directory.
+        path: PathBuf,
+        /// Why: `NotFound` and `ConnectionRefused` where no node runs.
+        #[source]
+        source: io::Error,
+    },
     /// Not started by a node.
     #[error(transparent)]
     Inherit(#[from] InheritError),
@@ -135,7 +146,16 @@ impl Session {
     /// [`SessionError`]; a refusal names the permission or the versions.
     pub fn attach(topics: Topics, wait: Wait) -> Result<Self, SessionError> {
         let (socket, wake) = inherited_sockets()?;
-        let mut client = Client::new(socket);
+        Session::agree(Client::new(socket), Some(wake), topics, wait)
+    }
+
+    /// Says hello, maps what is given, and says so. Without `wake` the wake socket comes with the welcome, last.
+    pub(crate) fn agree(
+        mut client: Client,
+        wake: Option<OwnedFd>,
+        topics: Topics,
+        wait: Wait,
+    ) -> Result<Self, SessionError> {
         let hello =
             Hello { protocol_version: PROTOCOL_VERSION, layout_version: LAYOUT_VERSION, topics: topics.0 };
         let answer = client.call(&Request::Hello(hello))?;
@@ -143,12 +163,11 @@ impl Session {
             return Err(CallError::Unexpected { request: "hello" }.into());
         };
         let mut descriptors = answer.descriptors;
-        let wanted = welcome.topics.len() + usize::from(welcome.leases > 0);
-        if descriptors.len() != wanted {
-            return Err(SessionError::Descriptors {
-                descriptors: descriptors.len(),
-                topics: welcome.topics.len(),
-            });
+        let found = descriptors.len();
+        let wrong = || SessionError::Descriptors { descriptors: found, topics: welcome.topics.len() };
+        let wake = wake.or_else(|| descriptors.pop()).ok_or_else(wrong)?;
+        if descriptors.len() != welcome.topics.len() + usize::from(welcome.leases > 0) {
+            return Err(wrong());
         }
         let leases = match (welcome.leases, descriptors.len() > welcome.topics.len()) {
             (limit, true) => descriptors.pop().map(|page| lease_holder(page, limit)).transpose()?,
@@ -180,6 +199,16 @@ impl Session {
             network: welcome.network,
             reported: Instant::now(),
         })
+    }
+
+    /// Moves the start of every feed not taken yet to the oldest message that can still be in its ring.
+    ///
+    /// The node publishes on: the first poll may say that some were missed.
+    pub fn start_at_oldest(&mut self) {
+        for mapping in self.mappings.values_mut() {
+            let depth = u64::from(mapping.layout.geometry.depth);
+            mapping.start = mapping.start.saturating_sub(depth).max(1);
+        }
     }
 
     /// The feed of topic `T`, once.

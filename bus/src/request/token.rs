@@ -116,7 +116,9 @@ mod tests {
         }
         let text = token.to_hex();
         let long = format!("{text}00");
-        for wrong in ["", &text[1..], &text[2..], &long, &text.replace(&text[..1], "g"), "é", &"+1".repeat(32)] {
+        for wrong in
+            ["", &text[1..], &text[2..], &long, &text.replace(&text[..1], "g"), "é", &"+1".repeat(32)]
+        {
             std::fs::write(&path, wrong).unwrap();
             assert!(matches!(Token::read(&path), Err(TokenError::Malformed)), "{wrong}");
         }

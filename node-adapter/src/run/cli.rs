@@ -67,6 +67,10 @@ pub(crate) struct RunArguments {
     #[arg(long)]
     pub(crate) json: bool,
 
+    /// Let no program attach by path: neither bus.sock nor bus.token is made in the data directory.
+    #[arg(long)]
+    pub(crate) no_attach: bool,
+
     /// Start modules even where this host cannot enforce every layer of their isolation. Never as user 0.
     #[arg(long)]
     pub(crate) allow_weak_isolation: bool,

@@ -13,6 +13,7 @@ use blvm_bus::segment::{Identity, RunId, open_sealed};
 use blvm_bus::wake::wake_socket_pair;
 use tokio::sync::watch;
 
+use super::super::host::Module;
 use super::super::manifest::Manifest;
 use super::*;
 use crate::source::{ChainPosition, Hash, MempoolTransaction, NodeApi, NodeError, StoredBlock, SubmitError};
@@ -156,11 +157,11 @@ fn with_peer(permissions: &[Permission], test: impl FnOnce(&mut Peer, &Topics, &
             permissions,
         };
         let (starts, _) = watch::channel::<Option<BTreeMap<u32, u64>>>(None);
-        let module = Arc::new(Module::new(manifest, 4242, wake, starts));
+        let module = Arc::new(Module::new(manifest, 4242, wake, starts, Arc::clone(&topics)));
         let (socket, peer_socket) = StdUnixStream::pair().unwrap();
         socket.set_nonblocking(true).unwrap();
         let socket = UnixStream::from_std(socket).unwrap();
-        let serving = tokio::spawn(serve(socket, Arc::clone(&module), shared));
+        let serving = tokio::spawn(serve(socket, module.clone(), shared));
         let mut peer = Peer {
             socket: peer_socket,
             bytes: Vec::new(),
