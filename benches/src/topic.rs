@@ -6,7 +6,7 @@ use blvm_bus::Scratch;
 use blvm_bus::layout::{BODY_ALIGN_BYTES, Geometry};
 use blvm_bus::lease::page::{OfferedLeasePage, map_lease_page};
 use blvm_bus::lease::{LeaseHolder, ScanTable};
-use blvm_bus::message::{BodyAccess, DecodeError, Kind, Topic};
+use blvm_bus::message::{BodyAccess, DecodeError, Kind, KindLayout, Topic, Value};
 use blvm_bus::publisher::Publisher;
 use blvm_bus::segment::{Identity, RunId, SealedSegment, open_sealed};
 use blvm_bus::subscriber::Subscriber;
@@ -117,10 +117,17 @@ impl Topic for Inline {
     const SCHEMA: u64 = 1;
     const GEOMETRY: Geometry = Geometry { depth: 1_024, slot_bytes: 128, terms: 0, term_bytes: 0 };
     const BODIES: BodyAccess = BodyAccess::None;
+    const KINDS: &'static [(u16, &'static str)] = &[(1, "Message")];
+    const LAYOUTS: &'static [KindLayout] = &[];
     type Event<'a> = &'a [u8];
 
     fn decode(_kind: u16, archive: &[u8]) -> Result<&[u8], DecodeError> {
         Ok(archive)
+    }
+
+    fn visit_event<'a>(event: &&'a [u8], visitor: &mut dyn FnMut(&'static str, Value<'a>)) -> &'static str {
+        visitor("bytes", Value::Bytes(event));
+        "Message"
     }
 }
 
