@@ -284,10 +284,18 @@ fn data_directory(arguments: &RunArguments) -> Result<(PathBuf, Option<TempDir>)
             tempfile::Builder::new().prefix("blvm-demo-").tempdir().map_err(RunError::Temporary)?;
         return Ok((directory.path().to_owned(), Some(directory)));
     }
+    Ok((data_directory_of(None, arguments.network)?, None))
+}
+
+/// The directory asked for, or the one where the user's nodes of that network have their data.
+pub(crate) fn data_directory_of(asked: Option<&Path>, network: Network) -> Result<PathBuf, RunError> {
+    if let Some(asked) = asked {
+        return Ok(asked.to_owned());
+    }
     let from = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let data_home = from("XDG_DATA_HOME").or_else(|| from("HOME").map(|home| home.join(".local/share")));
     let data_home = data_home.ok_or(RunError::NoHome)?;
-    Ok((data_home.join("blvm").join(arguments.network.name()), None))
+    Ok(data_home.join("blvm").join(network.name()))
 }
 
 /// 32 bytes of the system's random numbers.
