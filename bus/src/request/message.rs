@@ -342,3 +342,7 @@ pub enum TransactionRefusal {
     /// A rule this version has no name for.
     Other,
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -44,17 +44,25 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(1);
 /// Pause after a failed accept: no descriptors, say.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Time to show the token.
-const TOKEN_DEADLINE: Duration = Duration::from_secs(2);
+/// How long a connection may take for each step.
+#[derive(Debug, Clone, Copy)]
+struct Deadlines {
+    /// To show the token.
+    token: Duration,
+    /// To attach, from the connection on.
+    attach: Duration,
+    /// To read an answer once the socket is full.
+    unread: Duration,
+}
+
+const DEADLINES: Deadlines = Deadlines {
+    token: Duration::from_secs(2),
+    attach: Duration::from_secs(10),
+    unread: Duration::from_secs(30),
+};
 
 /// How often the token may be shown wrong.
 const TOKEN_TRIES: u32 = 3;
-
-/// Time to attach, from the connection on.
-const ATTACH_DEADLINE: Duration = Duration::from_secs(10);
-
-/// How long an answer may stand unread with the socket full.
-const UNREAD_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Longest frame of somebody unknown: a token, or a hello that was sent too early.
 const MAX_UNKNOWN_FRAME_BYTES: usize = 1 << 10;
@@ -81,6 +89,10 @@ pub struct PathListener {
 impl PathListener {
     /// Writes a new token, then listens in `directory`, which the caller holds the lock of. Needs a Tokio runtime.
     pub(super) fn start(directory: &Path, shared: Arc<Shared>) -> Result<Self, ListenError> {
+        PathListener::start_with(directory, shared, DEADLINES)
+    }
+
+    fn start_with(directory: &Path, shared: Arc<Shared>, deadlines: Deadlines) -> Result<Self, ListenError> {
         let at = |name: &str| {
             let path = directory.join(name);
             move |source| ListenError { path, source }
@@ -91,6 +103,7 @@ impl PathListener {
         let door = Arc::new(Door {
             token,
             shared,
+            deadlines,
             room: Arc::new(Semaphore::new(MAX_PEERS as usize)),
             waiting: Mutex::new(Waiting::default()),
             refused: Mutex::new(Refused::default()),
@@ -152,6 +165,7 @@ async fn accept(listener: UnixListener, door: Arc<Door>) {
 struct Door {
     token: Token,
     shared: Arc<Shared>,
+    deadlines: Deadlines,
     /// One permit for each program that may still attach.
     room: Arc<Semaphore>,
     waiting: Mutex<Waiting>,
@@ -206,10 +220,10 @@ impl Door {
             None => format!("peer {}", ticket.number),
         };
         let mut reader = FrameReader::new(MAX_UNKNOWN_FRAME_BYTES);
-        let mut writer = ReplyWriter::new(Arc::clone(&socket), Some(UNREAD_DEADLINE));
+        let mut writer = ReplyWriter::new(Arc::clone(&socket), Some(self.deadlines.unread));
         let known = tokio::select! {
             biased;
-            known = timeout_at(start + TOKEN_DEADLINE, self.identify(&socket, &mut reader, &mut writer, &name)) => {
+            known = timeout_at(start + self.deadlines.token, self.identify(&socket, &mut reader, &mut writer, &name)) => {
                 known.unwrap_or_else(|passed| Err(passed.into()))
             }
             () = ticket.evicted.notified() => Ok(None),
@@ -221,7 +235,7 @@ impl Door {
                 reader.set_limit(MAX_FRAME_BYTES);
                 let peer = Arc::new(PathPeer::new(name.clone(), Arc::clone(&self.shared)));
                 let shared = Arc::clone(&self.shared);
-                let attach_by = Some(start + ATTACH_DEADLINE);
+                let attach_by = Some(start + self.deadlines.attach);
                 let outcome = Conversation::new(writer, peer, shared, attach_by).go_on(&socket, reader).await;
                 let error = outcome.err().map(|error| error.to_string());
                 tracing::info!(module = name, error, "a program that attached by path has left");
@@ -302,4 +316,5 @@ fn too_large(head: FrameHead) -> Refusal {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;

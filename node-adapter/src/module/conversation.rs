@@ -4,7 +4,7 @@
 //! name in a request counts. Every refusal leaves the connection open.
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::io;
 use std::os::fd::AsFd;

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use blvm_bus::layout::Geometry;
 use blvm_bus::lease::page::map_lease_page;
 use blvm_bus::request::{
-    Block, ChainTip, FRAME_HEAD_BYTES, MAX_FRAME_BYTES, Statistics, TopicStart, TopicWish,
+    Block, ChainTip, FRAME_HEAD_BYTES, MAX_FRAME_BYTES, Statistics, Token, TopicStart, TopicWish,
     TransactionRefusal, encode, read_answer, recv_with_descriptors, send_with_descriptors,
 };
 use blvm_bus::segment::{Identity, RunId, open_sealed};
@@ -20,7 +20,7 @@ use crate::source::{ChainPosition, Hash, MempoolTransaction, NodeApi, NodeError,
 use crate::topics::{Topics, TopicsOptions};
 
 /// Answers from a script; a real node is behind the same trait in the process tests.
-struct ScriptedNode;
+pub(in crate::module) struct ScriptedNode;
 
 impl NodeApi for ScriptedNode {
     fn chain_tip(&self) -> ChainPosition {
@@ -244,6 +244,18 @@ fn nothing_can_be_asked_before_the_module_is_attached_nor_hello_said_twice() {
         assert!(matches!(peer.refusal(&hello(&[])), Refusal::OutOfTurn { .. }));
         assert!(matches!(peer.ask(&Request::GetChainTip), Reply::ChainTip(_)));
         assert_eq!(topics.table.len(), 1);
+    });
+}
+
+#[test]
+fn a_module_gains_nothing_by_a_token() {
+    with_peer(&[Permission::ReadBlockchain], |peer, _, _| {
+        let authenticate = Request::Authenticate { token: Token::new([0; 32]) };
+        assert!(matches!(peer.refusal(&authenticate), Refusal::OutOfTurn { .. }));
+        peer.attach();
+        assert!(matches!(peer.refusal(&authenticate), Refusal::OutOfTurn { .. }));
+        let denied = Refusal::Denied { permission: "read_mempool".to_owned() };
+        assert_eq!(peer.refusal(&Request::GetMempoolTransactions), denied);
     });
 }
 
