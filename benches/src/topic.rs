@@ -39,7 +39,8 @@ impl<T: Topic> Pair<T> {
         let holder = LeaseHolder::new(map_lease_page(page.descriptor()).expect("its mapping"), LEASES);
         let table = Arc::new(ScanTable::new(1));
         table.enter(page.seal().expect("its seals"), LEASES).expect("the table is empty");
-        let bell = Arc::new(Bell::new(T::NUMBER, Arc::new(EventFd::new().expect("a free descriptor"))));
+        let event = Arc::new(EventFd::new().expect("a free descriptor"));
+        let bell = Arc::new(Bell::new(T::NUMBER, T::GEOMETRY.depth, event));
         let terms = T::GEOMETRY.terms as usize;
         let publisher = Publisher::new(Arc::clone(&segment.memory), segment.layout, terms, Some(table), bell);
         let subscriber = Subscriber::new(Arc::new(memory), layout, 1, Some(Arc::new(holder)));
@@ -136,9 +137,9 @@ impl<const BYTES: usize> Kind for Message<BYTES> {
     const NUMBER: u16 = 1;
     const NAME: &'static str = "Message";
 
-    fn archive_into(&self, mut buffer: Scratch) -> Scratch {
+    #[inline]
+    fn archive_into(&self, buffer: &mut Scratch) {
         buffer.clear();
         buffer.extend_from_slice(&self.bytes);
-        buffer
     }
 }

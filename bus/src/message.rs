@@ -15,11 +15,18 @@ pub mod mining;
 pub mod modules;
 pub mod payments;
 pub mod peers;
+mod stored;
 pub mod stratum_packets;
 pub mod system;
 #[cfg(test)]
 mod tests;
 mod value;
+
+use core::mem::MaybeUninit;
+
+use rkyv::rancor::Strategy;
+use rkyv::ser::Serializer;
+use rkyv::ser::allocator::SubAllocator;
 
 use crate::layout::Geometry;
 use crate::ring::Scratch;
@@ -138,12 +145,27 @@ pub trait Kind: rkyv::Archive {
     /// Its name in documents and logs.
     const NAME: &'static str;
 
-    /// The message as an archive, in the memory of `buffer`.
+    /// Puts the message as an archive into `buffer`, cleared first.
     ///
     /// # Panics
     ///
     /// Never for lengths below 2 GiB: archives use 32-bit offsets.
-    fn archive_into(&self, buffer: Scratch) -> Scratch;
+    fn archive_into(&self, buffer: &mut Scratch);
+}
+
+/// What a flat message is archived by: into a buffer that is used again, with no allocation of its own.
+pub(crate) type Archiver<'a> =
+    Strategy<Serializer<&'a mut Scratch, SubAllocator<'a>, ()>, rkyv::rancor::BoxedError>;
+
+/// Archives a flat message into `buffer`, cleared first.
+#[inline]
+pub(crate) fn archive<T: for<'a> rkyv::Serialize<Archiver<'a>>>(message: &T, buffer: &mut Scratch) {
+    buffer.clear();
+    // Vectors of plain values and text need none of it.
+    let mut scratch = [MaybeUninit::uninit(); 256];
+    let mut serializer = Serializer::new(buffer, SubAllocator::new(&mut scratch), ());
+    rkyv::api::serialize_using::<_, rkyv::rancor::BoxedError>(message, &mut serializer)
+        .expect("an archive is shorter than 2 GiB");
 }
 
 /// Why a message could not be read.

@@ -26,7 +26,11 @@ macro_rules! topic {
             #[derive(Debug, Clone, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
             #[rkyv(derive(Debug))]
             pub struct $kind {
-                $( $(#[doc = $field_doc])* pub $field: $type, )*
+                $(
+                    $(#[doc = $field_doc])*
+                    #[rkyv(with = $crate::message::stored::Stored)]
+                    pub $field: $type,
+                )*
             }
 
             $( const _: () = assert!(!$crate::message::define::is_bare_hash(stringify!($type))); )*
@@ -36,10 +40,9 @@ macro_rules! topic {
                 const NUMBER: u16 = $kind_number;
                 const NAME: &'static str = stringify!($kind);
 
-                fn archive_into(&self, mut buffer: $crate::ring::Scratch) -> $crate::ring::Scratch {
-                    buffer.clear();
-                    rkyv::api::high::to_bytes_in::<_, rkyv::rancor::BoxedError>(self, buffer)
-                        .expect("an archive is shorter than 2 GiB")
+                #[inline]
+                fn archive_into(&self, buffer: &mut $crate::ring::Scratch) {
+                    $crate::message::archive(self, buffer);
                 }
             }
         )*

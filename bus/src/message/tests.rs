@@ -19,7 +19,9 @@ use crate::ring::Scratch;
 use crate::with_topic;
 
 fn archive(message: &impl Kind) -> Scratch {
-    message.archive_into(Scratch::new())
+    let mut buffer = Scratch::new();
+    message.archive_into(&mut buffer);
+    buffer
 }
 
 /// Checks that a message is read back whole, and that visiting it finds exactly `expected`, with and without its type.
@@ -194,7 +196,7 @@ fn template() -> TemplateUpdated {
 }
 
 fn inline_bytes<T: Topic>() -> usize {
-    T::GEOMETRY.layout().unwrap().inline_capacity_bytes()
+    T::GEOMETRY.layout().unwrap().inline_capacity_bytes
 }
 
 #[test]
