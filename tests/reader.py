@@ -17,7 +17,7 @@ import sys
 import time
 
 PROTOCOL_VERSION = 2
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 
 # docs/protocol.md, "Frames" and "Archives".
 HEAD = struct.Struct("<IHHQII")
@@ -27,7 +27,8 @@ WELCOME, ATTACHED, REFUSED, AUTHENTICATED = 0, 1, 7, 8
 
 # docs/segment-layout.md.
 MAGIC = b"BLVMBUS\x01"
-CLOCK_MONOTONIC = 1
+CLOCKS = (1, 2)
+MAX_SHIFT = 63
 NEXT_SEQUENCE_BYTE, STATE_BYTE, SLOTS_BYTE = 4096, 4352, 8192
 SLOT_HEAD_BYTES = 32
 CHAIN = 1
@@ -140,8 +141,11 @@ class Segment:
             raise Refused("not a segment")
         version, clock, length, found_topic, found_schema = struct.unpack_from("<IIQQQ", self.memory, 8)
         self.depth, self.slot_bytes, terms, term_bytes = struct.unpack_from("<IIII", self.memory, 56)
-        if (version, clock) != (LAYOUT_VERSION, CLOCK_MONOTONIC):
-            raise Refused(f"layout {version} with clock {clock}")
+        bodies, self.shift, self.multiplier = struct.unpack_from("<IIQ", self.memory, 72)
+        if version != LAYOUT_VERSION or bodies > 1:
+            raise Refused(f"layout {version} with bodies {bodies}")
+        if clock not in CLOCKS or self.shift > MAX_SHIFT or self.multiplier == 0:
+            raise Refused(f"clock {clock}")
         is_power_of_two = self.depth & (self.depth - 1) == 0
         if not (2 <= self.depth <= 2**20 and is_power_of_two and 64 <= self.slot_bytes <= 4096):
             raise Refused("impossible sizes")
@@ -150,6 +154,9 @@ class Segment:
             raise Refused("another length than the header says")
         if (found_topic, found_schema, self.memory[40:56]) != (topic, schema, run_id):
             raise Refused("a segment of another topic, schema or run")
+
+    def nanoseconds(self, ticks):
+        return min(ticks * self.multiplier >> self.shift, 2**64 - 1)
 
     def next_sequence(self):
         return self.words[NEXT_SEQUENCE_BYTE // 8]
@@ -165,10 +172,10 @@ class Segment:
         return None if found < sequence else False
 
 
-def decode(sequence, slot):
+def decode(segment, sequence, slot):
     """A message as `blvm tail --json` shows it."""
     kind, length = struct.unpack_from("<HH", slot, 0)
-    (published_at_ns,) = struct.unpack_from("<Q", slot, 16)
+    published_at_ns = segment.nanoseconds(struct.unpack_from("<Q", slot, 16)[0])
     if length > len(slot) - (SLOT_HEAD_BYTES - 8):
         raise Refused("a message longer than its slot")
     archive = slot[SLOT_HEAD_BYTES - 8:SLOT_HEAD_BYTES - 8 + length]
@@ -227,7 +234,7 @@ def main(directory, count):
             print(json.dumps({"missed": oldest - cursor}, separators=(",", ":")))
             cursor = oldest
         else:
-            print(json.dumps(decode(cursor, slot), separators=(",", ":")))
+            print(json.dumps(decode(segment, cursor, slot), separators=(",", ":")))
             cursor += 1
             count -= 1
     talk.socket.close()

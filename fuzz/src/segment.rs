@@ -3,7 +3,7 @@
 //! The input is a script, so that the fuzzer gets past the header and its inputs stay short:
 //!
 //! ```text
-//! 0   u8   topic the header names, modulo 4
+//! 0   u8   index of the topic the header names in `TOPICS`, modulo their number
 //! 1   u8   geometry, modulo 8: one of six, or the rest of the input is the segment (6, 7)
 //! 2   u8   leases the module may hold, modulo 4; 0: it has no lease page
 //! 3   u64  sequence the subscribers start at, little-endian
@@ -15,7 +15,7 @@
 //! Patches before the first read are what stands there when the segment is opened, its header included. Later ones
 //! change it between polls. What changes *during* a poll is the loom models' business.
 //!
-//! All four topics read the same memory: the header's identity is checked apart, and whatever gets past it must
+//! All topics read the same memory: the header's identity is checked apart, and whatever gets past it must
 //! not hurt a subscriber of any type.
 
 use std::fmt::{Debug, Write};
@@ -25,13 +25,11 @@ use std::sync::atomic::Ordering;
 use blvm_bus::layout::{BODY_ALIGN_BYTES, Geometry, Layout};
 use blvm_bus::lease::{LEASE_PAGE_BYTES, LeaseHolder};
 use blvm_bus::memory::{Heap, Memory, WORD_BYTES};
-use blvm_bus::message::Topic;
-use blvm_bus::message::chain::{BlockBody, Chain, ReorganisationBody};
-use blvm_bus::message::mempool::Mempool;
-use blvm_bus::message::peers::Peers;
-use blvm_bus::message::system::System;
+use blvm_bus::message::chain::{BlockBody, ReorganisationBody};
+use blvm_bus::message::{TOPICS, Topic};
 use blvm_bus::segment::{Header, HeaderError, Identity, RunId, expect_header, read_header, write_header};
 use blvm_bus::subscriber::{Body, PollError, Subscriber};
+use blvm_bus::with_topic;
 
 /// Bytes before the steps.
 pub(crate) const PREAMBLE_BYTES: usize = 11;
@@ -66,7 +64,7 @@ pub(crate) const GEOMETRIES: [Geometry; 6] = [
 pub struct Seen {
     /// Whether the header was accepted.
     pub is_open: bool,
-    /// Messages that arrived, over all four topic types.
+    /// Messages that arrived, over all topic types.
     pub messages: u64,
     /// Messages that could be decoded.
     pub events: u64,
@@ -116,13 +114,8 @@ pub fn segment(data: &[u8]) -> Seen {
 
 /// What the header of a script's segment says, unless a patch says otherwise.
 pub(crate) fn identity(topic: u8) -> Identity {
-    let (topic, schema) = match topic % 4 {
-        0 => (Chain::NUMBER, Chain::SCHEMA),
-        1 => (Mempool::NUMBER, Mempool::SCHEMA),
-        2 => (Peers::NUMBER, Peers::SCHEMA),
-        _ => (System::NUMBER, System::SCHEMA),
-    };
-    Identity { topic, schema, run_id: RunId([7; 16]) }
+    let topic = &TOPICS[usize::from(topic) % TOPICS.len()];
+    Identity { topic: topic.number, schema: topic.schema, run_id: RunId([7; 16]) }
 }
 
 /// A segment as its node has just made it.
@@ -156,10 +149,21 @@ fn apply_patches(memory: &Heap, steps: &mut &[u8]) {
 struct Module {
     layout: Layout,
     holder: Option<Arc<LeaseHolder<Heap>>>,
-    chain: Subscriber<Chain, Heap, Heap>,
-    mempool: Subscriber<Mempool, Heap, Heap>,
-    peers: Subscriber<Peers, Heap, Heap>,
-    system: Subscriber<System, Heap, Heap>,
+    topics: Vec<Box<dyn Reader>>,
+}
+
+/// A subscriber, whatever its topic.
+trait Reader {
+    fn read(&mut self, layout: &Layout, polls: u8, seen: &mut Seen);
+}
+
+impl<T: Topic> Reader for Subscriber<T, Heap, Heap>
+where
+    for<'a> T::Event<'a>: Debug,
+{
+    fn read(&mut self, layout: &Layout, polls: u8, seen: &mut Seen) {
+        read_topic(self, layout, polls, seen);
+    }
 }
 
 impl Module {
@@ -178,21 +182,15 @@ impl Module {
             Err(error) => assert!(matches!(error, HeaderError::Identity { .. }), "{error}"),
         }
         let holder = (leases > 0).then(|| Arc::new(LeaseHolder::new(Heap::new(LEASE_PAGE_BYTES), leases)));
-        Some(Module {
-            layout,
-            chain: subscribe(memory, layout, start, &holder),
-            mempool: subscribe(memory, layout, start, &holder),
-            peers: subscribe(memory, layout, start, &holder),
-            system: subscribe(memory, layout, start, &holder),
-            holder,
-        })
+        let subscribe = |number| with_topic!(number, T => Box::new(subscribe::<T>(memory, layout, start, &holder)) as Box<dyn Reader>);
+        let topics = TOPICS.iter().filter_map(|topic| subscribe(topic.number)).collect();
+        Some(Module { layout, holder, topics })
     }
 
     fn read(&mut self, polls: u8, seen: &mut Seen) {
-        read_topic(&mut self.chain, &self.layout, polls, seen);
-        read_topic(&mut self.mempool, &self.layout, polls, seen);
-        read_topic(&mut self.peers, &self.layout, polls, seen);
-        read_topic(&mut self.system, &self.layout, polls, seen);
+        for topic in &mut self.topics {
+            topic.read(&self.layout, polls, seen);
+        }
         assert!(self.holder.iter().all(|holder| holder.held() == 0), "every lease ends");
     }
 }
@@ -229,7 +227,7 @@ where
                 match sample.event() {
                     Ok(event) => {
                         seen.events += 1;
-                        touch(&event);
+                        touch::<T>(&event);
                     }
                     Err(error) => assert!(!error.to_string().is_empty()),
                 }
@@ -286,8 +284,11 @@ fn read_body(bytes: &[u8], layout: &Layout, seen: &mut Seen) {
     }
 }
 
-/// Reads every field, texts and lists included.
-fn touch(event: &impl Debug) {
+/// Reads every field, texts and lists included: as its type says, and by name.
+fn touch<T: Topic>(event: &T::Event<'_>)
+where
+    for<'a> T::Event<'a>: Debug,
+{
     struct Nowhere;
 
     impl Write for Nowhere {
@@ -296,5 +297,8 @@ fn touch(event: &impl Debug) {
         }
     }
 
-    write!(Nowhere, "{event:?}").expect("nothing here refuses to be written");
+    let refused = "nothing here refuses to be written";
+    write!(Nowhere, "{event:?}").expect(refused);
+    let kind = T::visit_event(event, &mut |name, value| write!(Nowhere, "{name} {value}").expect(refused));
+    assert!(T::kind_number(kind).is_some());
 }

@@ -99,6 +99,9 @@ fn the_seeds_get_past_the_header_to_blocks_reorganisations_overruns_and_closed_t
     assert!(seen("mempool-body-reused").overruns >= 1);
     assert!(seen("peers").events >= 2);
     assert!(seen("system").events >= 4);
+    assert!(seen("mining").events >= 2 && seen("mining").overruns >= 1);
+    assert!(seen("mesh-packets").events >= 2 && seen("stratum-packets").events >= 2);
+    assert!(seen("modules").events >= 1 && seen("payments").events >= 1);
     assert!(!seen("impossible-depth").is_open);
     assert!(seen("another-topic").is_open, "identity is checked apart");
 }

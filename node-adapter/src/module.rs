@@ -23,4 +23,4 @@ mod reply;
 
 pub use by_path::{ListenError, PathListener};
 pub use host::{ModuleHost, ModuleOptions, RunningModule, StartModuleError};
-pub use manifest::{Manifest, ManifestError};
+pub use manifest::{Manifest, ManifestError, ManifestTopic};

@@ -98,9 +98,27 @@ pub struct Peer {
     pub start_height: i32,
 }
 
+/// The tip of the active chain, and what the next block must meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tip {
+    /// Where it stands.
+    pub position: ChainPosition,
+    /// Hash of the block before it; all zero for genesis.
+    pub previous: Hash,
+    /// Its header in consensus encoding.
+    pub header: [u8; 80],
+    /// Target of the next block in compact form; `None` where the source does not know it.
+    pub next_bits: Option<u32>,
+    /// Earliest time of the next block, in seconds since 1970.
+    pub next_min_time: u32,
+}
+
 /// Something that happened in the node, in the order in which it happened.
 #[derive(Debug, Clone)]
 pub enum NodeEvent {
+    /// The tip is another block: sent once the chain is open, then after each run of connects and disconnects that left
+    /// another tip, before what sums it up.
+    TipChanged(Tip),
     /// A block joined the active chain.
     BlockConnected(ConnectedBlock),
     /// A block left the active chain.

@@ -2,6 +2,8 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use blvm_bus::layout::Geometry;
 use blvm_bus::lease::{LEASE_PAGE_BYTES, ScanTable};
@@ -11,17 +13,23 @@ use blvm_bus::message::chain::{
     ReorganisationBody, WriteBody,
 };
 use blvm_bus::message::mempool::{self, Mempool, TransactionAdded, TransactionRemoved};
+use blvm_bus::message::mesh_packets::MeshPackets;
+use blvm_bus::message::mining::{Mining, TipChanged};
+use blvm_bus::message::modules::Modules;
+use blvm_bus::message::payments::Payments;
 use blvm_bus::message::peers::{PeerConnected, PeerDisconnected, Peers};
+use blvm_bus::message::stratum_packets::StratumPackets;
 use blvm_bus::message::system::System;
-use blvm_bus::message::{Kind, Topic};
+use blvm_bus::message::{BodyAccess, Kind, Topic};
 use blvm_bus::publisher::{PublishError, Publisher};
+use blvm_bus::request::Permission;
 use blvm_bus::segment::{CreateError, Identity, RunId, SealedSegment};
 use blvm_bus::wake::{Waker, WakerError};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::Uid;
 use parking_lot::Mutex;
 
-use crate::source::{ConnectedBlock, EventSink, NodeEvent, RemovalReason, TransactionEntry};
+use crate::source::{ConnectedBlock, EventSink, NodeEvent, RemovalReason, Tip, TransactionEntry};
 
 /// Terms of `chain` that have their memory before the first block; the others follow in the background.
 const TERMS_AT_START: usize = 2;
@@ -75,16 +83,20 @@ pub enum TopicsError {
 pub(crate) struct TopicHost<T: Topic> {
     segment: Arc<SealedSegment>,
     pub(crate) publisher: Arc<Mutex<Publisher<T>>>,
+    /// Sequence of the message that an attaching module is to read first; 0 for the next one.
+    current: AtomicU64,
 }
 
 impl<T: Topic> TopicHost<T> {
     fn create(
         run_id: RunId,
-        geometry: Geometry,
-        populated_terms: usize,
-        table: Option<Arc<ScanTable<Mapped>>>,
+        options: &TopicsOptions,
+        table: &Arc<ScanTable<Mapped>>,
         waker: &Waker,
     ) -> Result<Self, CreateError> {
+        let geometry = if T::NUMBER == Chain::NUMBER { options.chain } else { T::GEOMETRY };
+        let is_leased = T::BODIES == BodyAccess::Leased;
+        let populated_terms = if is_leased { TERMS_AT_START } else { usize::MAX };
         let identity = Identity { topic: T::NUMBER, schema: T::SCHEMA, run_id };
         let name = format!("blvm-{}", T::NAME);
         let segment = Arc::new(SealedSegment::create(&name, geometry, identity, populated_terms)?);
@@ -92,23 +104,30 @@ impl<T: Topic> TopicHost<T> {
             Arc::clone(&segment.memory),
             segment.layout,
             populated_terms,
-            table,
+            is_leased.then(|| Arc::clone(table)),
             waker.bell(T::NUMBER, geometry.depth),
         );
-        Ok(TopicHost { segment, publisher: Arc::new(Mutex::new(publisher)) })
-    }
-
-    /// Keeps the ring in memory, if it is no larger than what may be locked; answers what remains.
-    fn lock_ring(&self, may_lock_bytes: u64) -> u64 {
-        let range = self.segment.ring_range();
-        let ring_bytes = range.len() as u64;
-        let is_locked = ring_bytes <= may_lock_bytes && self.segment.memory.lock(range).is_ok();
-        tracing::info!(topic = T::NAME, ring_bytes, is_locked, "topic created");
-        if is_locked { may_lock_bytes - ring_bytes } else { may_lock_bytes }
+        let host =
+            TopicHost { segment, publisher: Arc::new(Mutex::new(publisher)), current: AtomicU64::new(0) };
+        if is_leased {
+            populate_rest(&host);
+        }
+        Ok(host)
     }
 
     fn publish<K: Kind<Topic = T>>(&self, message: &K) {
         report::<K>(self.publisher.lock().publish(message).map(|_| ()));
+    }
+
+    /// Publishes a message that stands until the next one: a module that attaches later reads it first.
+    fn publish_current<K: Kind<Topic = T>>(&self, message: &K) {
+        let mut publisher = self.publisher.lock();
+        let outcome = publisher.publish(message);
+        if let Ok(sequence) = outcome {
+            // Relaxed: written and read under the publisher's lock.
+            self.current.store(sequence, Ordering::Relaxed);
+        }
+        report::<K>(outcome.map(|_| ()));
     }
 
     fn publish_with_body<K: Kind<Topic = T>>(&self, message: &K, body: &impl WriteBody) {
@@ -119,6 +138,60 @@ impl<T: Topic> TopicHost<T> {
             tracing::warn!(kind = K::NAME, published.sequence, "published without its body for want of room");
         }
         report::<K>(outcome.map(|_| ()));
+    }
+}
+
+/// A topic's host, whatever its type.
+trait AnyTopic {
+    fn number(&self) -> u32;
+
+    /// The next sequence.
+    fn next_sequence(&self) -> u64;
+
+    /// The first sequence that counts for a module that attaches now.
+    fn start_sequence(&self) -> u64;
+
+    fn close(&self);
+
+    fn grant(&self) -> Grant<'_>;
+
+    /// Keeps the ring in memory, if it is no larger than what may be locked; answers what remains.
+    fn lock_ring(&self, may_lock_bytes: u64) -> u64;
+}
+
+impl<T: Topic> AnyTopic for TopicHost<T> {
+    fn number(&self) -> u32 {
+        T::NUMBER
+    }
+
+    fn next_sequence(&self) -> u64 {
+        self.publisher.lock().next_sequence()
+    }
+
+    fn start_sequence(&self) -> u64 {
+        let publisher = self.publisher.lock();
+        let next = publisher.next_sequence();
+        let current = self.current.load(Ordering::Relaxed);
+        // Half of the ring is room enough to read it before it is lapped.
+        let is_held = next - current <= u64::from(self.segment.layout.geometry.depth / 2);
+        if current > 0 && is_held { current } else { next }
+    }
+
+    fn close(&self) {
+        self.publisher.lock().close();
+    }
+
+    fn grant(&self) -> Grant<'_> {
+        Grant { topic: T::NUMBER, name: T::NAME, schema: T::SCHEMA, segment: &self.segment }
+    }
+
+    fn lock_ring(&self, may_lock_bytes: u64) -> u64 {
+        let range = self.segment.ring_range();
+        let ring_bytes = range.len() as u64;
+        let is_locked = ring_bytes <= may_lock_bytes && self.segment.memory.lock(range).is_ok();
+        let segment_mib = self.segment.layout.segment_bytes >> 20;
+        tracing::info!(topic = T::NAME, ring_bytes, is_locked, segment_mib, "topic created");
+        if is_locked { may_lock_bytes - ring_bytes } else { may_lock_bytes }
     }
 }
 
@@ -133,8 +206,75 @@ fn report<K: Kind>(outcome: Result<(), PublishError>) {
 /// What a module is given of one topic.
 pub(crate) struct Grant<'a> {
     pub(crate) topic: u32,
+    pub(crate) name: &'static str,
     pub(crate) schema: u64,
     pub(crate) segment: &'a SealedSegment,
+}
+
+/// What a manifest must say for a module to read a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Access {
+    /// The permission among its capabilities.
+    pub(crate) permission: Permission,
+    /// Whether `[topics]` must name the topic besides.
+    pub(crate) is_named: bool,
+}
+
+impl Access {
+    const fn by(permission: Permission) -> Self {
+        Access { permission, is_named: false }
+    }
+
+    const fn by_name_and(permission: Permission) -> Self {
+        Access { permission, is_named: true }
+    }
+}
+
+/// The node's topics, one line each, in the order in which their rings are kept in memory.
+macro_rules! hosts {
+    ($( $field:ident: $topic:ty, $access:expr; )*) => {
+        #[derive(Debug)]
+        struct Hosts {
+            $( $field: TopicHost<$topic>, )*
+        }
+
+        impl Hosts {
+            const COUNT: usize = [$( <$topic>::NUMBER ),*].len();
+
+            fn create(
+                run_id: RunId,
+                options: &TopicsOptions,
+                table: &Arc<ScanTable<Mapped>>,
+                waker: &Waker,
+            ) -> Result<Self, CreateError> {
+                Ok(Hosts { $( $field: TopicHost::create(run_id, options, table, waker)?, )* })
+            }
+
+            fn all(&self) -> [&dyn AnyTopic; Self::COUNT] {
+                [$( &self.$field ),*]
+            }
+        }
+
+        /// What reading `topic` needs; `None` if there is no such topic.
+        pub(crate) fn access(topic: u32) -> Option<Access> {
+            match topic {
+                $( <$topic>::NUMBER => Some($access), )*
+                _ => None,
+            }
+        }
+    };
+}
+
+hosts! {
+    chain: Chain, Access::by(Permission::ReadBlockchain);
+    mining: Mining, Access::by(Permission::MiningTemplate);
+    mempool: Mempool, Access::by(Permission::ReadMempool);
+    peers: Peers, Access::by(Permission::ReadNetwork);
+    system: System, Access::by(Permission::SubscribeEvents);
+    modules: Modules, Access::by(Permission::SubscribeEvents);
+    payments: Payments, Access::by(Permission::ReadPayment);
+    mesh_packets: MeshPackets, Access::by_name_and(Permission::NetworkAccess);
+    stratum_packets: StratumPackets, Access::by_name_and(Permission::NetworkAccess);
 }
 
 /// The node's side of the bus.
@@ -144,21 +284,20 @@ pub struct Topics {
     options: TopicsOptions,
     pub(crate) table: Arc<ScanTable<Mapped>>,
     pub(crate) waker: Waker,
-    pub(crate) chain: TopicHost<Chain>,
-    pub(crate) mempool: TopicHost<Mempool>,
-    pub(crate) peers: TopicHost<Peers>,
-    pub(crate) system: TopicHost<System>,
+    hosts: Hosts,
 }
 
 impl Topics {
     /// Creates the segments and starts the waker.
     ///
-    /// Cost: about 0.3 ms a MiB for what is populated at once (74 MiB); the other terms follow in the background.
+    /// Cost: about 0.3 ms a MiB for what is populated at once (134 of 262 MiB by default); the other terms of `chain`
+    /// follow in the background.
     ///
     /// # Errors
     ///
     /// [`TopicsError`].
     pub fn create(options: TopicsOptions) -> Result<Self, TopicsError> {
+        let begun = Instant::now();
         let TopicsOptions { chain, leases, lease_holders } = options;
         let needed = 2 + lease_holders * usize::from(leases);
         if (chain.terms as usize) < needed {
@@ -167,21 +306,17 @@ impl Topics {
         let run_id = RunId::random().map_err(TopicsError::RunId)?;
         let table = Arc::new(ScanTable::new(lease_holders));
         let waker = Waker::start()?;
-        let all = usize::MAX;
-        let chain = TopicHost::create(run_id, chain, TERMS_AT_START, Some(Arc::clone(&table)), &waker)?;
-        populate_rest(&chain);
-        let topics = Topics {
-            run_id,
-            options,
-            chain,
-            mempool: TopicHost::create(run_id, Mempool::GEOMETRY, all, None, &waker)?,
-            peers: TopicHost::create(run_id, Peers::GEOMETRY, all, None, &waker)?,
-            system: TopicHost::create(run_id, System::GEOMETRY, all, None, &waker)?,
-            table,
-            waker,
-        };
+        let hosts = Hosts::create(run_id, &options, &table, &waker)?;
+        let topics = Topics { run_id, options, table, waker, hosts };
         topics.lock_rings();
+        let mib = topics.segment_bytes() >> 20;
+        tracing::info!(topics = Hosts::COUNT, mib, after_ms = begun.elapsed().as_millis(), "topics created");
         Ok(topics)
+    }
+
+    /// Bytes of all segments; all of it is memory once the terms of `chain` are populated.
+    pub fn segment_bytes(&self) -> u64 {
+        self.hosts.all().iter().map(|topic| topic.grant().segment.layout.segment_bytes as u64).sum()
     }
 
     /// Keeps the rings in memory as far as the limit reaches, the most urgent first. Lease pages come before all of them:
@@ -193,10 +328,7 @@ impl Topics {
         } else {
             getrlimit(Resource::RLIMIT_MEMLOCK).map_or(0, |(soft, _)| soft)
         };
-        let left = self.chain.lock_ring(limit.saturating_sub(pages));
-        let left = self.mempool.lock_ring(left);
-        let left = self.peers.lock_ring(left);
-        self.system.lock_ring(left);
+        self.hosts.all().iter().fold(limit.saturating_sub(pages), |left, topic| topic.lock_ring(left));
     }
 
     /// Names this life of the node.
@@ -211,44 +343,33 @@ impl Topics {
 
     /// Publishes a message about the node or its modules.
     pub fn publish_system<K: Kind<Topic = System>>(&self, message: &K) {
-        self.system.publish(message);
+        self.hosts.system.publish(message);
     }
 
     /// The next sequence of every topic, by number.
     pub fn next_sequences(&self) -> Vec<(u32, u64)> {
-        vec![
-            (Chain::NUMBER, self.chain.publisher.lock().next_sequence()),
-            (Mempool::NUMBER, self.mempool.publisher.lock().next_sequence()),
-            (Peers::NUMBER, self.peers.publisher.lock().next_sequence()),
-            (System::NUMBER, self.system.publisher.lock().next_sequence()),
-        ]
+        self.hosts.all().map(|topic| (topic.number(), topic.next_sequence())).to_vec()
+    }
+
+    /// The first sequence of every topic that counts for a module that attaches now, by number: of `mining` that of the
+    /// current tip, so that it need not ask; of all others the next one.
+    pub fn start_sequences(&self) -> Vec<(u32, u64)> {
+        self.hosts.all().map(|topic| (topic.number(), topic.start_sequence())).to_vec()
     }
 
     /// How often `chain` entered a term.
     pub fn chain_terms_entered(&self) -> u64 {
-        self.chain.publisher.lock().terms_entered()
+        self.hosts.chain.publisher.lock().terms_entered()
     }
 
     /// Closes every topic: subscribers read what was published, then see the end.
     pub fn close(&self) {
-        self.chain.publisher.lock().close();
-        self.mempool.publisher.lock().close();
-        self.peers.publisher.lock().close();
-        self.system.publisher.lock().close();
+        self.hosts.all().into_iter().for_each(AnyTopic::close);
     }
 
     /// What a module that may read `topic` is given; `None` if there is no such topic.
     pub(crate) fn grant(&self, topic: u32) -> Option<Grant<'_>> {
-        fn of<T: Topic>(host: &TopicHost<T>) -> Grant<'_> {
-            Grant { topic: T::NUMBER, schema: T::SCHEMA, segment: &host.segment }
-        }
-        match topic {
-            Chain::NUMBER => Some(of(&self.chain)),
-            Mempool::NUMBER => Some(of(&self.mempool)),
-            Peers::NUMBER => Some(of(&self.peers)),
-            System::NUMBER => Some(of(&self.system)),
-            _ => None,
-        }
+        self.hosts.all().into_iter().find(|host| host.number() == topic).map(AnyTopic::grant)
     }
 
     fn block_connected(&self, block: &ConnectedBlock) {
@@ -261,29 +382,33 @@ impl Topics {
             transactions: transactions.len() as u32,
             raw_bytes: block.raw.len() as u32,
         };
-        self.chain.publish_with_body(&message, &BlockBody { transactions: &transactions, raw: &block.raw });
+        self.hosts
+            .chain
+            .publish_with_body(&message, &BlockBody { transactions: &transactions, raw: &block.raw });
     }
 }
 
 impl EventSink for Topics {
     fn event(&self, event: NodeEvent) {
         match event {
+            NodeEvent::TipChanged(tip) => self.hosts.mining.publish_current(&tip_changed(&tip)),
             NodeEvent::BlockConnected(block) => self.block_connected(&block),
-            NodeEvent::BlockDisconnected { position, previous } => self.chain.publish(&BlockDisconnected {
-                hash: position.hash,
-                previous,
-                height: position.height,
-            }),
-            NodeEvent::ChainReorganised { fork, disconnected, connected } => self.chain.publish_with_body(
-                &ChainReorganised {
-                    fork_hash: fork.hash,
-                    fork_height: fork.height,
-                    disconnected: disconnected.len() as u32,
-                    connected: connected.len() as u32,
-                },
-                &ReorganisationBody { disconnected: &disconnected, connected: &connected },
-            ),
-            NodeEvent::TransactionAdded(transaction) => self.mempool.publish(&TransactionAdded {
+            NodeEvent::BlockDisconnected { position, previous } => self
+                .hosts
+                .chain
+                .publish(&BlockDisconnected { hash: position.hash, previous, height: position.height }),
+            NodeEvent::ChainReorganised { fork, disconnected, connected } => {
+                self.hosts.chain.publish_with_body(
+                    &ChainReorganised {
+                        fork_hash: fork.hash,
+                        fork_height: fork.height,
+                        disconnected: disconnected.len() as u32,
+                        connected: connected.len() as u32,
+                    },
+                    &ReorganisationBody { disconnected: &disconnected, connected: &connected },
+                )
+            }
+            NodeEvent::TransactionAdded(transaction) => self.hosts.mempool.publish(&TransactionAdded {
                 txid: transaction.txid,
                 wtxid: transaction.wtxid,
                 fee_sat: transaction.fee_sat,
@@ -292,9 +417,9 @@ impl EventSink for Topics {
             }),
             NodeEvent::TransactionRemoved { txid, reason } => {
                 let (reason, replaced_by) = removal(reason);
-                self.mempool.publish(&TransactionRemoved { txid, reason, replaced_by });
+                self.hosts.mempool.publish(&TransactionRemoved { txid, reason, replaced_by });
             }
-            NodeEvent::PeerConnected(peer) => self.peers.publish(&PeerConnected {
+            NodeEvent::PeerConnected(peer) => self.hosts.peers.publish(&PeerConnected {
                 id: peer.id,
                 address: peer.address,
                 is_inbound: peer.is_inbound,
@@ -304,9 +429,20 @@ impl EventSink for Topics {
                 start_height: peer.start_height,
             }),
             NodeEvent::PeerDisconnected { id, reason } => {
-                self.peers.publish(&PeerDisconnected { id, reason })
+                self.hosts.peers.publish(&PeerDisconnected { id, reason })
             }
         }
+    }
+}
+
+fn tip_changed(tip: &Tip) -> TipChanged {
+    TipChanged {
+        hash: tip.position.hash,
+        previous: tip.previous,
+        height: tip.position.height,
+        header: tip.header,
+        next_bits: tip.next_bits,
+        next_min_time: tip.next_min_time,
     }
 }
 
@@ -333,7 +469,7 @@ fn removal(reason: RemovalReason) -> (u16, [u8; 32]) {
 }
 
 /// Gives the other terms their memory, one after another, away from the publish path.
-fn populate_rest(chain: &TopicHost<Chain>) {
+fn populate_rest<T: Topic>(chain: &TopicHost<T>) {
     let segment = Arc::clone(&chain.segment);
     let publisher = Arc::downgrade(&chain.publisher);
     let populate = move || {
@@ -348,5 +484,162 @@ fn populate_rest(chain: &TopicHost<Chain>) {
     };
     if let Err(error) = std::thread::Builder::new().name("blvm-populate".to_owned()).spawn(populate) {
         tracing::warn!(%error, "chain has {TERMS_AT_START} terms only: no thread to populate the others");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use bitcoin::consensus::deserialize;
+    use bitcoin::hashes::Hash as _;
+    use blvm_bus::message::mining::MiningEvent;
+    use blvm_bus::message::{TOPICS, Value};
+    use blvm_bus::segment::open_sealed;
+    use blvm_bus::subscriber::Subscriber;
+
+    use super::*;
+    use crate::embedded::{BlockVerdict, EmbeddedNode, EmbeddedOptions, Network};
+    use crate::source::{ChainPosition, NodeApi};
+
+    fn topics() -> Topics {
+        let chain = Geometry { depth: 16, slot_bytes: 128, terms: 4, term_bytes: 64 << 10 };
+        Topics::create(TopicsOptions { chain, leases: 1, lease_holders: 2 }).unwrap()
+    }
+
+    /// Maps a topic as a module does.
+    fn subscribe<T: Topic>(topics: &Topics, start: u64) -> Subscriber<T> {
+        let grant = topics.grant(T::NUMBER).unwrap();
+        let identity = Identity { topic: grant.topic, schema: grant.schema, run_id: topics.run_id() };
+        let (memory, layout) = open_sealed(grant.segment.open_for_module().unwrap(), &identity).unwrap();
+        Subscriber::new(Arc::new(memory), layout, start, None)
+    }
+
+    fn tip(height: u32) -> Tip {
+        Tip {
+            position: ChainPosition { hash: [height as u8; 32], height },
+            previous: [height as u8 - 1; 32],
+            header: [9; 80],
+            next_bits: Some(0x207f_ffff),
+            next_min_time: 1_700_000_001,
+        }
+    }
+
+    #[test]
+    fn every_topic_of_the_bus_is_there_with_its_permission_and_can_be_mapped() {
+        let topics = topics();
+        let known: BTreeSet<_> = TOPICS.iter().map(|topic| topic.number).collect();
+        let hosted: BTreeSet<_> = topics.next_sequences().into_iter().map(|(topic, _)| topic).collect();
+        assert_eq!(hosted, known);
+        assert_eq!(Hosts::COUNT, known.len());
+        for topic in TOPICS {
+            let grant = topics.grant(topic.number).unwrap();
+            assert_eq!((grant.topic, grant.name, grant.schema), (topic.number, topic.name, topic.schema));
+            blvm_bus::with_topic!(topic.number, T => assert_eq!(subscribe::<T>(&topics, 1).cursor(), 1))
+                .unwrap();
+        }
+        assert!(topics.grant(99).is_none() && access(99).is_none());
+        let needed = |name: &str| access(blvm_bus::message::topic_named(name).unwrap().number).unwrap();
+        let permissions = [
+            ("chain", "read_blockchain"),
+            ("mining", "mining_template"),
+            ("mempool", "read_mempool"),
+            ("peers", "read_network"),
+            ("mesh_packets", "network_access"),
+            ("stratum_packets", "network_access"),
+            ("system", "subscribe_events"),
+            ("modules", "subscribe_events"),
+            ("payments", "read_payment"),
+        ];
+        for (topic, permission) in permissions {
+            let is_named = topic.ends_with("_packets");
+            assert_eq!((needed(topic).permission.name(), needed(topic).is_named), (permission, is_named));
+        }
+    }
+
+    #[test]
+    fn a_tip_is_published_and_read_first_by_who_attaches_later() {
+        let topics = topics();
+        let starts = |topics: &Topics| topics.start_sequences().into_iter().collect::<BTreeMap<_, _>>();
+        assert!(starts(&topics).values().all(|start| *start == 1));
+        topics.event(NodeEvent::TipChanged(tip(1)));
+        topics.event(NodeEvent::TipChanged(tip(2)));
+        assert_eq!(starts(&topics)[&Mining::NUMBER], 2);
+        let mut mining = subscribe::<Mining>(&topics, 2);
+        let sample = mining.poll().unwrap().unwrap();
+        let MiningEvent::TipChanged(found) = sample.event().unwrap() else { panic!("another kind") };
+        assert_eq!((found.hash, found.previous, found.height.to_native()), ([2; 32], [1; 32], 2));
+        assert_eq!((found.header, found.next_min_time.to_native()), ([9; 80], 1_700_000_001));
+        let mut bits = None;
+        Mining::visit_event(&MiningEvent::TipChanged(found), &mut |name, value| {
+            if name == "next_bits" {
+                bits = Some(value);
+            }
+        });
+        assert_eq!(bits, Some(Value::U64(0x207f_ffff)));
+        assert!(mining.poll().unwrap().is_none());
+    }
+
+    #[test]
+    fn each_tip_of_a_real_node_is_published_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let topics = Arc::new(topics());
+        let sink = Arc::clone(&topics) as Arc<dyn EventSink>;
+        let node =
+            EmbeddedNode::open(EmbeddedOptions::new(directory.path(), Network::Regtest), sink).unwrap();
+        let payout = bitcoin::ScriptBuf::new();
+        for _ in 0..12 {
+            node.mine_block(&payout).unwrap();
+        }
+        node.reorganise(2, &payout).unwrap();
+        let raw = node.block_by_height(12).unwrap().unwrap().raw;
+        assert_eq!(node.submit_block(&raw).unwrap(), BlockVerdict::Duplicate);
+        let mut mining = subscribe::<Mining>(&topics, 1);
+        let mut tips = Vec::new();
+        while let Some(sample) = mining.poll().unwrap() {
+            let MiningEvent::TipChanged(tip) = sample.event().unwrap() else { panic!("another kind") };
+            let header: bitcoin::block::Header = deserialize(&tip.header).unwrap();
+            assert_eq!(header.block_hash().to_byte_array(), tip.hash);
+            assert_eq!(header.prev_blockhash.to_byte_array(), tip.previous);
+            tips.push((tip.height.to_native(), tip.hash, tip.next_min_time.to_native()));
+        }
+        let heights: Vec<_> = tips.iter().map(|(height, ..)| *height).collect();
+        // Genesis when it opened; of the reorganisation only where it led.
+        assert_eq!(heights, (0..=13).collect::<Vec<_>>());
+        let (height, hash, min_time) = tips[13];
+        assert_eq!(node.chain_tip(), ChainPosition { hash, height });
+        let time = |height| {
+            let raw = node.block_by_height(height).unwrap().unwrap().raw;
+            deserialize::<bitcoin::block::Header>(&raw[..80]).unwrap().time
+        };
+        let mut times: Vec<_> = (3..=13).map(time).collect();
+        times.sort_unstable();
+        assert_eq!(min_time, times[5] + 1, "the median of the last eleven, plus 1");
+    }
+
+    #[test]
+    fn a_tip_that_would_soon_be_lapped_is_not_promised() {
+        let topics = topics();
+        topics.event(NodeEvent::TipChanged(tip(1)));
+        let delta =
+            blvm_bus::message::mining::FeeDelta { template_id: 1, announced_fees_sat: 2, fees_sat: 3 };
+        let half = u64::from(Mining::GEOMETRY.depth / 2);
+        for _ in 1..half {
+            topics.hosts.mining.publish(&delta);
+        }
+        assert_eq!(topics.hosts.mining.start_sequence(), 1);
+        topics.hosts.mining.publish(&delta);
+        assert_eq!(topics.hosts.mining.start_sequence(), half + 2);
+    }
+
+    #[test]
+    fn all_topics_close_together() {
+        let topics = topics();
+        topics.close();
+        for topic in TOPICS {
+            let is_closed =
+                blvm_bus::with_topic!(topic.number, T => subscribe::<T>(&topics, 1).poll().is_err());
+            assert_eq!(is_closed, Some(true), "{}", topic.name);
+        }
     }
 }

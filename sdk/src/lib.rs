@@ -33,7 +33,12 @@ mod session;
 
 pub use blvm_bus::message::chain::{self, BlockBody, Chain, ChainEvent, ReorganisationBody};
 pub use blvm_bus::message::mempool::{self, Mempool, MempoolEvent};
+pub use blvm_bus::message::mesh_packets::{self, MeshPackets, MeshPacketsEvent};
+pub use blvm_bus::message::mining::{self, Mining, MiningEvent};
+pub use blvm_bus::message::modules::{self, Modules, ModulesEvent};
+pub use blvm_bus::message::payments::{self, Payments, PaymentsEvent};
 pub use blvm_bus::message::peers::{self, Peers, PeersEvent};
+pub use blvm_bus::message::stratum_packets::{self, StratumPackets, StratumPacketsEvent};
 pub use blvm_bus::message::system::{self, System, SystemEvent};
 pub use blvm_bus::message::{DecodeError, Hash, Topic};
 pub use blvm_bus::request::{

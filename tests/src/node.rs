@@ -95,6 +95,7 @@ impl Node {
             version: "0.1.0".to_owned(),
             program: PathBuf::from(program),
             permissions: vec![Permission::ReadBlockchain],
+            topics: Vec::new(),
         };
         let arguments: Vec<OsString> = arguments.iter().map(Into::into).collect();
         let _in_runtime = self.runtime.enter();

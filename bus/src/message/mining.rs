@@ -9,8 +9,8 @@ topic! {
     Mining = 2 "mining", MiningEvent,
     Geometry { depth: 4_096, slot_bytes: 1_024, terms: 0, term_bytes: 0 }, BodyAccess::None, "";
 
-    /// The tip of the active chain is another block. Sent once for a run of connects and disconnects, a reorganisation
-    /// among them, when it is complete and only if it left another tip.
+    /// The tip of the active chain is another block. Sent when the node has opened its chain, then once for a run of
+    /// connects and disconnects, as a reorganisation is, when it is complete and only if it left another tip.
     1 TipChanged / ArchivedTipChanged {
         /// Block hash of the tip.
         hash: Hash,
@@ -20,8 +20,9 @@ topic! {
         height: u32,
         /// The tip's header in consensus encoding.
         header: [u8; 80],
-        /// Target that the next block must meet, in compact form (nBits).
-        next_bits: u32,
+        /// Target that the next block must meet, in compact form (nBits). Unknown on test networks where it depends on
+        /// that block's time.
+        next_bits: Option<u32>,
         /// Earliest time the next block may have, in seconds since 1970: median time past of the tip, plus 1.
         next_min_time: u32,
     }

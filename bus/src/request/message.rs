@@ -297,6 +297,12 @@ pub enum Refusal {
         /// How.
         reason: String,
     },
+    /// The manifest has the permission, but not the topic that it must name besides.
+    #[error("topic {topic} must be named in module.toml: add \"{topic} = {{}}\" under [topics]")]
+    Unnamed {
+        /// Name of the topic.
+        topic: String,
+    },
     /// The token is missing or not this run's; after the last try the connection is closed.
     #[error("the token is not this run's: the node writes a new one at each start, read it again")]
     Token {

@@ -9,8 +9,14 @@ pub enum Permission {
     ReadMempool,
     /// The topic `peers`.
     ReadNetwork,
-    /// The topic `system`.
+    /// The topics `system` and `modules`.
     SubscribeEvents,
+    /// The topic `mining`.
+    MiningTemplate,
+    /// The topics of raw packets, for the protocols whose topics the manifest names.
+    NetworkAccess,
+    /// The topic `payments`.
+    ReadPayment,
     /// Offering transactions to the mempool.
     SendTransactions,
 }
@@ -25,11 +31,14 @@ pub struct UnknownPermission {
 
 impl Permission {
     /// All of them.
-    pub const ALL: [Permission; 5] = [
+    pub const ALL: [Permission; 8] = [
         Permission::ReadBlockchain,
         Permission::ReadMempool,
         Permission::ReadNetwork,
         Permission::SubscribeEvents,
+        Permission::MiningTemplate,
+        Permission::NetworkAccess,
+        Permission::ReadPayment,
         Permission::SendTransactions,
     ];
 
@@ -40,6 +49,9 @@ impl Permission {
             Permission::ReadMempool => "read_mempool",
             Permission::ReadNetwork => "read_network",
             Permission::SubscribeEvents => "subscribe_events",
+            Permission::MiningTemplate => "mining_template",
+            Permission::NetworkAccess => "network_access",
+            Permission::ReadPayment => "read_payment",
             Permission::SendTransactions => "send_transactions",
         }
     }
@@ -50,7 +62,10 @@ impl Permission {
             Permission::ReadBlockchain
             | Permission::ReadMempool
             | Permission::ReadNetwork
-            | Permission::SubscribeEvents => true,
+            | Permission::SubscribeEvents
+            | Permission::MiningTemplate
+            | Permission::NetworkAccess
+            | Permission::ReadPayment => true,
             Permission::SendTransactions => false,
         }
     }

@@ -12,7 +12,12 @@ use blvm_bus::message::chain::{
     ReorganisationBody,
 };
 use blvm_bus::message::mempool::{Mempool, REMOVED_MINED, TransactionAdded, TransactionRemoved};
+use blvm_bus::message::mesh_packets::{self, MeshPackets};
+use blvm_bus::message::mining::{FeeDelta, Mining, TemplateUpdated, TipChanged};
+use blvm_bus::message::modules::{ModuleEvent, Modules};
+use blvm_bus::message::payments::{PaymentEvent, Payments};
 use blvm_bus::message::peers::{PeerConnected, PeerDisconnected, Peers};
+use blvm_bus::message::stratum_packets::{self, StratumPackets};
 use blvm_bus::message::system::{ModuleStarted, ModuleStopped, NodeShutdown, NodeStartupCompleted, System};
 use blvm_bus::publisher::Publisher;
 use blvm_bus::segment::MAGIC;
@@ -22,10 +27,20 @@ use nix::sys::eventfd::EventFd;
 use super::Seed;
 use crate::segment::{GEOMETRIES, MAX_PATCH_WORDS, MAX_POLLS, READ, fresh, identity};
 
-const CHAIN: u8 = 0;
-const MEMPOOL: u8 = 1;
-const PEERS: u8 = 2;
-const SYSTEM: u8 = 3;
+// Indices in `TOPICS`, where the numbers follow one another from 1.
+const CHAIN: u8 = index::<Chain>();
+const MINING: u8 = index::<Mining>();
+const MEMPOOL: u8 = index::<Mempool>();
+const PEERS: u8 = index::<Peers>();
+const MESH_PACKETS: u8 = index::<MeshPackets>();
+const STRATUM_PACKETS: u8 = index::<StratumPackets>();
+const SYSTEM: u8 = index::<System>();
+const MODULES: u8 = index::<Modules>();
+const PAYMENTS: u8 = index::<Payments>();
+
+const fn index<T: Topic>() -> u8 {
+    T::NUMBER as u8 - 1
+}
 
 /// Index of the time stamp among a slot's words.
 const PUBLISHED_AT_WORD: usize = 3;
@@ -53,6 +68,11 @@ fn published() -> Vec<Seed> {
         ("mempool-body-reused", script(MEMPOOL, 5, 0, 1, |mempool| (0..5).for_each(|_| add(mempool, 3000)))),
         ("peers", script(PEERS, 2, 0, 1, publish_peers)),
         ("system", script(SYSTEM, 5, 0, 1, publish_system)),
+        ("mining", script(MINING, 4, 0, 1, publish_mining)),
+        ("mesh-packets", script(MESH_PACKETS, 2, 0, 1, publish_mesh_packets)),
+        ("stratum-packets", script(STRATUM_PACKETS, 2, 0, 1, publish_stratum_packets)),
+        ("modules", script(MODULES, 5, 0, 1, publish_modules)),
+        ("payments", script(PAYMENTS, 5, 0, 1, publish_payments)),
     ]
 }
 
@@ -212,4 +232,65 @@ fn publish_system(system: &mut HeapPublisher<System>) {
     system.publish(&ModuleStopped { name: "watcher".to_owned(), pid: 77, status: -9 }).expect("it fits");
     system.publish(&NodeShutdown { reason: "asked to stop".to_owned() }).expect("it fits");
     system.close();
+}
+
+fn publish_mining(mining: &mut HeapPublisher<Mining>) {
+    let tip = TipChanged {
+        hash: [2; 32],
+        previous: [1; 32],
+        height: 9,
+        header: [3; 80],
+        next_bits: Some(0x207f_ffff),
+        next_min_time: 1_700_000_001,
+    };
+    mining.publish(&tip).expect("it fits");
+    let template = TemplateUpdated {
+        template_id: 1,
+        previous: [2; 32],
+        height: 10,
+        version: 0x2000_0000,
+        bits: 0x207f_ffff,
+        min_time: 1_700_000_001,
+        coinbase_value_sat: 5_000_000_700,
+        fees_sat: 700,
+        weight: 800,
+        transactions: 2,
+        coinbase_weight_limit: 8_000,
+        coinbase_output_bytes_limit: 1_000,
+        coinbase_sigop_cost_limit: 400,
+        coinbase_version: 2,
+        coinbase_sequence: u32::MAX,
+        coinbase_lock_time: 0,
+        is_empty: false,
+        coinbase_prefix: vec![0x5a],
+        witness_commitment: vec![0x6a; 38],
+        merkle_path: vec![[4; 32], [5; 32]],
+    };
+    mining.publish(&template).expect("it fits");
+    // A ring of two slots: the tip is lapped.
+    mining.publish(&FeeDelta { template_id: 1, announced_fees_sat: 700, fees_sat: 900 }).expect("it fits");
+}
+
+fn publish_mesh_packets(packets: &mut HeapPublisher<MeshPackets>) {
+    for bytes in [10, 1_000] {
+        let packet = mesh_packets::PacketReceived { peer: 1, payload: vec![6; bytes] };
+        packets.publish(&packet).expect("it fits");
+    }
+}
+
+fn publish_stratum_packets(packets: &mut HeapPublisher<StratumPackets>) {
+    for bytes in [10, 1_000] {
+        let packet = stratum_packets::PacketReceived { peer: 1, payload: vec![6; bytes] };
+        packets.publish(&packet).expect("it fits");
+    }
+}
+
+fn publish_modules(modules: &mut HeapPublisher<Modules>) {
+    let (publisher, name) = ("mesh".to_owned(), "RouteDiscovered".to_owned());
+    modules.publish(&ModuleEvent { publisher, name, payload: vec![7; 20] }).expect("it fits");
+}
+
+fn publish_payments(payments: &mut HeapPublisher<Payments>) {
+    let (publisher, name) = ("lightning".to_owned(), "PaymentSettled".to_owned());
+    payments.publish(&PaymentEvent { publisher, name, payload: vec![8; 20] }).expect("it fits");
 }

@@ -1,7 +1,8 @@
 //! What the engine changed, carried into unspent outputs and mempool, and told to the sink in order.
 //!
-//! Chain events first, each when unspent outputs and tip have followed it; then one summary if blocks left; then
-//! what the mempool lost and regained by it. Where blocks left, the mempool is refilled: their transactions first,
+//! Chain events first, each when unspent outputs and tip have followed it; then the tip if it is another one, before
+//! anything that miners need not wait for; then one summary if blocks left; then what the mempool lost and regained
+//! by it. Where blocks left, the mempool is refilled: their transactions first,
 //! lowest block first, then its own, each checked against the new chain.
 
 use std::sync::Arc;
@@ -9,13 +10,14 @@ use std::sync::Arc;
 use bitcoin::consensus::serialize;
 use bitcoin::hashes::Hash as _;
 use bitcoin::{Transaction, Txid};
-use blvm_kernel::{Chain, Change, Position};
+use blvm_kernel::{Chain, Change, Network, Position};
 
 use super::admit::{Origin, admit};
 use super::finality::NextBlock;
 use super::mempool::{Entry, Mempool};
 use super::node::{State, Status};
 use super::rebuild::{decode, rebuild};
+use super::tip::tell_tip;
 use crate::source::{
     ChainPosition, ConnectedBlock, EventSink, Hash, MempoolTransaction, NodeError, NodeEvent, RemovalReason,
     SubmitError,
@@ -23,6 +25,7 @@ use crate::source::{
 
 pub(super) struct Applier<'a> {
     pub(super) chain: &'a Chain,
+    pub(super) network: Network,
     pub(super) state: &'a mut State,
     pub(super) status: &'a Status,
     pub(super) sink: &'a dyn EventSink,
@@ -47,11 +50,15 @@ impl Applier<'_> {
     /// Applies the changes and publishes them.
     pub(super) fn apply(mut self, changes: Vec<Change>) -> Result<(), NodeError> {
         let mut summary = Summary::default();
+        let before = self.status.tip();
         for change in changes {
             match change {
                 Change::Connected { position, raw } => self.connect(position, raw, &mut summary)?,
                 Change::Disconnected { position, raw } => self.disconnect(position, &raw, &mut summary)?,
             }
+        }
+        if self.status.tip() != before {
+            tell_tip(self.chain, self.network, self.sink);
         }
         let Summary { disconnected, fork, connected, returned, removed } = summary;
         if let Some(fork) = fork {

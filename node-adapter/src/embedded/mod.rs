@@ -13,6 +13,7 @@
 //! | `apply` | the engine's changes, carried into our state and published |
 //! | `index`, `utxo`, `rebuild` | a block taken apart; unspent outputs; reading them again |
 //! | `mempool`, `admit`, `replace`, `finality` | what waits; who may enter, replace, and when |
+//! | `tip` | the tip, and what the next block must meet |
 //! | `template`, `mine` | what the next block could hold; mining and reorganising on regtest |
 
 mod admit;
@@ -28,6 +29,7 @@ mod open;
 mod rebuild;
 mod replace;
 mod template;
+mod tip;
 mod utxo;
 
 pub use blvm_kernel::{InvalidReason, Network, Verdict as BlockVerdict};

@@ -73,6 +73,10 @@ impl Status {
         Self { values: Mutex::new(StatusValues { tip, mempool_size: 0, is_stopped: false }) }
     }
 
+    pub(super) fn tip(&self) -> ChainPosition {
+        self.values.lock().tip
+    }
+
     pub(super) fn set_tip(&self, tip: ChainPosition) {
         self.values.lock().tip = tip;
     }
@@ -131,7 +135,13 @@ impl EmbeddedNode {
             // Before its events: what has been announced must survive.
             journalled = state.journal.append(raw).inspect_err(|_| self.stop());
         }
-        let applier = Applier { chain: &self.chain, state, status: &self.status, sink: &*self.sink };
+        let applier = Applier {
+            chain: &self.chain,
+            network: self.network,
+            state,
+            status: &self.status,
+            sink: &*self.sink,
+        };
         applier.apply(processed.changes).inspect_err(|_| self.stop())?;
         journalled.map_err(SubmitBlockError::Journal)?;
         self.flush_if_due(state);
@@ -216,7 +226,7 @@ impl EmbeddedNode {
 
 impl NodeApi for EmbeddedNode {
     fn chain_tip(&self) -> ChainPosition {
-        self.status.values.lock().tip
+        self.status.tip()
     }
 
     fn block(&self, hash: &Hash) -> Result<Option<StoredBlock>, NodeError> {

@@ -14,6 +14,7 @@ use super::mempool::Mempool;
 use super::mine::first_extra_nonce;
 use super::node::{EmbeddedNode, State, Status, write_out};
 use super::rebuild::rebuild;
+use super::tip::tell_tip;
 use crate::source::{EventSink, NodeError};
 
 /// What a node is opened with.
@@ -71,8 +72,8 @@ pub enum OpenError {
 impl EmbeddedNode {
     /// Opens the node in its directory and reads the unspent outputs of its chain, which on a long chain takes long.
     ///
-    /// Publishes nothing: blocks that were connected before, or are while it opens, are not told again, nor is
-    /// genesis. The mempool starts empty.
+    /// Tells the tip and nothing else: blocks that were connected before, or are while it opens, are not told again,
+    /// nor is genesis. The mempool starts empty.
     ///
     /// # Errors
     ///
@@ -85,6 +86,7 @@ impl EmbeddedNode {
         let tip = chain_position(chain.tip());
         let utxo = rebuild(&chain, tip.hash)?;
         tracing::info!(%network, height = tip.height, outputs = utxo.len(), "the embedded node is open");
+        tell_tip(&chain, network, &*sink);
         let mempool = Mempool::new(mempool_bytes);
         let state = State { utxo, mempool, journal, extra_nonce: first_extra_nonce(), is_closed: false };
         Ok(Self {

@@ -17,12 +17,9 @@ use blvm_bus::lease::page::OfferedLeasePage;
 use blvm_bus::memory::Mapped;
 use blvm_bus::message::Topic;
 use blvm_bus::message::chain::Chain;
-use blvm_bus::message::mempool::Mempool;
-use blvm_bus::message::peers::Peers;
-use blvm_bus::message::system::System;
 use blvm_bus::request::{
-    Attached, FrameHead, Hello, MAX_FRAME_BYTES, PROTOCOL_VERSION, Permission, Refusal, Reply, Request,
-    TopicGrant, Welcome, close_elsewhere, decode,
+    Attached, FrameHead, Hello, MAX_FRAME_BYTES, PROTOCOL_VERSION, Refusal, Reply, Request, TopicGrant,
+    Welcome, close_elsewhere, decode,
 };
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
@@ -33,6 +30,7 @@ use super::codec::{FrameReader, Incoming};
 use super::host::Shared;
 use super::party::Party;
 use super::reply::ReplyWriter;
+use crate::topics::access;
 
 /// The node's own bound on the time a request may take.
 const MAX_DEADLINE: Duration = Duration::from_secs(30);
@@ -241,10 +239,13 @@ impl Conversation {
         let mut topics = Vec::new();
         for wish in &hello.topics {
             let unknown = Refusal::UnknownTopic { topic: wish.topic };
-            let grant = self.shared.topics.grant(wish.topic).ok_or(unknown)?;
-            let needed = topic_permission(wish.topic);
-            if !self.party.may(needed) {
-                return Err(Refusal::Denied { permission: needed.name().to_owned() });
+            let topic = self.shared.topics.grant(wish.topic).zip(access(wish.topic));
+            let (grant, needed) = topic.ok_or(unknown)?;
+            if !self.party.may(needed.permission) {
+                return Err(Refusal::Denied { permission: needed.permission.name().to_owned() });
+            }
+            if needed.is_named && !self.party.names_topic(wish.topic) {
+                return Err(Refusal::Unnamed { topic: grant.name.to_owned() });
             }
             if grant.schema != wish.schema {
                 return Err(Refusal::Schema { topic: wish.topic, node: grant.schema, module: wish.schema });
@@ -301,17 +302,4 @@ impl Conversation {
 
 fn out_of_turn(request: &str, state: &str) -> Refusal {
     Refusal::OutOfTurn { request: request.to_owned(), state: state.to_owned() }
-}
-
-fn topic_permission(topic: u32) -> Permission {
-    match topic {
-        Chain::NUMBER => Permission::ReadBlockchain,
-        Mempool::NUMBER => Permission::ReadMempool,
-        Peers::NUMBER => Permission::ReadNetwork,
-        // `grant` knows no other topic than these and `system`.
-        _ => {
-            debug_assert_eq!(topic, System::NUMBER);
-            Permission::SubscribeEvents
-        }
-    }
 }

@@ -169,6 +169,10 @@ impl Party for Module {
         self.manifest.permissions.contains(&permission)
     }
 
+    fn names_topic(&self, topic: u32) -> bool {
+        self.manifest.topics.iter().any(|named| named.topic == topic)
+    }
+
     fn may_lease(&self) -> bool {
         true
     }

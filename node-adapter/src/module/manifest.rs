@@ -1,7 +1,9 @@
 //! `module.toml`: what a module says of itself. Anything wrong in it refuses the module.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use blvm_bus::message::{self, KnownTopic, TOPICS};
 use blvm_bus::request::{Permission, UnknownPermission};
 use serde::Deserialize;
 
@@ -19,6 +21,17 @@ pub struct Manifest {
     pub program: PathBuf,
     /// What it may do.
     pub permissions: Vec<Permission>,
+    /// Topics it names, by number; the others it may read by its permissions alone.
+    pub topics: Vec<ManifestTopic>,
+}
+
+/// A topic named in a manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManifestTopic {
+    /// Its number.
+    pub topic: u32,
+    /// Numbers of the kinds the module wants unless it says otherwise; empty for all.
+    pub kinds: Vec<u16>,
 }
 
 /// Why a module is refused.
@@ -49,6 +62,24 @@ pub enum ManifestError {
         path: PathBuf,
         /// Which.
         source: UnknownPermission,
+    },
+    /// A topic is not known.
+    #[error("{}: in [topics]: unknown topic {name:?}; known are {}", path.display(), known_topics())]
+    Topic {
+        /// The file.
+        path: PathBuf,
+        /// The name.
+        name: String,
+    },
+    /// A topic has no such kind.
+    #[error("{}: in [topics]: {} has no kind {kind:?}; it has {}", path.display(), topic.name, kinds_of(topic))]
+    Kind {
+        /// The file.
+        path: PathBuf,
+        /// The topic.
+        topic: &'static KnownTopic,
+        /// The name.
+        kind: String,
     },
     /// The name cannot be one.
     #[error("{}: name {name:?} must be 1 to {MAX_NAME_BYTES} lower-case letters, digits and hyphens", path.display())]
@@ -91,6 +122,25 @@ struct File {
     homepage: Option<String>,
     #[serde(default)]
     capabilities: Vec<String>,
+    #[serde(default)]
+    topics: BTreeMap<String, TopicSection>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TopicSection {
+    #[serde(default)]
+    kinds: Vec<String>,
+}
+
+fn known_topics() -> String {
+    let names: Vec<_> = TOPICS.iter().map(|topic| topic.name).collect();
+    names.join(", ")
+}
+
+fn kinds_of(topic: &KnownTopic) -> String {
+    let names: Vec<_> = topic.kinds.iter().map(|(_, name)| *name).collect();
+    names.join(", ")
 }
 
 impl Manifest {
@@ -135,9 +185,28 @@ impl Manifest {
             .map(|name| name.parse())
             .collect::<Result<_, _>>()
             .map_err(|source| ManifestError::Permission { path: path.clone(), source })?;
+        let topics = file
+            .topics
+            .iter()
+            .map(|(name, section)| named_topic(&path, name, section))
+            .collect::<Result<_, _>>()?;
         let program = find_program(&path, directory, build_directory, &file.entry_point)?;
-        Ok(Manifest { name: file.name, version: file.version, program, permissions })
+        Ok(Manifest { name: file.name, version: file.version, program, permissions, topics })
     }
+}
+
+fn named_topic(path: &Path, name: &str, section: &TopicSection) -> Result<ManifestTopic, ManifestError> {
+    let topic = message::topic_named(name)
+        .ok_or_else(|| ManifestError::Topic { path: path.to_owned(), name: name.to_owned() })?;
+    let number = |kind: &String| {
+        topic.kind_number(kind).ok_or_else(|| ManifestError::Kind {
+            path: path.to_owned(),
+            topic,
+            kind: kind.clone(),
+        })
+    };
+    let kinds = section.kinds.iter().map(number).collect::<Result<_, _>>()?;
+    Ok(ManifestTopic { topic: topic.number, kinds })
 }
 
 fn find_program(
@@ -184,6 +253,15 @@ mod tests {
     }
 
     #[test]
+    fn topics_are_named_with_the_kinds_wanted() {
+        let topics = read(&format!(
+            "{GOOD}[topics]\nmesh_packets = {{}}\nchain = {{ kinds = [\"BlockDisconnected\", \"BlockConnected\"] }}\n"
+        ));
+        let chain = ManifestTopic { topic: 1, kinds: vec![2, 1] };
+        assert_eq!(topics.unwrap().topics, [chain, ManifestTopic { topic: 5, kinds: Vec::new() }]);
+    }
+
+    #[test]
     fn every_mistake_is_refused_and_named() {
         let message = |text: &str| read(text).unwrap_err().to_string();
         assert!(message("name = ").contains("line 1"));
@@ -195,6 +273,10 @@ mod tests {
         assert!(
             message(&GOOD.replace("point = \"watch", "point = \"absent")).contains("build the module first")
         );
+        assert!(message(&format!("{GOOD}[topics]\nmesh = {{}}")).contains("mesh_packets"));
+        assert!(message(&format!("{GOOD}[topics]\nchain = {{ kind = [] }}")).contains("kinds"));
+        let kind = message(&format!("{GOOD}[topics]\nchain = {{ kinds = [\"NewBlock\"] }}"));
+        assert!(kind.contains("NewBlock") && kind.contains("BlockConnected"), "{kind}");
         let nowhere = Manifest::read(Path::new("nowhere"), Path::new("nowhere")).unwrap_err();
         assert!(nowhere.to_string().contains("nowhere/module.toml"));
     }

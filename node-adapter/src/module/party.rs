@@ -20,6 +20,9 @@ pub(super) trait Party: Send + Sync {
     /// Whether it may do what needs `permission`.
     fn may(&self, permission: Permission) -> bool;
 
+    /// Whether it asked for the topic by name, where the permission alone does not do.
+    fn names_topic(&self, topic: u32) -> bool;
+
     /// Whether it may hold bodies in place: only a process that the node can end may.
     fn may_lease(&self) -> bool;
 
@@ -33,9 +36,9 @@ pub(super) trait Party: Send + Sync {
     fn attach(&self, scanned: Option<Arc<ScannedPage<Mapped>>>, topics: Vec<u32>) -> Option<Vec<TopicStart>>;
 }
 
-/// The next sequence of each of `topics`.
+/// The first sequence of each of `topics` that counts.
 pub(super) fn starts_of(bus: &Topics, topics: &[u32]) -> Vec<TopicStart> {
-    bus.next_sequences()
+    bus.start_sequences()
         .into_iter()
         .filter(|(topic, _)| topics.contains(topic))
         .map(|(topic, sequence)| TopicStart { topic, sequence })
@@ -70,6 +73,11 @@ impl Party for PathPeer {
 
     fn may(&self, permission: Permission) -> bool {
         permission.only_reads()
+    }
+
+    /// There is no manifest that could leave one out.
+    fn names_topic(&self, _: u32) -> bool {
+        true
     }
 
     fn may_lease(&self) -> bool {

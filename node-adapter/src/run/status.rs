@@ -3,11 +3,7 @@
 use std::fmt::Write;
 use std::io;
 
-use blvm_bus::message::Topic;
-use blvm_bus::message::chain::Chain;
-use blvm_bus::message::mempool::Mempool;
-use blvm_bus::message::peers::Peers;
-use blvm_bus::message::system::System;
+use blvm_bus::message;
 use blvm_bus::request::{Statistics, TopicStatistics};
 use serde_json::{Map, json};
 
@@ -38,13 +34,7 @@ impl ModuleStatus {
 
 /// A topic's name by its number.
 pub(crate) fn topic_name(topic: u32) -> &'static str {
-    match topic {
-        Chain::NUMBER => Chain::NAME,
-        Mempool::NUMBER => Mempool::NAME,
-        Peers::NUMBER => Peers::NAME,
-        System::NUMBER => System::NAME,
-        _ => "unknown",
-    }
+    message::topic(topic).map_or("unknown", |topic| topic.name)
 }
 
 /// Prints it, for people or as JSON.

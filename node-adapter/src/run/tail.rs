@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::thread::Builder;
 use std::time::Duration;
 
-use blvm_bus::clock::now_ns;
 use blvm_bus::message::Topic;
 use blvm_bus::request::{SOCKET_NAME, TOKEN_NAME};
 use blvm_bus::with_topic;
@@ -170,12 +169,13 @@ fn take<T: Topic>(
             let line = Line {
                 sequence: sample.sequence(),
                 published_at_ns: sample.published_at_ns(),
+                age_ns: sample.age_ns(),
                 event: &sample.event()?,
             };
             if as_json {
                 line.json::<T>(gathered);
             } else {
-                line.text::<T>(now_ns(), gathered);
+                line.text::<T>(gathered);
             }
             *shown += 1;
         }

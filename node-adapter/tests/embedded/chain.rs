@@ -140,14 +140,17 @@ fn a_block_with_one_bad_signature_is_refused_though_the_engine_calls_it_new() {
     follower.agrees_with(node);
 }
 
-/// Holds up whoever publishes until it is told to go on.
+/// Holds up whoever publishes a block until it is told to go on.
 struct Stalling {
     entered: mpsc::Sender<()>,
     go_on: std::sync::Mutex<mpsc::Receiver<()>>,
 }
 
 impl EventSink for Stalling {
-    fn event(&self, _: NodeEvent) {
+    fn event(&self, event: NodeEvent) {
+        if !matches!(event, NodeEvent::BlockConnected(_)) {
+            return;
+        }
         self.entered.send(()).unwrap();
         self.go_on.lock().unwrap().recv().unwrap();
     }

@@ -3,7 +3,8 @@
 use std::sync::Mutex;
 
 use bitcoin::hashes::{Hash as _, sha256d};
-use blvm_node_adapter::source::{ChainPosition, EventSink, Hash, NodeApi, NodeEvent};
+use bitcoin::{block::Header, consensus::deserialize};
+use blvm_node_adapter::source::{ChainPosition, EventSink, Hash, NodeApi, NodeEvent, Tip};
 
 #[derive(Default)]
 pub struct Follower {
@@ -14,6 +15,8 @@ pub struct Follower {
 struct Seen {
     chain: Vec<Hash>,
     mempool: Vec<Hash>,
+    /// Apart from the events, which say what led there.
+    tips: Vec<Tip>,
     events: Vec<NodeEvent>,
     disconnected_since: Vec<Hash>,
     connected_since: Vec<Hash>,
@@ -34,11 +37,17 @@ impl Follower {
         std::mem::take(&mut seen.events)
     }
 
+    /// Answers every tip that was told.
+    pub fn tips(&self) -> Vec<Tip> {
+        self.seen.lock().unwrap().tips.clone()
+    }
+
     /// Checks that the node knows what was told, and lists parents before children.
     pub fn agrees_with(&self, node: &impl NodeApi) {
         let seen = self.seen.lock().unwrap();
         let tip = ChainPosition { hash: *seen.chain.last().unwrap(), height: seen.chain.len() as u32 - 1 };
         assert_eq!(node.chain_tip(), tip);
+        assert_eq!(seen.tips.last().unwrap().position, tip, "the tip was told");
         for (height, hash) in (0..).zip(&seen.chain) {
             assert_eq!(node.block_by_height(height).unwrap().unwrap().hash, *hash);
         }
@@ -46,7 +55,7 @@ impl Follower {
         assert_eq!(node.mempool_size(), listed.len());
         let mut before = Vec::new();
         for entry in &listed {
-            let transaction: bitcoin::Transaction = bitcoin::consensus::deserialize(&entry.raw).unwrap();
+            let transaction: bitcoin::Transaction = deserialize(&entry.raw).unwrap();
             for input in &transaction.input {
                 let parent = input.previous_output.txid.to_byte_array();
                 assert_eq!(
@@ -70,6 +79,20 @@ impl EventSink for Follower {
         let mut seen = self.seen.lock().unwrap();
         let seen = &mut *seen;
         match &event {
+            NodeEvent::TipChanged(tip) => {
+                let header: Header = deserialize(&tip.header).unwrap();
+                assert_eq!(sha256d::Hash::hash(&tip.header).to_byte_array(), tip.position.hash);
+                assert_eq!(header.prev_blockhash.to_byte_array(), tip.previous);
+                assert_eq!(tip.next_bits, Some(0x207f_ffff));
+                // The first one is told before the follower knows the chain.
+                if let Some(last) = seen.tips.last() {
+                    assert_ne!(last.position, tip.position, "told twice");
+                    assert_eq!(seen.chain.last(), Some(&tip.position.hash));
+                    assert_eq!(seen.chain.len(), tip.position.height as usize + 1);
+                }
+                seen.tips.push(*tip);
+                return;
+            }
             NodeEvent::BlockConnected(block) => {
                 assert_eq!(seen.chain.last(), Some(&block.previous), "connected on another block");
                 assert_eq!(seen.chain.len(), block.position.height as usize);

@@ -29,6 +29,8 @@ fn two_blocks_leave_three_join_and_transactions_come_back() {
     let reorganisation = node.reorganise(2, &wallet.segwit_script()).unwrap();
     assert_eq!(reorganisation.fork.height, 110);
     assert_eq!(reorganisation.disconnected, [old_high.hash, old_low.hash]);
+    let tips: Vec<_> = follower.tips().iter().map(|tip| tip.position.height).collect();
+    assert_eq!(tips[110..], [110, 111, 112, 113], "one tip for the whole reorganisation");
     let events = follower.take();
     assert_eq!(words(&events), ["D112", "D111", "C111", "C112", "C113", "R", "added", "added"]);
     let NodeEvent::ChainReorganised { connected, disconnected, fork } = &events[5] else { panic!() };
@@ -118,6 +120,8 @@ fn a_branch_that_turns_out_invalid_is_told_as_it_was_tried() {
     let verdict = node.submit_block(&serialize(&greedy)).unwrap();
     assert!(matches!(verdict, BlockVerdict::Invalid { reason: InvalidReason::Consensus, .. }), "{verdict:?}");
     assert_eq!(words(&follower.take()), ["D111", "C111", "D111", "C111", "R"]);
+    assert_eq!(follower.tips().last().unwrap().position, tip, "the tip is the same: nothing was told");
+    assert_eq!(follower.tips().len(), 112);
     assert_eq!(node.chain_tip(), tip);
     assert_eq!(node.mempool_size(), 1);
     follower.agrees_with(node);

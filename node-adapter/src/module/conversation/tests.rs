@@ -5,8 +5,17 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 
 use blvm_bus::layout::Geometry;
 use blvm_bus::lease::page::map_lease_page;
+use blvm_bus::message::TOPICS;
+use blvm_bus::message::mempool::Mempool;
+use blvm_bus::message::mesh_packets::MeshPackets;
+use blvm_bus::message::mining::Mining;
+use blvm_bus::message::modules::Modules;
+use blvm_bus::message::payments::Payments;
+use blvm_bus::message::peers::Peers;
+use blvm_bus::message::stratum_packets::StratumPackets;
+use blvm_bus::message::system::System;
 use blvm_bus::request::{
-    Block, ChainTip, FRAME_HEAD_BYTES, MAX_FRAME_BYTES, Statistics, Token, TopicStart, TopicWish,
+    Block, ChainTip, FRAME_HEAD_BYTES, MAX_FRAME_BYTES, Permission, Statistics, Token, TopicStart, TopicWish,
     TransactionRefusal, encode, read_answer, recv_with_descriptors, send_with_descriptors,
 };
 use blvm_bus::segment::{Identity, RunId, open_sealed};
@@ -14,7 +23,7 @@ use blvm_bus::wake::wake_socket_pair;
 use tokio::sync::watch;
 
 use super::super::host::Module;
-use super::super::manifest::Manifest;
+use super::super::manifest::{Manifest, ManifestTopic};
 use super::*;
 use crate::source::{ChainPosition, Hash, MempoolTransaction, NodeApi, NodeError, StoredBlock, SubmitError};
 use crate::topics::{Topics, TopicsOptions};
@@ -155,6 +164,7 @@ fn with_peer(permissions: &[Permission], test: impl FnOnce(&mut Peer, &Topics, &
             version: "0.1.0".to_owned(),
             program: "tester".into(),
             permissions,
+            topics: vec![ManifestTopic { topic: StratumPackets::NUMBER, kinds: Vec::new() }],
         };
         let (starts, _) = watch::channel::<Option<BTreeMap<u32, u64>>>(None);
         let module = Arc::new(Module::new(manifest, 4242, wake, starts, Arc::clone(&topics)));
@@ -225,12 +235,40 @@ fn a_topic_without_its_permission_is_denied_and_no_descriptor_comes() {
             (wish::<Mempool>(), "read_mempool"),
             (wish::<Peers>(), "read_network"),
             (wish::<System>(), "subscribe_events"),
+            (wish::<Mining>(), "mining_template"),
+            (wish::<Modules>(), "subscribe_events"),
+            (wish::<Payments>(), "read_payment"),
+            (wish::<MeshPackets>(), "network_access"),
+            (wish::<StratumPackets>(), "network_access"),
         ] {
             let refused = peer.refusal(&hello(&[self::wish::<Chain>(), wish]));
             assert_eq!(refused, Refusal::Denied { permission: permission.to_owned() });
             assert!(peer.descriptors.is_empty());
         }
         peer.attach();
+    });
+}
+
+#[test]
+fn packets_of_a_protocol_need_the_manifest_to_name_its_topic() {
+    with_peer(&Permission::ALL, |peer, topics, _| {
+        let refused = peer.refusal(&hello(&[wish::<MeshPackets>()]));
+        assert_eq!(refused, Refusal::Unnamed { topic: "mesh_packets".to_owned() });
+        assert!(refused.to_string().contains("mesh_packets = {}"), "{refused}");
+        assert!(peer.descriptors.is_empty());
+        // All others at once, each with its descriptor; without leases, so no page.
+        let wishes: Vec<_> = TOPICS
+            .iter()
+            .filter(|topic| ![Chain::NUMBER, MeshPackets::NUMBER].contains(&topic.number))
+            .map(|topic| TopicWish { topic: topic.number, schema: topic.schema })
+            .collect();
+        let Reply::Welcome(welcome) = peer.ask(&hello(&wishes)) else { panic!("not welcome") };
+        assert_eq!(welcome.topics.len(), wishes.len());
+        assert_eq!(peer.descriptors.len(), wishes.len());
+        for (grant, descriptor) in welcome.topics.iter().zip(&peer.descriptors) {
+            let identity = Identity { topic: grant.topic, schema: grant.schema, run_id: topics.run_id() };
+            open_sealed(descriptor, &identity).unwrap();
+        }
     });
 }
 

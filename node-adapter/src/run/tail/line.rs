@@ -16,6 +16,7 @@ const TIME_OF_DAY: std::ops::Range<usize> = 11..23;
 pub(super) struct Line<'a, E> {
     pub(super) sequence: u64,
     pub(super) published_at_ns: u64,
+    pub(super) age_ns: u64,
     pub(super) event: &'a E,
 }
 
@@ -37,14 +38,14 @@ impl<'a, E> Line<'_, E> {
         );
     }
 
-    /// Adds it to `out`: time of day (UTC), sequence, kind, fields. `now_ns` is the clock of `published_at_ns`.
-    pub(super) fn text<T: Topic<Event<'a> = E>>(&self, now_ns: u64, out: &mut String) {
+    /// Adds it to `out`: time of day (UTC), sequence, kind, fields.
+    pub(super) fn text<T: Topic<Event<'a> = E>>(&self, out: &mut String) {
         let mut fields = String::new();
         let kind = T::visit_event(self.event, &mut |name, value| {
             let _ = write!(fields, "  {name}=");
             text_value(value, &mut fields);
         });
-        let age = Duration::from_nanos(now_ns.saturating_sub(self.published_at_ns));
+        let age = Duration::from_nanos(self.age_ns);
         let published = SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
         let time = humantime::format_rfc3339_millis(published).to_string();
         let time = time.get(TIME_OF_DAY).unwrap_or("-");
@@ -116,12 +117,13 @@ mod tests {
     use super::*;
 
     fn lines<T: Topic, K: Kind<Topic = T>>(message: &K) -> (String, String) {
-        let archive = message.archive_into(blvm_bus::Scratch::new());
+        let mut archive = blvm_bus::Scratch::new();
+        message.archive_into(&mut archive);
         let event = T::decode(K::NUMBER, &archive).unwrap();
-        let line = Line { sequence: 7, published_at_ns: 123, event: &event };
+        let line = Line { sequence: 7, published_at_ns: 123, age_ns: 5, event: &event };
         let (mut json, mut text) = (String::new(), String::new());
         line.json::<T>(&mut json);
-        line.text::<T>(123, &mut text);
+        line.text::<T>(&mut text);
         (json, text)
     }
 

@@ -123,6 +123,7 @@ fn start(host: &ModuleHost, name: &str, program: &str, arguments: &[&str]) -> Re
             Permission::ReadNetwork,
             Permission::SubscribeEvents,
         ],
+        topics: Vec::new(),
     };
     let arguments: Vec<_> = arguments.iter().map(Into::into).collect();
     Ok(host.start(manifest, &arguments)?)
