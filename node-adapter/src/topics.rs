@@ -290,7 +290,7 @@ pub struct Topics {
 impl Topics {
     /// Creates the segments and starts the waker.
     ///
-    /// Cost: about 0.3 ms a MiB for what is populated at once (134 of 262 MiB by default); the other terms of `chain`
+    /// Cost: 0.3 to 0.8 ms of CPU a MiB for what is populated at once (134 of 262 MiB by default); the other terms of `chain`
     /// follow in the background.
     ///
     /// # Errors

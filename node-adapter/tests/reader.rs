@@ -2,9 +2,9 @@
 //! `blvm tail` prints. Prints its own last line, so that a machine without Python counts as skipped.
 #![expect(clippy::print_stdout, reason = "the lines are what this test is run for")]
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
-use std::process::{Child, Command, ExitCode, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitCode, Output, Stdio};
 
 /// The reader.
 const READER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/reader.py");
@@ -70,18 +70,23 @@ fn text_of(output: Output) -> Result<String, Failed> {
 }
 
 /// A node with a chain to read; it does not outlive the test.
-struct Node(Child);
+struct Node {
+    child: Child,
+    /// Kept: a node whose output nobody can read any more stops.
+    output: Option<BufReader<ChildStdout>>,
+}
 
 impl Node {
     fn start(datadir: &Path) -> Result<Self, Failed> {
         let arguments = ["run", "--json", "--mine-interval", "0s", "--listen", "127.0.0.1:0", "--datadir"];
         let child = blvm(&arguments).arg(datadir).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let mut node = Node(child);
+        let mut node = Node { child, output: None };
         let (mut input, output) =
-            node.0.stdin.take().zip(node.0.stdout.take()).ok_or("the node has no streams")?;
+            node.child.stdin.take().zip(node.child.stdout.take()).ok_or("the node has no streams")?;
         // Three blocks, one leaves, two join, and the message that sums it up: at least COUNT messages.
         input.write_all(b"mine 2\nreorganise 1\n")?;
-        for line in BufReader::new(output).lines() {
+        let output = node.output.insert(BufReader::new(output));
+        for line in output.by_ref().lines() {
             if line?.contains("\"height\":3") {
                 return Ok(node);
             }
@@ -93,7 +98,7 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         // It has ended already if it failed.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

@@ -133,6 +133,7 @@ pub struct Session {
     parker: Parker,
     wait: Wait,
     mappings: HashMap<u32, Mapping>,
+    starts_at_oldest: bool,
     leases: Option<Arc<LeaseHolder<Mapped>>>,
     network: String,
     reported: Instant,
@@ -195,20 +196,18 @@ impl Session {
             parker,
             wait,
             mappings,
+            starts_at_oldest: false,
             leases,
             network: welcome.network,
             reported: Instant::now(),
         })
     }
 
-    /// Moves the start of every feed not taken yet to the oldest message that can still be in its ring.
+    /// Lets every feed taken from now on start at the oldest message that is still in its ring then.
     ///
     /// The node publishes on: the first poll may say that some were missed.
     pub fn start_at_oldest(&mut self) {
-        for mapping in self.mappings.values_mut() {
-            let depth = u64::from(mapping.layout.geometry.depth);
-            mapping.start = mapping.start.saturating_sub(depth).max(1);
-        }
+        self.starts_at_oldest = true;
     }
 
     /// The feed of topic `T`, once.
@@ -218,8 +217,13 @@ impl Session {
     /// [`SessionError::NoFeed`].
     pub fn feed<T: Topic>(&mut self) -> Result<Feed<T>, SessionError> {
         let mapping = self.mappings.remove(&T::NUMBER).ok_or(SessionError::NoFeed { topic: T::NAME })?;
+        let mut start = mapping.start;
+        if self.starts_at_oldest {
+            let first = Subscriber::<T>::new(Arc::clone(&mapping.memory), mapping.layout, 1, None);
+            start = (1 + first.lag_messages()).saturating_sub(u64::from(mapping.layout.geometry.depth));
+        }
         let leases = self.leases.clone();
-        Ok(Feed::new(Subscriber::new(mapping.memory, mapping.layout, mapping.start, leases)))
+        Ok(Feed::new(Subscriber::new(mapping.memory, mapping.layout, start, leases)))
     }
 
     /// The request side.

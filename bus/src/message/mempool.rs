@@ -26,7 +26,7 @@ topic! {
     2 TransactionRemoved / ArchivedTransactionRemoved {
         /// Transaction id.
         txid: Hash,
-        /// Why, one of the `REMOVED_…` numbers.
+        /// Why: 1 mined, 2 replaced, 3 in conflict with the chain, 4 expired, 5 evicted (the `REMOVED_…` numbers).
         reason: u16,
         /// For [`REMOVED_REPLACED`] the transaction that took its place, else all zero.
         replaced_by: Hash,

@@ -13,7 +13,8 @@ topic! {
     1 PaymentEvent / ArchivedPaymentEvent {
         /// Name of the module, from the manifest the node verified and not from the module; at most 64 bytes.
         publisher: String,
-        /// Name of the event, one of `NAMES`.
+        /// Name of the event, one of `NAMES`: PaymentRequestCreated, PaymentSettled, PaymentFailed, PaymentVerified,
+        /// PaymentRouteFound, PaymentRouteFailed, ChannelOpened, ChannelClosed.
         name: String,
         /// What the module says of it, in a form of its own; at most 320 bytes.
         payload: Vec<u8>,

@@ -3,6 +3,7 @@
 mod line;
 
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -24,6 +25,9 @@ use line::Line;
 
 /// Lines are gathered up to this length while there is more to read.
 const GATHERED_BYTES: usize = 64 << 10;
+
+/// How often the reader of the output is looked for.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long the end waits for a line that is being written.
 const LAST_LINE: Duration = Duration::from_millis(200);
@@ -88,6 +92,7 @@ pub(super) async fn run(arguments: TailArguments) -> Result<ExitCode, RunError> 
         outcome = outcome => {
             outcome.map_err(|_| RunError::Runtime(io::Error::other("showing the topic failed")))??;
         }
+        () = reader_gone() => {}
         () = stop.wait() => output.end(),
     }
     Ok(ExitCode::SUCCESS)
@@ -126,9 +131,6 @@ fn show_topic<T: Topic>(arguments: &TailArguments, output: &Output) -> Result<()
         // Gone, and everything it had published was read.
         if let Some(error) = gone.take() {
             return Err(TailError::Gone(error).into());
-        }
-        if output.reader().is_gone() {
-            return Ok(());
         }
         gone = session.wait(&[&feed]).err();
     }
@@ -185,6 +187,20 @@ fn take<T: Topic>(
     Ok(true)
 }
 
+/// Waits until the other end of the output, a pipe, is closed: no write says so before the next message.
+async fn reader_gone() {
+    loop {
+        tokio::time::sleep(LOOK_INTERVAL).await;
+        let output = io::stdout();
+        let mut fds = [PollFd::new(output.as_fd(), PollFlags::empty())];
+        let has_failed = matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1))
+            && fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLERR));
+        if has_failed {
+            return;
+        }
+    }
+}
+
 /// Whether somebody reads what is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reader {
@@ -219,15 +235,6 @@ impl Output {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
             Err(error) => Err(RunError::Output(error)),
         }
-    }
-
-    /// Whether the other end of a pipe is closed: nothing would say so before the next message.
-    fn reader(&self) -> Reader {
-        let output = io::stdout();
-        let mut fds = [PollFd::new(std::os::fd::AsFd::as_fd(&output), PollFlags::empty())];
-        let has_failed = matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1))
-            && fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLERR));
-        if has_failed { Reader::Gone } else { Reader::Reads }
     }
 
     /// Lets no more lines out, the one being written excepted; one that nobody takes is cut.

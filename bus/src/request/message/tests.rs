@@ -58,6 +58,16 @@ fn requests_are_the_documented_bytes() {
          00 000000  02000000 03000000  d4ffffff 02000000  00000000 00000000 00000000 00000000",
     );
     assert_eq!(encode(&hello)[..], expected);
+    // The example of the document.
+    let topics = vec![TopicWish { topic: 1, schema: 0x1122_3344_5566_7788 }];
+    let hello = Request::Hello(Hello { protocol_version: 2, layout_version: 2, topics });
+    let expected = bytes(
+        "01000000 00000000 8877665544332211
+         00 000000 02000000 02000000
+         e4ffffff 01000000
+         00000000 00000000 00000000 00000000",
+    );
+    assert_eq!(encode(&hello)[..], expected);
     assert_eq!(encode(&Request::Mapped)[..], padded("01", 36));
     assert_eq!(encode(&Request::GetChainTip)[..], padded("02", 36));
     assert_eq!(
@@ -100,7 +110,7 @@ fn replies_are_the_documented_bytes() {
     assert_eq!(encode(&Reply::Block(Some(block)))[..], padded(&expected, 8 + 56));
     assert_eq!(encode(&Reply::Authenticated)[..], padded("08", 56));
     let token = Reply::Refused(Refusal::Token { tries_left: 2 });
-    assert_eq!(encode(&token)[..], padded("07 00000000000000  0c 000000 02000000", 56));
+    assert_eq!(encode(&token)[..], padded("07 00000000000000  0d 000000 02000000", 56));
 }
 
 #[test]
@@ -118,6 +128,7 @@ fn refusals_have_the_documented_numbers() {
         Refusal::Unread { limit: 0 },
         Refusal::Deadline { deadline_ms: 0 },
         Refusal::Node { reason: String::new() },
+        Refusal::Unnamed { topic: String::new() },
         Refusal::Token { tries_left: 0 },
         Refusal::TooManyPeers { limit: 0 },
     ];
