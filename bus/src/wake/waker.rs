@@ -189,6 +189,8 @@ impl Round {
         }
         loop {
             let start = Instant::now();
+            // Before the inbox: a ring for what is put there from now on stays in the eventfd and ends the next sleep.
+            self.take_rings();
             if !self.take_inbox() {
                 return;
             }
@@ -229,15 +231,20 @@ impl Round {
         !is_stopped
     }
 
-    /// Takes what the sleep ended for: the eventfd's count, and one record of each socket.
+    /// Takes the eventfd's count, if the sleep ended for it.
+    fn take_rings(&mut self) {
+        let slept_for = self.ready.len();
+        self.ready.retain(|(name, _)| *name != EVENT);
+        if self.ready.len() < slept_for {
+            // Not blocking; an empty counter is no error here.
+            let _ = self.event.read();
+        }
+    }
+
+    /// Takes one record of each socket that the sleep ended for.
     fn take_ready(&mut self) {
         let mut ready = std::mem::take(&mut self.ready);
         for (name, flags) in ready.drain(..) {
-            if name == EVENT {
-                // Not blocking; an empty counter is no error here.
-                let _ = self.event.read();
-                continue;
-            }
             let id = WakerClient(name);
             let Some(client) = self.clients.get_mut(&id) else { continue };
             if flags.contains(EpollFlags::EPOLLOUT) {
@@ -350,6 +357,21 @@ mod tests {
         }
         assert_eq!(parker.park(&[Want::all(1, 49)], LONG).unwrap(), Parked::Woken);
         assert_eq!(parker.park(&[Want::all(1, 50)], Duration::from_millis(5)).unwrap(), Parked::TimedOut);
+    }
+
+    /// A stop that comes while the thread is between its inbox and its sleep must end the sleep.
+    #[test]
+    fn a_waker_stops_at_whatever_moment_it_is_dropped() {
+        for round in 0..4_000_u32 {
+            let waker = Waker::start().unwrap();
+            let (node, _module) = wake_socket_pair().unwrap();
+            let client = waker.add(node, vec![1]);
+            // From before the thread's first round to after its second.
+            for _ in 0..round % 400 {
+                std::hint::spin_loop();
+            }
+            waker.remove(client);
+        }
     }
 
     #[test]
