@@ -5,8 +5,8 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::os::unix::net::UnixStream as StdUnixStream;
 
 use blvm_bus::layout::{Geometry, LAYOUT_VERSION};
-use blvm_bus::message::Topic;
 use blvm_bus::message::chain::{Chain, ChainEvent};
+use blvm_bus::message::{TOPICS, Topic};
 use blvm_bus::request::{
     FRAME_HEAD_BYTES, Hello, PROTOCOL_VERSION, TopicWish, connect_path, encode, recv_with_descriptors,
     send_with_descriptors,
@@ -257,6 +257,19 @@ fn what_a_program_is_given_cannot_be_written_and_holds_no_leases() {
     }
     assert!(matches!(stranger.ask(&Request::Mapped), Some(Reply::Attached(_))));
     assert!(node.shared.topics.table.is_empty());
+}
+
+#[test]
+fn every_topic_is_given_and_none_twice() {
+    let node = Node::start(DEADLINES);
+    let mut stranger = node.connect();
+    assert_eq!(stranger.authenticate(&node), Some(Reply::Authenticated));
+    let topics = TOPICS.iter().chain(TOPICS);
+    let topics = topics.map(|topic| TopicWish { topic: topic.number, schema: topic.schema }).collect();
+    let hello = Hello { protocol_version: PROTOCOL_VERSION, layout_version: LAYOUT_VERSION, topics };
+    let Some(Reply::Welcome(welcome)) = stranger.ask(&Request::Hello(hello)) else { panic!("not welcome") };
+    assert!(welcome.topics.iter().map(|grant| grant.topic).eq(TOPICS.iter().map(|topic| topic.number)));
+    assert_eq!(stranger.descriptors.len(), TOPICS.len() + 1);
 }
 
 #[test]
