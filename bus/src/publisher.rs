@@ -119,7 +119,7 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
     pub fn publish<K: Kind<Topic = T>>(&mut self, message: &K) -> Result<u64, PublishError> {
         self.refuse_if_closed()?;
         message.archive_into(&mut self.scratch);
-        let sequence = self.write(K::NUMBER, self.clock.now())?;
+        let sequence = self.write(K::NUMBER, self.clock.now(), true)?;
         self.announce(kind_bit(K::NUMBER));
         Ok(sequence)
     }
@@ -161,7 +161,7 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
         self.refuse_if_larger(self.scratch.len(), self.layout.inline_capacity_bytes)?;
         let stamp = self.clock.now();
         let body = self.write_body(body).unwrap_or(BodyRef::Omitted);
-        let sequence = self.commit(K::NUMBER, body, self.scratch.len(), stamp);
+        let sequence = self.store(K::NUMBER, body, self.scratch.len(), stamp, true);
         self.announce(kind_bit(K::NUMBER));
         Ok(Published { sequence, has_body: body != BodyRef::Omitted })
     }
@@ -203,18 +203,19 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
         Ok(())
     }
 
-    /// Writes the message in `scratch`: into its slot, or into the body area if it is too large for one.
+    /// Stores the message in `scratch`: in its slot, or in the body area if it is too large for one. Shows it if it is to
+    /// be committed; else [`Ring::commit`] comes later.
     #[inline]
-    fn write(&mut self, kind: u16, stamp: u64) -> Result<u64, PublishError> {
+    fn write(&mut self, kind: u16, stamp: u64, commits: bool) -> Result<u64, PublishError> {
         let length = self.scratch.len();
         if length <= self.layout.inline_capacity_bytes {
-            return Ok(self.commit(kind, BodyRef::None, length, stamp));
+            return Ok(self.store(kind, BodyRef::None, length, stamp, commits));
         }
-        self.write_large(kind, stamp)
+        self.write_large(kind, stamp, commits)
     }
 
     #[cold]
-    fn write_large(&mut self, kind: u16, stamp: u64) -> Result<u64, PublishError> {
+    fn write_large(&mut self, kind: u16, stamp: u64, commits: bool) -> Result<u64, PublishError> {
         let term_bytes = self.layout.geometry.term_bytes as usize;
         let limit_bytes = if T::BODIES == BodyAccess::Copied { term_bytes } else { 0 };
         self.refuse_if_larger(self.scratch.len(), limit_bytes.max(self.layout.inline_capacity_bytes))?;
@@ -227,7 +228,7 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
             message_bytes: self.scratch.len(),
             limit_bytes: self.terms.room_bytes(),
         })?;
-        Ok(self.commit(kind, body, 0, stamp))
+        Ok(self.store(kind, body, 0, stamp, commits))
     }
 
     /// Stores `bytes` word by word, for readers that copy.
@@ -271,14 +272,18 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
         Some(BodyRef::At { offset: offset as u64, length: u32::try_from(length).ok()? })
     }
 
-    /// Commits the next message to its slot, with the first `inline_bytes` of `scratch`; [`Publisher::announce`] comes
-    /// after it.
-    #[inline]
-    fn commit(&mut self, kind: u16, body: BodyRef, inline_bytes: usize, stamp: u64) -> u64 {
+    /// Stores the next message in its slot, with the first `inline_bytes` of `scratch`, and commits it if `commits`;
+    /// [`Publisher::announce`] comes after it.
+    #[inline(always)]
+    fn store(&mut self, kind: u16, body: BodyRef, inline_bytes: usize, stamp: u64, commits: bool) -> u64 {
         let sequence = self.next;
         // A slot has at most 4,096 bytes.
         let head = SlotHead { kind, inline_bytes: inline_bytes as u16, body, published_at: stamp };
-        Ring::new(&*self.memory, &self.layout).publish(sequence, head, &self.scratch[..inline_bytes]);
+        let ring = Ring::new(&*self.memory, &self.layout);
+        let stored = ring.store(sequence, head, &self.scratch[..inline_bytes]);
+        if commits {
+            stored.commit();
+        }
         self.next = sequence + 1;
         self.bell.note(kind, sequence);
         sequence
@@ -292,8 +297,8 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
     }
 }
 
-/// Messages published together. Subscribers that spin see each one at once; the time stamp, the count of what is
-/// published and the look for waiters are one for all of them. Dropping it ends the batch.
+/// Messages published together: they are seen when the batch ends, the first one last committed. The time stamp, the
+/// count of what is published and the look for waiters are one for all of them. Dropping it ends the batch.
 #[derive(Debug)]
 pub struct Batch<'a, T: Topic, M: Memory = Mapped, P: Memory = Mapped> {
     publisher: &'a mut Publisher<T, M, P>,
@@ -318,7 +323,8 @@ impl<T: Topic, M: Memory, P: Memory> Batch<'_, T, M, P> {
             self.stamp = self.publisher.clock.now();
         }
         message.archive_into(&mut self.publisher.scratch);
-        let sequence = self.publisher.write(K::NUMBER, self.stamp)?;
+        // The first one is committed last.
+        let sequence = self.publisher.write(K::NUMBER, self.stamp, self.pending > 0)?;
         self.pending += 1;
         self.kinds |= kind_bit(K::NUMBER);
         Ok(sequence)
@@ -331,6 +337,9 @@ impl<T: Topic, M: Memory, P: Memory> Batch<'_, T, M, P> {
 
     fn flush(&mut self) {
         if self.pending > 0 {
+            let publisher = &*self.publisher;
+            let first = publisher.next - u64::from(self.pending);
+            Ring::new(&*publisher.memory, &publisher.layout).commit(first);
             self.publisher.announce(self.kinds);
             self.pending = 0;
             self.kinds = 0;

@@ -101,6 +101,22 @@ struct Slot<'a> {
     inline: &'a [AtomicU64],
 }
 
+/// A message that stands in its slot and that nobody sees yet.
+#[must_use]
+pub struct Uncommitted<'a> {
+    word: &'a AtomicU64,
+    sequence: u64,
+}
+
+impl Uncommitted<'_> {
+    /// P2: shows it.
+    #[inline(always)]
+    pub fn commit(self) {
+        // Release: the words (of later messages too) before the commit. Pairs with the fence after S1 in `read`.
+        self.word.store(self.sequence, Ordering::Release); // ordering: slot-commit
+    }
+}
+
 /// The ring of one segment, seen through its memory.
 #[derive(Debug)]
 pub struct Ring<'a, M: ?Sized> {
@@ -124,13 +140,22 @@ impl<'a, M: Memory + ?Sized> Ring<'a, M> {
         Slot { sequence: number, head, inline }
     }
 
-    /// Writes message `sequence`. Only the topic's one publisher may call this, with rising sequences.
+    /// Stores message `sequence` in its slot and commits it.
+    #[cfg(test)]
+    pub fn publish(&self, sequence: u64, head: SlotHead, inline: &[u8]) {
+        self.store(sequence, head, inline).commit();
+    }
+
+    /// Stores message `sequence` in its slot. Only the topic's one publisher may call this, with rising sequences.
+    ///
+    /// Nobody sees it before it is committed. Of a batch the first message is committed last: a subscriber that spins on
+    /// it takes no line from the publisher's hands before the batch is whole.
     ///
     /// # Panics
     ///
     /// If `inline` exceeds the slot's capacity: the publisher checked it.
-    #[inline]
-    pub fn publish(&self, sequence: u64, head: SlotHead, inline: &[u8]) {
+    #[inline(always)]
+    pub fn store(&self, sequence: u64, head: SlotHead, inline: &[u8]) -> Uncommitted<'a> {
         let slot = self.slot(sequence);
         assert!(inline.len() <= self.layout.inline_capacity_bytes);
         // P1, Relaxed: the fence below orders it. Sequences start at 1.
@@ -141,8 +166,13 @@ impl<'a, M: Memory + ?Sized> Ring<'a, M> {
             target.store(value, Ordering::Relaxed);
         }
         store_bytes(slot.inline, inline);
-        // P2, Release: the words before the commit. Pairs with the fence after S1 in `read`.
-        slot.sequence.store(sequence, Ordering::Release); // ordering: slot-commit
+        Uncommitted { word: slot.sequence, sequence }
+    }
+
+    /// Commits a message that was stored before.
+    #[inline]
+    pub fn commit(&self, sequence: u64) {
+        Uncommitted { word: self.slot(sequence).sequence, sequence }.commit();
     }
 
     /// P3: says that everything below `next` is published.
@@ -153,7 +183,7 @@ impl<'a, M: Memory + ?Sized> Ring<'a, M> {
     }
 
     /// Copies message `sequence` into `buffer` if it stands in its slot.
-    #[inline]
+    #[inline(always)]
     pub fn read(&self, sequence: u64, buffer: &mut Buffer) -> Read {
         let slot = self.slot(sequence);
         touch(slot.inline, buffer.len());
@@ -350,6 +380,32 @@ mod loom_tests {
                     assert_eq!(found, head(wanted));
                     assert_eq!(&buffer[..], &message(wanted));
                 }
+            }
+            publisher.join().unwrap();
+        });
+    }
+
+    /// The first message of a batch is committed last: who has it finds the others.
+    #[test]
+    fn whoever_sees_the_first_message_of_a_batch_finds_it_whole() {
+        loom::model(|| {
+            let (memory, layout) = model();
+            let publisher = {
+                let memory = Arc::clone(&memory);
+                thread::spawn(move || {
+                    let ring = Ring::new(&*memory, &layout);
+                    let first = ring.store(1, head(1), &message(1));
+                    ring.publish(2, head(2), &message(2));
+                    first.commit();
+                    ring.advance(3);
+                })
+            };
+            let ring = Ring::new(&*memory, &layout);
+            let mut buffer = Buffer::new();
+            if ring.read(1, &mut buffer) == Read::Message(head(1)) {
+                assert_eq!(&buffer[..], &message(1));
+                assert_eq!(ring.read(2, &mut buffer), Read::Message(head(2)));
+                assert_eq!(&buffer[..], &message(2));
             }
             publisher.join().unwrap();
         });

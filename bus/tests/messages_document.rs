@@ -176,7 +176,8 @@ fn grouped(number: usize) -> String {
 
 /// A message as the document's reader is to find it: one line, `kind name=value …`.
 fn line<K: Kind>(message: &K) -> (String, String) {
-    let archive = message.archive_into(Scratch::new());
+    let mut archive = Scratch::new();
+    message.archive_into(&mut archive);
     let mut line = String::new();
     let kind = K::Topic::visit(K::NUMBER, &archive, &mut |name, value| {
         let value = match value {
@@ -336,7 +337,8 @@ fn the_reader_in_the_document_reads_every_message_by_its_tables() {
 #[test]
 fn the_example_in_the_document_is_what_is_archived() {
     let message = ModuleStopped { name: "block-watch".to_owned(), pid: 77, status: -9 };
-    let archive = message.archive_into(Scratch::new());
+    let mut archive = Scratch::new();
+    message.archive_into(&mut archive);
     let rows: String = archive
         .chunks(16)
         .enumerate()

@@ -1,8 +1,9 @@
 //! The node's topics: their segments, their publishers, and what of the node's events goes where.
 
+mod host;
+
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use blvm_bus::layout::Geometry;
@@ -10,7 +11,7 @@ use blvm_bus::lease::{LEASE_PAGE_BYTES, ScanTable};
 use blvm_bus::memory::Mapped;
 use blvm_bus::message::chain::{
     BlockBody, BlockConnected, BlockDisconnected, BlockTransaction, Chain, ChainReorganised, FEE_UNKNOWN,
-    ReorganisationBody, WriteBody,
+    ReorganisationBody,
 };
 use blvm_bus::message::mempool::{self, Mempool, TransactionAdded, TransactionRemoved};
 use blvm_bus::message::mesh_packets::MeshPackets;
@@ -20,19 +21,16 @@ use blvm_bus::message::payments::Payments;
 use blvm_bus::message::peers::{PeerConnected, PeerDisconnected, Peers};
 use blvm_bus::message::stratum_packets::StratumPackets;
 use blvm_bus::message::system::System;
-use blvm_bus::message::{BodyAccess, Kind, Topic};
-use blvm_bus::publisher::{PublishError, Publisher};
+use blvm_bus::message::{Kind, Topic};
 use blvm_bus::request::Permission;
-use blvm_bus::segment::{CreateError, Identity, RunId, SealedSegment};
+use blvm_bus::segment::{CreateError, RunId};
 use blvm_bus::wake::{Waker, WakerError};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::Uid;
-use parking_lot::Mutex;
+
+use host::{AnyTopic, Grant, TopicHost};
 
 use crate::source::{ConnectedBlock, EventSink, NodeEvent, RemovalReason, Tip, TransactionEntry};
-
-/// Terms of `chain` that have their memory before the first block; the others follow in the background.
-const TERMS_AT_START: usize = 2;
 
 /// Sizes of the node's topics.
 #[derive(Debug, Clone, Copy)]
@@ -76,139 +74,6 @@ pub enum TopicsError {
         /// Modules.
         lease_holders: usize,
     },
-}
-
-/// One topic: its segment and its publisher.
-#[derive(Debug)]
-pub(crate) struct TopicHost<T: Topic> {
-    segment: Arc<SealedSegment>,
-    pub(crate) publisher: Arc<Mutex<Publisher<T>>>,
-    /// Sequence of the message that an attaching module is to read first; 0 for the next one.
-    current: AtomicU64,
-}
-
-impl<T: Topic> TopicHost<T> {
-    fn create(
-        run_id: RunId,
-        options: &TopicsOptions,
-        table: &Arc<ScanTable<Mapped>>,
-        waker: &Waker,
-    ) -> Result<Self, CreateError> {
-        let geometry = if T::NUMBER == Chain::NUMBER { options.chain } else { T::GEOMETRY };
-        let is_leased = T::BODIES == BodyAccess::Leased;
-        let populated_terms = if is_leased { TERMS_AT_START } else { usize::MAX };
-        let identity = Identity { topic: T::NUMBER, schema: T::SCHEMA, run_id };
-        let name = format!("blvm-{}", T::NAME);
-        let segment = Arc::new(SealedSegment::create(&name, geometry, identity, populated_terms)?);
-        let publisher = Publisher::new(
-            Arc::clone(&segment.memory),
-            segment.layout,
-            populated_terms,
-            is_leased.then(|| Arc::clone(table)),
-            waker.bell(T::NUMBER, geometry.depth),
-        );
-        let host =
-            TopicHost { segment, publisher: Arc::new(Mutex::new(publisher)), current: AtomicU64::new(0) };
-        if is_leased {
-            populate_rest(&host);
-        }
-        Ok(host)
-    }
-
-    fn publish<K: Kind<Topic = T>>(&self, message: &K) {
-        report::<K>(self.publisher.lock().publish(message).map(|_| ()));
-    }
-
-    /// Publishes a message that stands until the next one: a module that attaches later reads it first.
-    fn publish_current<K: Kind<Topic = T>>(&self, message: &K) {
-        let mut publisher = self.publisher.lock();
-        let outcome = publisher.publish(message);
-        if let Ok(sequence) = outcome {
-            // Relaxed: written and read under the publisher's lock.
-            self.current.store(sequence, Ordering::Relaxed);
-        }
-        report::<K>(outcome.map(|_| ()));
-    }
-
-    fn publish_with_body<K: Kind<Topic = T>>(&self, message: &K, body: &impl WriteBody) {
-        let outcome = self.publisher.lock().publish_with_body(message, body);
-        if let Ok(published) = outcome
-            && !published.has_body
-        {
-            tracing::warn!(kind = K::NAME, published.sequence, "published without its body for want of room");
-        }
-        report::<K>(outcome.map(|_| ()));
-    }
-}
-
-/// A topic's host, whatever its type.
-trait AnyTopic {
-    fn number(&self) -> u32;
-
-    /// The next sequence.
-    fn next_sequence(&self) -> u64;
-
-    /// The first sequence that counts for a module that attaches now.
-    fn start_sequence(&self) -> u64;
-
-    fn close(&self);
-
-    fn grant(&self) -> Grant<'_>;
-
-    /// Keeps the ring in memory, if it is no larger than what may be locked; answers what remains.
-    fn lock_ring(&self, may_lock_bytes: u64) -> u64;
-}
-
-impl<T: Topic> AnyTopic for TopicHost<T> {
-    fn number(&self) -> u32 {
-        T::NUMBER
-    }
-
-    fn next_sequence(&self) -> u64 {
-        self.publisher.lock().next_sequence()
-    }
-
-    fn start_sequence(&self) -> u64 {
-        let publisher = self.publisher.lock();
-        let next = publisher.next_sequence();
-        let current = self.current.load(Ordering::Relaxed);
-        // Half of the ring is room enough to read it before it is lapped.
-        let is_held = next - current <= u64::from(self.segment.layout.geometry.depth / 2);
-        if current > 0 && is_held { current } else { next }
-    }
-
-    fn close(&self) {
-        self.publisher.lock().close();
-    }
-
-    fn grant(&self) -> Grant<'_> {
-        Grant { topic: T::NUMBER, name: T::NAME, schema: T::SCHEMA, segment: &self.segment }
-    }
-
-    fn lock_ring(&self, may_lock_bytes: u64) -> u64 {
-        let range = self.segment.ring_range();
-        let ring_bytes = range.len() as u64;
-        let is_locked = ring_bytes <= may_lock_bytes && self.segment.memory.lock(range).is_ok();
-        let segment_mib = self.segment.layout.segment_bytes >> 20;
-        tracing::info!(topic = T::NAME, ring_bytes, is_locked, segment_mib, "topic created");
-        if is_locked { may_lock_bytes - ring_bytes } else { may_lock_bytes }
-    }
-}
-
-fn report<K: Kind>(outcome: Result<(), PublishError>) {
-    match outcome {
-        // Events that come after the close belong to a node that is shutting down.
-        Ok(()) | Err(PublishError::Closed { .. }) => {}
-        Err(error) => tracing::error!(kind = K::NAME, %error, "an event was not published"),
-    }
-}
-
-/// What a module is given of one topic.
-pub(crate) struct Grant<'a> {
-    pub(crate) topic: u32,
-    pub(crate) name: &'static str,
-    pub(crate) schema: u64,
-    pub(crate) segment: &'a SealedSegment,
 }
 
 /// What a manifest must say for a module to read a topic.
@@ -468,25 +333,6 @@ fn removal(reason: RemovalReason) -> (u16, [u8; 32]) {
     }
 }
 
-/// Gives the other terms their memory, one after another, away from the publish path.
-fn populate_rest<T: Topic>(chain: &TopicHost<T>) {
-    let segment = Arc::clone(&chain.segment);
-    let publisher = Arc::downgrade(&chain.publisher);
-    let populate = move || {
-        for index in TERMS_AT_START..segment.layout.geometry.terms as usize {
-            if let Err(error) = segment.memory.populate(segment.term_range(index)) {
-                tracing::warn!(%error, terms = index, "chain has fewer terms than planned: too little memory");
-                return;
-            }
-            let Some(publisher) = publisher.upgrade() else { return };
-            publisher.lock().set_populated(index + 1);
-        }
-    };
-    if let Err(error) = std::thread::Builder::new().name("blvm-populate".to_owned()).spawn(populate) {
-        tracing::warn!(%error, "chain has {TERMS_AT_START} terms only: no thread to populate the others");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
@@ -495,7 +341,7 @@ mod tests {
     use bitcoin::hashes::Hash as _;
     use blvm_bus::message::mining::MiningEvent;
     use blvm_bus::message::{TOPICS, Value};
-    use blvm_bus::segment::open_sealed;
+    use blvm_bus::segment::{Identity, open_sealed};
     use blvm_bus::subscriber::Subscriber;
 
     use super::*;

@@ -5,7 +5,8 @@ use std::path::Path;
 use blvm_bus::request::{Reply, Request, Token, connect_path};
 
 use crate::client::{CallError, Client};
-use crate::session::{Session, SessionError, Topics, Wait};
+use crate::session::{Session, SessionError, Wait};
+use crate::topics::Topics;
 
 impl Session {
     /// Attaches to the node whose data directory is `datadir`, as a program that may read everything and change nothing.

@@ -29,7 +29,9 @@
 mod attach;
 mod client;
 mod feed;
+mod report;
 mod session;
+mod topics;
 
 pub use blvm_bus::message::chain::{self, BlockBody, Chain, ChainEvent, ReorganisationBody};
 pub use blvm_bus::message::mempool::{self, Mempool, MempoolEvent};
@@ -40,11 +42,12 @@ pub use blvm_bus::message::payments::{self, Payments, PaymentsEvent};
 pub use blvm_bus::message::peers::{self, Peers, PeersEvent};
 pub use blvm_bus::message::stratum_packets::{self, StratumPackets, StratumPacketsEvent};
 pub use blvm_bus::message::system::{self, System, SystemEvent};
-pub use blvm_bus::message::{DecodeError, Hash, Topic};
+pub use blvm_bus::message::{DecodeError, Hash, Kind, Topic};
 pub use blvm_bus::request::{
     Block, ChainTip, MempoolEntry, Refusal, TOKEN_NAME, Token, TokenError, TransactionRefusal,
 };
 pub use blvm_bus::subscriber::{Body, TooManyLeases};
 pub use client::{CallError, Client};
 pub use feed::{AnyFeed, Feed, Missed, Received};
-pub use session::{Session, SessionError, Topics, Wait};
+pub use session::{Session, SessionError, Wait};
+pub use topics::Topics;

@@ -1,5 +1,9 @@
 //! A module's life: attach, wait for messages, finish.
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -13,17 +17,18 @@ use blvm_bus::lease::page::{LeasePageError, map_lease_page};
 use blvm_bus::memory::Mapped;
 use blvm_bus::message::Topic;
 use blvm_bus::request::{
-    Hello, InheritError, PROTOCOL_VERSION, Reply, Request, Statistics, TopicWish, inherited_sockets,
+    Hello, InheritError, PROTOCOL_VERSION, Reply, Request, Statistics, inherited_sockets,
 };
 use blvm_bus::segment::{Identity, OpenError, RunId, open_sealed};
 use blvm_bus::subscriber::Subscriber;
+#[cfg(feature = "tokio")]
+use blvm_bus::wake::AsyncParker;
 use blvm_bus::wake::{ParkError, Parker};
 
 use crate::client::{CallError, Client};
 use crate::feed::{AnyFeed, Feed};
-
-/// How often a session tells the node what it has read.
-const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+use crate::report::{Due, Reports};
+use crate::topics::Topics;
 
 /// How long [`Wait::SpinThenPark`] looks before it sleeps.
 const SPIN: Duration = Duration::from_micros(20);
@@ -31,32 +36,15 @@ const SPIN: Duration = Duration::from_micros(20);
 /// How long one call of [`Session::wait`] spins at most under [`Wait::Spin`].
 const SPIN_ROUND: Duration = Duration::from_millis(1);
 
-/// The topics a module asks for.
-#[derive(Debug, Clone, Default)]
-pub struct Topics(Vec<TopicWish>);
-
-impl Topics {
-    /// None yet.
-    pub fn new() -> Self {
-        Topics::default()
-    }
-
-    /// And topic `T`. The manifest must ask for its permission.
-    #[must_use]
-    pub fn with<T: Topic>(mut self) -> Self {
-        self.0.push(TopicWish { topic: T::NUMBER, schema: T::SCHEMA });
-        self
-    }
-}
-
 /// How a module waits when there is nothing to read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Wait {
     /// Looks again and again: fastest, and takes a whole core.
     Spin,
     /// Sleeps until the node wakes it: tens of microseconds slower, and takes no CPU.
     Park,
     /// Looks for 20 µs, then sleeps.
+    #[default]
     SpinThenPark,
 }
 
@@ -125,18 +113,21 @@ struct Mapping {
     memory: Arc<Mapped>,
     layout: Layout,
     start: u64,
+    kinds: u64,
 }
 
 /// A module's connection to the node.
 pub struct Session {
     client: Client,
     parker: Parker,
+    #[cfg(feature = "tokio")]
+    async_parker: Option<AsyncParker>,
     wait: Wait,
     mappings: HashMap<u32, Mapping>,
     starts_at_oldest: bool,
     leases: Option<Arc<LeaseHolder<Mapped>>>,
     network: String,
-    reported: Instant,
+    reports: Reports,
 }
 
 impl Session {
@@ -157,8 +148,11 @@ impl Session {
         topics: Topics,
         wait: Wait,
     ) -> Result<Self, SessionError> {
-        let hello =
-            Hello { protocol_version: PROTOCOL_VERSION, layout_version: LAYOUT_VERSION, topics: topics.0 };
+        let hello = Hello {
+            protocol_version: PROTOCOL_VERSION,
+            layout_version: LAYOUT_VERSION,
+            topics: topics.wishes(),
+        };
         let answer = client.call(&Request::Hello(hello))?;
         let Reply::Welcome(welcome) = answer.reply else {
             return Err(CallError::Unexpected { request: "hello" }.into());
@@ -180,7 +174,8 @@ impl Session {
                 Identity { topic: grant.topic, schema: grant.schema, run_id: RunId(welcome.run_id) };
             let (memory, layout) = open_sealed(&descriptor, &identity)
                 .map_err(|source| SessionError::Segment { topic: grant.topic, source })?;
-            mappings.insert(grant.topic, Mapping { memory: Arc::new(memory), layout, start: 1 });
+            let kinds = topics.kinds(grant.topic);
+            mappings.insert(grant.topic, Mapping { memory: Arc::new(memory), layout, start: 1, kinds });
         }
         let Reply::Attached(attached) = client.call(&Request::Mapped)?.reply else {
             return Err(CallError::Unexpected { request: "mapped" }.into());
@@ -190,16 +185,17 @@ impl Session {
                 mapping.start = start.sequence;
             }
         }
-        let parker = Parker::new(wake)?;
         Ok(Session {
             client,
-            parker,
+            parker: Parker::new(wake)?,
+            #[cfg(feature = "tokio")]
+            async_parker: None,
             wait,
             mappings,
             starts_at_oldest: false,
             leases,
             network: welcome.network,
-            reported: Instant::now(),
+            reports: Reports::new(Instant::now()),
         })
     }
 
@@ -223,7 +219,8 @@ impl Session {
             start = (1 + first.lag_messages()).saturating_sub(u64::from(mapping.layout.geometry.depth));
         }
         let leases = self.leases.clone();
-        Ok(Feed::new(Subscriber::new(mapping.memory, mapping.layout, start, leases)))
+        let subscriber = Subscriber::new(mapping.memory, mapping.layout, start, leases);
+        Ok(Feed::new(subscriber, mapping.kinds))
     }
 
     /// The request side.
@@ -236,15 +233,15 @@ impl Session {
         &self.network
     }
 
-    /// Waits until one of `feeds` may have news, a second at most. May return early: poll again.
+    /// Waits until one of `feeds` may have news, half a minute at most. May return early: poll again.
+    ///
+    /// The node is told of changed counts within about a second; a module that reads nothing sleeps undisturbed.
     ///
     /// # Errors
     ///
     /// [`SessionError`] if the node is gone.
     pub fn wait(&mut self, feeds: &[&dyn AnyFeed]) -> Result<(), SessionError> {
-        if self.reported.elapsed() >= REPORT_INTERVAL {
-            self.report(feeds)?;
-        }
+        let bound = self.report_if_due(feeds)?;
         let spin = match self.wait {
             Wait::Spin => SPIN_ROUND,
             Wait::SpinThenPark => SPIN,
@@ -264,8 +261,47 @@ impl Session {
         if self.wait == Wait::Spin || wants.is_empty() {
             return Ok(());
         }
-        self.parker.park(&wants, REPORT_INTERVAL)?;
+        self.parker.park(&wants, bound)?;
         Ok(())
+    }
+
+    /// As [`Session::wait`], in a task: sleeps in the runtime whatever the way to wait is, and never spins.
+    ///
+    /// A report, if one is due, is sent by the call itself, which waits for the node's receipt; the rest is done by the
+    /// future. Cancel-safe: dropping it loses nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError`] if the node is gone.
+    ///
+    /// # Panics
+    ///
+    /// When polled outside a tokio runtime with I/O and time enabled.
+    #[cfg(feature = "tokio")]
+    pub fn wait_async<'a>(
+        &'a mut self,
+        feeds: &[&dyn AnyFeed],
+    ) -> impl Future<Output = Result<(), SessionError>> + Send + use<'a> {
+        // Feeds are not for two threads: what is needed of them is asked here, so that the future may move.
+        let bound = self.report_if_due(feeds);
+        let has_news = feeds.iter().any(|feed| feed.has_news());
+        let wants: Vec<_> = feeds.iter().filter_map(|feed| feed.wants()).collect();
+        async move {
+            let bound = bound?;
+            if has_news || wants.is_empty() {
+                // A busy topic must not keep its task from letting others run.
+                tokio::task::coop::consume_budget().await;
+                return Ok(());
+            }
+            let parker = match &mut self.async_parker {
+                Some(parker) => parker,
+                none => none.insert(AsyncParker::new(self.parker.another()?)?),
+            };
+            match tokio::time::timeout(bound, parker.park(&wants)).await {
+                Ok(woken) => Ok(woken?),
+                Err(_) => Ok(()),
+            }
+        }
     }
 
     /// Tells the node the last counts. Call it before the program ends.
@@ -277,11 +313,22 @@ impl Session {
         self.report(feeds)
     }
 
+    /// Reports if it is time; how long the session may sleep then.
+    fn report_if_due(&mut self, feeds: &[&dyn AnyFeed]) -> Result<Duration, SessionError> {
+        let changes = feeds.iter().map(|feed| feed.changes()).sum();
+        loop {
+            match self.reports.due(changes, Instant::now()) {
+                Due::Sleep(bound) => return Ok(bound),
+                Due::Now => self.report(feeds)?,
+            }
+        }
+    }
+
     fn report(&mut self, feeds: &[&dyn AnyFeed]) -> Result<(), SessionError> {
         let topics = feeds.iter().map(|feed| feed.statistics()).collect();
         let statistics = Statistics { wait: self.wait.name().to_owned(), topics };
         self.client.call(&Request::ReportStatistics(statistics))?;
-        self.reported = Instant::now();
+        self.reports.told(feeds.iter().map(|feed| feed.changes()).sum(), Instant::now());
         Ok(())
     }
 }
