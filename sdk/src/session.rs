@@ -5,7 +5,9 @@
 mod tests;
 
 use std::collections::HashMap;
+use std::io;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -61,6 +63,15 @@ impl Wait {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SessionError {
+    /// The node's socket could not be reached by path.
+    #[error("no node can be reached at {}", path.display())]
+    Connect {
+        /// The data directory.
+        path: PathBuf,
+        /// Why: `NotFound` and `ConnectionRefused` where no node runs.
+        #[source]
+        source: io::Error,
+    },
     /// Not started by a node.
     #[error(transparent)]
     Inherit(#[from] InheritError),
@@ -113,6 +124,7 @@ pub struct Session {
     async_parker: Option<AsyncParker>,
     wait: Wait,
     mappings: HashMap<u32, Mapping>,
+    starts_at_oldest: bool,
     leases: Option<Arc<LeaseHolder<Mapped>>>,
     network: String,
     reports: Reports,
@@ -126,7 +138,16 @@ impl Session {
     /// [`SessionError`]; a refusal names the permission or the versions.
     pub fn attach(topics: Topics, wait: Wait) -> Result<Self, SessionError> {
         let (socket, wake) = inherited_sockets()?;
-        let mut client = Client::new(socket);
+        Session::agree(Client::new(socket), Some(wake), topics, wait)
+    }
+
+    /// Says hello, maps what is given, and says so. Without `wake` the wake socket comes with the welcome, last.
+    pub(crate) fn agree(
+        mut client: Client,
+        wake: Option<OwnedFd>,
+        topics: Topics,
+        wait: Wait,
+    ) -> Result<Self, SessionError> {
         let hello = Hello {
             protocol_version: PROTOCOL_VERSION,
             layout_version: LAYOUT_VERSION,
@@ -137,12 +158,11 @@ impl Session {
             return Err(CallError::Unexpected { request: "hello" }.into());
         };
         let mut descriptors = answer.descriptors;
-        let wanted = welcome.topics.len() + usize::from(welcome.leases > 0);
-        if descriptors.len() != wanted {
-            return Err(SessionError::Descriptors {
-                descriptors: descriptors.len(),
-                topics: welcome.topics.len(),
-            });
+        let found = descriptors.len();
+        let wrong = || SessionError::Descriptors { descriptors: found, topics: welcome.topics.len() };
+        let wake = wake.or_else(|| descriptors.pop()).ok_or_else(wrong)?;
+        if descriptors.len() != welcome.topics.len() + usize::from(welcome.leases > 0) {
+            return Err(wrong());
         }
         let leases = match (welcome.leases, descriptors.len() > welcome.topics.len()) {
             (limit, true) => descriptors.pop().map(|page| lease_holder(page, limit)).transpose()?,
@@ -172,10 +192,18 @@ impl Session {
             async_parker: None,
             wait,
             mappings,
+            starts_at_oldest: false,
             leases,
             network: welcome.network,
             reports: Reports::new(Instant::now()),
         })
+    }
+
+    /// Lets every feed taken from now on start at the oldest message that is still in its ring then.
+    ///
+    /// The node publishes on: the first poll may say that some were missed.
+    pub fn start_at_oldest(&mut self) {
+        self.starts_at_oldest = true;
     }
 
     /// The feed of topic `T`, once.
@@ -185,8 +213,13 @@ impl Session {
     /// [`SessionError::NoFeed`].
     pub fn feed<T: Topic>(&mut self) -> Result<Feed<T>, SessionError> {
         let mapping = self.mappings.remove(&T::NUMBER).ok_or(SessionError::NoFeed { topic: T::NAME })?;
+        let mut start = mapping.start;
+        if self.starts_at_oldest {
+            let first = Subscriber::<T>::new(Arc::clone(&mapping.memory), mapping.layout, 1, None);
+            start = (1 + first.lag_messages()).saturating_sub(u64::from(mapping.layout.geometry.depth));
+        }
         let leases = self.leases.clone();
-        let subscriber = Subscriber::new(mapping.memory, mapping.layout, mapping.start, leases);
+        let subscriber = Subscriber::new(mapping.memory, mapping.layout, start, leases);
         Ok(Feed::new(subscriber, mapping.kinds))
     }
 

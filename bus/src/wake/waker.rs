@@ -182,6 +182,8 @@ impl Round {
 
     /// What comes between two sleeps, and the bound of the next; `None` once the thread is to end.
     fn turn(&mut self, now: Instant) -> Option<Option<Duration>> {
+        // Before the inbox: a ring for what is put there from now on stays in the eventfd and ends the next sleep.
+        self.take_rings();
         if !self.take_inbox() {
             return None;
         }
@@ -213,15 +215,20 @@ impl Round {
         !is_stopped
     }
 
-    /// Takes what the sleep ended for: the eventfd's count, and one record of each socket.
+    /// Takes the eventfd's count, if the sleep ended for it.
+    fn take_rings(&mut self) {
+        let slept_for = self.ready.len();
+        self.ready.retain(|(name, _)| *name != EVENT);
+        if self.ready.len() < slept_for {
+            // Not blocking; an empty counter is no error here.
+            let _ = self.event.read();
+        }
+    }
+
+    /// Takes one record of each socket that the sleep ended for.
     fn take_ready(&mut self) {
         let mut ready = std::mem::take(&mut self.ready);
         for (name, flags) in ready.drain(..) {
-            if name == EVENT {
-                // Not blocking; an empty counter is no error here.
-                let _ = self.event.read();
-                continue;
-            }
             let id = WakerClient(name);
             let Some(client) = self.clients.get_mut(&id) else { continue };
             if flags.contains(EpollFlags::EPOLLOUT) {

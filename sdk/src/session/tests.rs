@@ -63,6 +63,7 @@ fn attach(topics: Topics, wait: Wait) -> (Node, Session) {
         async_parker: None,
         wait,
         mappings: HashMap::from([(System::NUMBER, mapping)]),
+        starts_at_oldest: false,
         leases: None,
         network: "regtest".to_owned(),
         reports: Reports::new(Instant::now()),

@@ -50,6 +50,21 @@ fn a_parked_module_is_woken_by_the_next_message_and_at_once_if_it_was_missed() {
     assert_eq!(parker.park(&[Want::all(1, 50)], Duration::from_millis(5)).unwrap(), Parked::TimedOut);
 }
 
+/// A stop that comes while the thread is between its inbox and its sleep must end the sleep.
+#[test]
+fn a_waker_stops_at_whatever_moment_it_is_dropped() {
+    for round in 0..4_000_u32 {
+        let waker = Waker::start().unwrap();
+        let (node, _module) = wake_socket_pair().unwrap();
+        let client = waker.add(node, vec![1]);
+        // From before the thread's first round to after its second.
+        for _ in 0..round % 400 {
+            std::hint::spin_loop();
+        }
+        waker.remove(client);
+    }
+}
+
 #[test]
 fn a_closed_topic_wakes_its_waiters() {
     let (waker, mut parker) = waker_with_client(vec![1]);
