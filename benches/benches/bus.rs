@@ -29,6 +29,7 @@ use std::time::{Duration, Instant};
 use bitcoin::Block;
 use bitcoin::consensus::deserialize;
 use blvm_benches::blocks::Load;
+use blvm_benches::cores::OneCore;
 use blvm_benches::figure::{Figure, machine};
 use blvm_benches::line;
 use blvm_benches::topic::{Copier, Inline, Message, Pair};
@@ -69,7 +70,7 @@ fn print_figures() {
     println!("{}", machine());
     match line::round_trip() {
         Ok(figure) => println!("{figure}"),
-        Err(line::OneCore) => println!("line_rtt_ns: not measured, there is one core"),
+        Err(OneCore) => println!("line_rtt_ns: not measured, there is one core"),
     }
     let (publish, copy) = publish_and_copy_in_turn(400);
     println!("{publish}\n{copy}\npublish_1mb over copy_1mb, medians: {:.3}", publish.over(&copy));

@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use nix::sys::utsname::uname;
+use nix::unistd::{SysconfVar, sysconf};
 
 /// Longest duration that is told apart.
 const LONGEST_NS: u64 = 60_000_000_000;
@@ -30,7 +32,46 @@ impl Figure {
 
     /// Takes a sample.
     pub fn record(&mut self, duration: Duration) {
-        self.durations_ns.saturating_record(duration.as_nanos() as u64);
+        self.record_ns(duration.as_nanos() as u64);
+    }
+
+    /// Takes a sample in nanoseconds.
+    #[inline]
+    pub fn record_ns(&mut self, ns: u64) {
+        self.durations_ns.saturating_record(ns);
+    }
+
+    /// Takes the samples of `other`.
+    pub fn add(&mut self, other: &Figure) {
+        self.add_counts(&other.counts());
+    }
+
+    /// Takes samples that came as values and their numbers.
+    pub fn add_counts(&mut self, counts: &[(u64, u64)]) {
+        counts.iter().for_each(|(ns, count)| self.durations_ns.saturating_record_n(*ns, *count));
+    }
+
+    /// Values and their numbers, as far as three digits tell them apart.
+    pub fn counts(&self) -> Vec<(u64, u64)> {
+        // The lowest value of each class: recorded anew, it falls into the same one.
+        let lowest = |value| self.durations_ns.lowest_equivalent(value);
+        let values = self.durations_ns.iter_recorded();
+        values.map(|value| (lowest(value.value_iterated_to()), value.count_at_value())).collect()
+    }
+
+    /// Number of samples.
+    pub fn count(&self) -> u64 {
+        self.durations_ns.len()
+    }
+
+    /// Mean in nanoseconds; 0 without samples.
+    pub fn mean_ns(&self) -> f64 {
+        self.durations_ns.mean()
+    }
+
+    /// The value that this share of the samples does not exceed, in nanoseconds.
+    pub fn at_ns(&self, quantile: f64) -> u64 {
+        self.durations_ns.value_at_quantile(quantile)
     }
 
     /// Median in nanoseconds.
@@ -62,18 +103,29 @@ impl fmt::Display for Figure {
 
 /// Processor, kernel and commit, for the head of a report.
 pub fn machine() -> String {
+    format!("{}, commit {}", processor(), commit())
+}
+
+/// Processor, cores and kernel.
+pub fn processor() -> String {
     let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let cpu = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let kernel = uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
-    let commit = Command::new("git").args(["describe", "--always", "--dirty"]).output();
-    let commit = commit.ok().filter(|output| output.status.success());
-    let commit = commit.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    format!(
-        "{}, {} cores, Linux {kernel}, commit {}",
-        cpu.map_or("unknown processor", |(_, name)| name),
-        std::thread::available_parallelism().map_or(0, usize::from),
-        commit.as_deref().unwrap_or("unknown")
-    )
+    // All that are there: this process may be pinned to one.
+    let cores = sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten().unwrap_or(0);
+    format!("{}, {cores} cores, Linux {kernel}", cpu.map_or("unknown processor", |(_, name)| name))
+}
+
+/// The commit of the sources in the current directory, with `-dirty` if they were changed since. Asked once a process.
+pub fn commit() -> String {
+    static COMMIT: OnceLock<String> = OnceLock::new();
+    let ask = || {
+        let output = Command::new("git").args(["describe", "--always", "--dirty"]).output();
+        let output = output.ok().filter(|output| output.status.success());
+        output
+            .map_or("unknown".to_owned(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    COMMIT.get_or_init(ask).clone()
 }
 
 #[cfg(test)]
@@ -88,6 +140,16 @@ mod tests {
         figure.record(Duration::from_millis(7));
         assert!(figure.to_string().contains("max 7"), "{figure}");
         assert!((figure.over(&figure) - 1.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn samples_survive_as_counts() {
+        let mut figure = Figure::new("thing_ns");
+        [1, 75, 75, 130, 123_456, 4_000_000].into_iter().for_each(|ns| figure.record_ns(ns));
+        let mut copy = Figure::new("thing_ns");
+        copy.add(&figure);
+        assert_eq!(copy.counts(), figure.counts());
+        assert_eq!((copy.count(), copy.at_ns(0.5)), (6, 75));
     }
 
     #[test]
