@@ -4,5 +4,7 @@
 #![deny(unsafe_code, missing_docs)]
 
 pub mod codec;
+pub mod cost;
+pub mod harness;
 pub mod system;
 pub mod systems;

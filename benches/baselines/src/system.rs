@@ -37,7 +37,7 @@ impl Head {
 }
 
 /// How much of a message a subscriber reads before it counts as in hand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
 pub enum Touch {
     /// Its head.
     Header,
