@@ -196,7 +196,10 @@ mod tests {
     fn both_codecs_carry_the_same_txids() {
         let load = Load::cut_to_transactions(100);
         let nested = NestedBlock::of(&load);
-        assert_eq!(bincode::deserialize::<NestedBlock>(&bincode::serialize(&nested).unwrap()).unwrap(), nested);
+        assert_eq!(
+            bincode::deserialize::<NestedBlock>(&bincode::serialize(&nested).unwrap()).unwrap(),
+            nested
+        );
         let (_, ours) = Flat::new(load.clone()).round();
         let (_, theirs) = Nested::new(&load).round();
         assert_eq!(ours, theirs);

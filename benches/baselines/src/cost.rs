@@ -60,7 +60,10 @@ impl Job {
     }
 }
 
-fn join(job: &Job) -> Result<(Node<ipc::Service>, Service<ipc::Service, [u8], ()>), Failure> {
+/// A node must live as long as a port of its service.
+type Joined = (Node<ipc::Service>, Service<ipc::Service, [u8], ()>);
+
+fn join(job: &Job) -> Result<Joined, Failure> {
     set_log_level(LogLevel::Error);
     let node = NodeBuilder::new().signal_handling_mode(SignalHandlingMode::Disabled);
     let node = node.create::<ipc::Service>()?;

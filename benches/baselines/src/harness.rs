@@ -74,11 +74,7 @@ impl Job {
     }
 
     fn place(&self) -> Place {
-        Place {
-            directory: self.directory.clone(),
-            bytes: self.bytes,
-            footprint_bytes: self.footprint_bytes,
-        }
+        Place { directory: self.directory.clone(), bytes: self.bytes, footprint_bytes: self.footprint_bytes }
     }
 }
 

@@ -37,8 +37,9 @@ enum Command {
         touch: Touch,
         #[arg(long, default_value_t = 10_000)]
         count: u64,
-        #[arg(long, default_value_t = 20.0)]
-        interval_us: f64,
+        /// From one message to the next [default: by size]
+        #[arg(long)]
+        interval_ns: Option<u64>,
         /// Bytes of payload memory to go round in, where the system leaves the choice.
         #[arg(long)]
         footprint_bytes: Option<usize>,
@@ -69,8 +70,8 @@ enum Command {
         bytes: usize,
         #[arg(long, default_value_t = 10_000)]
         count: u64,
-        #[arg(long, default_value_t = 20.0)]
-        interval_us: f64,
+        #[arg(long, default_value_t = 20_000)]
+        interval_ns: u64,
     },
     /// A block of the main chain: encode it, make it usable, read every txid.
     Codec {
@@ -144,9 +145,10 @@ impl Task for Attend {
 
 fn main() -> Result<(), Failure> {
     match Arguments::parse().command {
-        Command::OneWay { system, bytes, touch, count, interval_us, footprint_bytes } => {
+        Command::OneWay { system, bytes, touch, count, interval_ns, footprint_bytes } => {
             let mut job = Job::new(bytes, touch, count);
-            job.interval_ns = Some(ns(interval_us));
+            // As bus-bench does: copying takes up to 130 ns a KiB, and reading it again as long.
+            job.interval_ns = Some(interval_ns.unwrap_or(2_000 + bytes as u64 / 2));
             job.footprint_bytes = footprint_bytes.unwrap_or(1_024 * bytes).min(LARGEST_FOOTPRINT_BYTES);
             system.run(Measure("one-way", job))
         }
@@ -156,8 +158,8 @@ fn main() -> Result<(), Failure> {
             job.footprint_bytes = footprint_bytes.unwrap_or(1_024 * bytes).min(LARGEST_FOOTPRINT_BYTES);
             system.run(Measure("throughput", job))
         }
-        Command::PublishCost { subscribers, state, bytes, count, interval_us } => {
-            Ok(cost::run(cost::Job::new(subscribers, state, bytes, count, ns(interval_us)))?.print()?)
+        Command::PublishCost { subscribers, state, bytes, count, interval_ns } => {
+            Ok(cost::run(cost::Job::new(subscribers, state, bytes, count, interval_ns))?.print()?)
         }
         Command::Codec { way, count, transactions } => Ok(codec(way, count, transactions)?.print()?),
         Command::Subscribe { system } => system.run(Attend),
@@ -167,10 +169,6 @@ fn main() -> Result<(), Failure> {
 
 /// As much payload memory as topic `chain` has: 18 terms of 8 MiB.
 const LARGEST_FOOTPRINT_BYTES: usize = 18 * (8 << 20);
-
-fn ns(us: f64) -> u64 {
-    (us * 1_000.0) as u64
-}
 
 fn codec(way: Way, count: u64, transactions: usize) -> Result<Line, Failure> {
     let (near, _) = cores::two()?;

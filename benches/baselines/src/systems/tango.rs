@@ -100,7 +100,10 @@ impl Memory {
     /// The first byte of `chunk`, if a message of `length_bytes` fits there.
     fn chunk(&self, chunk: u32, length_bytes: usize) -> *const u8 {
         let start = chunk as usize * CHUNK_BYTES;
-        assert!(start + length_bytes <= self.layout.chunks as usize * CHUNK_BYTES, "a message outside the cache");
+        assert!(
+            start + length_bytes <= self.layout.chunks as usize * CHUNK_BYTES,
+            "a message outside the cache"
+        );
         // SAFETY: just compared with the cache, which lies inside the mapping.
         unsafe { self.map.as_ptr().add(self.layout.chunks_at() + start) }
     }
@@ -229,7 +232,8 @@ impl System for Tango {
         let layout = Layout::of(place);
         let map = |name: &str, bytes: usize| {
             let path = place.file(name);
-            let file = OpenOptions::new().read(true).write(true).create_new(true).open(path).expect("a new file");
+            let file =
+                OpenOptions::new().read(true).write(true).create_new(true).open(path).expect("a new file");
             file.set_len(bytes as u64).expect("room for it");
             MmapOptions::new().len(bytes).populate().map_raw(&file).expect("its mapping")
         };
@@ -243,8 +247,13 @@ impl System for Tango {
         let memory = File::open(place.file("tango")).expect("the publisher's file");
         let length = memory.metadata().expect("its length").len();
         assert_eq!(length, layout.bytes() as u64, "another layout");
-        let map = MmapOptions::new().len(layout.bytes()).populate().map_raw_read_only(&memory).expect("its mapping");
-        let progress = OpenOptions::new().read(true).write(true).open(place.file("tango-progress")).expect("our file");
+        let map = MmapOptions::new()
+            .len(layout.bytes())
+            .populate()
+            .map_raw_read_only(&memory)
+            .expect("its mapping");
+        let progress =
+            OpenOptions::new().read(true).write(true).open(place.file("tango-progress")).expect("our file");
         let progress = MmapOptions::new().len(4_096).map_raw(&progress).expect("its mapping");
         Subscriber {
             memory: Memory { map, layout },
