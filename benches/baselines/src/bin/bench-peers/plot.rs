@@ -75,11 +75,17 @@ impl Series {
             "zeromq" => "c5",
             "unix-bincode" => "c6",
             "socket-wake" | "bincode" => "c2",
+            "bare wake, same processes" => "c3",
+            "mempool, tormented" => "c2",
+            "mempool, calm" => "c2 dashed",
+            "chain, tormented" => "c3",
+            "chain, calm" => "c3 dashed",
+            "all, calm" => "c1 dashed",
             _ if label.starts_with("iceoryx2") => variant("c3", "c3 dashed", is_one),
             _ if label.contains("parked") => variant("c2", "c2 dashed", is_one),
-            _ if label.contains("stuck") => variant("c4", "c4 dashed", is_one),
+            _ if label.contains("hostile") => variant("c6", "c6 dashed", is_one),
+            _ if label.contains("stopped") => variant("c4", "c4 dashed", is_one),
             _ if label.contains("dead") => variant("c5", "c5 dashed", is_one),
-            "bus, tormented" => "c2",
             _ => variant("c1", "c1 dashed", is_one),
         }
     }
@@ -187,6 +193,20 @@ pub fn rates(series: &[Series]) -> Option<String> {
     axis.draw(&mut svg, 10.0, bottom, rate);
     for (at, series) in shown.iter().enumerate() {
         let y = 10.0 + ROW * (at as f64 + 0.5);
+        let (least, most) =
+            series.rates.iter().fold((f64::INFINITY, 0.0), |(least, most): (f64, f64), rate| {
+                (least.min(*rate), most.max(*rate))
+            });
+        // Beside the dots, on the side that has room.
+        let is_left = axis.x(most) > RIGHT - 110.0;
+        let (x, anchor) =
+            if is_left { (axis.x(least) - 10.0, "end") } else { (axis.x(most) + 10.0, "start") };
+        let _ = write!(
+            svg,
+            r#"<text x="{x:.1}" y="{:.1}" text-anchor="{anchor}">{}</text>"#,
+            y + 4.0,
+            escape(&series.label)
+        );
         for value in &series.rates {
             let _ = write!(
                 svg,

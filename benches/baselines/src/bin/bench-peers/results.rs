@@ -160,13 +160,18 @@ impl Row {
             Budget::AtLeast(least) => [json!(least), json!("at least")],
             Budget::None => [Value::Null, Value::Null],
         };
+        let ratio_of = match self.metric {
+            Metric::Time(_) => "times",
+            Metric::Speed(_) => "speeds",
+            Metric::Rate(_) => "rates",
+        };
         line.insert("name".to_owned(), json!(self.name));
         line.insert("ours_ns".to_owned(), json!(figure(|figures| figures.ours)));
         // The name's second part says what it is held against.
         line.insert("peer".to_owned(), json!(self.name.rsplit('/').next()));
         line.insert("peer_ns".to_owned(), json!(figure(|figures| figures.peer)));
         line.insert("ratio".to_owned(), json!(figure(|figures| figures.ratio)));
-        line.insert("ratio_of".to_owned(), json!(if self.is_rate() { "rates" } else { "times" }));
+        line.insert("ratio_of".to_owned(), json!(ratio_of));
         line.insert("budget".to_owned(), budget);
         line.insert("budget_is".to_owned(), direction);
         let met = match self.verdict {
@@ -184,10 +189,6 @@ impl Row {
             line.insert("note".to_owned(), json!(note));
         }
         Value::Object(line)
-    }
-
-    fn is_rate(&self) -> bool {
-        matches!(self.metric, Metric::Rate(_))
     }
 }
 

@@ -92,6 +92,11 @@ pub fn compare(comparison: &Comparison, rounds: &[RoundResults]) -> (Option<Figu
     (Some(figures), verdict)
 }
 
+/// How many rounds do not count because their sides met different line round trips.
+pub fn unlike_rounds(comparison: &Comparison, rounds: &[RoundResults]) -> usize {
+    rounds.iter().filter(|round| matches!(pair(comparison, round), Ok(None))).count()
+}
+
 struct Pair {
     ours: f64,
     peer: f64,
@@ -128,9 +133,9 @@ fn pair(comparison: &Comparison, round: &RoundResults) -> Result<Option<Pair>, M
     };
     let [ours, peer] = [ours_value, peer_value].map(|value| match comparison.metric {
         Metric::Rate(_) => 1e9 / value,
-        Metric::Time(_) | Metric::Plain(_) => value,
+        Metric::Time(_) | Metric::Speed(_) => value,
     });
-    let ratio = if matches!(comparison.metric, Metric::Rate(_)) { peer / ours } else { ours / peer };
+    let ratio = if matches!(comparison.metric, Metric::Time(_)) { ours / peer } else { peer / ours };
     Ok(Some(Pair { ours, peer, ratio, line_rtt_ns }))
 }
 
@@ -171,6 +176,7 @@ mod tests {
         let torn = round(400.0, 100.0, (520.0, 140.0));
         let (figures, verdict) = compare(&comparison, &[near, torn.clone()]);
         assert_eq!((figures.unwrap().ratio, figures.unwrap().rounds, verdict), (0.5, 1, Verdict::Met));
+        assert_eq!(unlike_rounds(&comparison, std::slice::from_ref(&torn)), 1);
         let (figures, verdict) = compare(&comparison, &[torn]);
         assert!(figures.is_none() && matches!(verdict, Verdict::Skipped(_)));
     }
