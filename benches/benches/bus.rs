@@ -33,6 +33,7 @@ use blvm_benches::cores::OneCore;
 use blvm_benches::figure::{Figure, machine};
 use blvm_benches::line;
 use blvm_benches::topic::{Copier, Inline, Message, Pair};
+use blvm_bus::Scratch;
 use blvm_bus::lease::LeasedBody;
 use blvm_bus::memory::Mapped;
 use blvm_bus::message::chain::{BlockBody, BlockDisconnected, Chain, ChainEvent, WriteBody};
@@ -131,7 +132,9 @@ fn publish_one<T: Topic, K: Kind<Topic = T>>(
     message: K,
     archive_bytes: usize,
 ) {
-    assert_eq!(message.archive_into(Default::default()).len(), archive_bytes);
+    let mut archive = Scratch::new();
+    message.archive_into(&mut archive);
+    assert_eq!(archive.len(), archive_bytes);
     pair.publisher.publish(&message).expect("it fits");
     let sample = pair.subscriber.poll().expect("not lapped").expect("published");
     assert!((sample.kind(), sample.event().is_ok()) == (K::NUMBER, true));

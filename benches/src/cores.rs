@@ -39,3 +39,22 @@ pub fn pin(core: usize) {
     let pinned = set.set(core).and_then(|()| sched_setaffinity(Pid::from_raw(0), &set));
     assert_eq!(pinned, Ok(()), "pinning to core {core}");
 }
+
+/// All cores the calling thread may use.
+///
+/// # Panics
+///
+/// Never on Linux: the call fails only for a mask that is too short.
+pub fn allowed() -> CpuSet {
+    sched_getaffinity(Pid::from_raw(0)).expect("the kernel says where this thread may run")
+}
+
+/// Takes back what [`pin`] did, for the calling thread.
+///
+/// # Panics
+///
+/// If none of `cores` is left to this process.
+pub fn release(cores: &CpuSet) {
+    let released = sched_setaffinity(Pid::from_raw(0), cores);
+    assert_eq!(released, Ok(()), "leaving one core");
+}

@@ -5,27 +5,33 @@
 
 use std::hint::black_box;
 
-use blvm_bus::clock::now_ns;
+use std::sync::LazyLock;
 
-/// Readings that [`cost_ns`] takes.
-const READINGS: u32 = 100_000;
+use blvm_bus::clock::Clock;
+
+/// Chosen once: the bus's stamps are of the same clock.
+static CLOCK: LazyLock<Clock> = LazyLock::new(Clock::this_machine);
+
+/// Readings of one sample of [`cost_ns`], and how many samples it takes.
+const READINGS: u64 = 1_000;
+const SAMPLES: usize = 51;
 
 /// Now, in ticks: before what is measured.
 #[inline]
 pub fn now() -> u64 {
-    now_ns()
+    CLOCK.now()
 }
 
 /// Now, in ticks, after every load before this call: when what is measured is in hand.
 #[inline]
 pub fn now_ordered() -> u64 {
-    now_ns()
+    CLOCK.now_ordered()
 }
 
 /// A number of ticks in nanoseconds.
 #[inline]
 pub fn ns(ticks: u64) -> u64 {
-    ticks
+    CLOCK.ns(ticks)
 }
 
 /// Nanoseconds between two readings; 0 if they came the other way round.
@@ -36,16 +42,21 @@ pub fn ns_between(earlier: u64, later: u64) -> u64 {
 
 /// As many ticks as `ns` nanoseconds.
 pub fn ticks(ns: u64) -> u64 {
-    ns
+    let ticks = (u128::from(ns) << CLOCK.shift()) / u128::from(CLOCK.multiplier());
+    u64::try_from(ticks).unwrap_or(u64::MAX)
 }
 
-/// What one reading costs, in nanoseconds: the mean of many, back to back.
+/// What one ordered reading costs, in nanoseconds: the median of means of many, back to back.
 pub fn cost_ns() -> f64 {
-    let start = now();
-    for _ in 0..READINGS {
-        black_box(now());
-    }
-    ns_between(start, now()) as f64 / f64::from(READINGS)
+    let mut samples = [(); SAMPLES].map(|()| {
+        let start = now();
+        for _ in 0..READINGS {
+            black_box(now_ordered());
+        }
+        now().saturating_sub(start)
+    });
+    samples.sort_unstable();
+    ns(samples[SAMPLES / 2]) as f64 / READINGS as f64
 }
 
 #[cfg(test)]
@@ -61,5 +72,6 @@ mod tests {
         assert_eq!(ns_between(5, 3), 0);
         assert!(cost_ns() < 1_000.0);
         assert!((990..=1_010).contains(&super::ns(ticks(1_000))));
+        assert_eq!(super::ns(ticks(0)), 0);
     }
 }

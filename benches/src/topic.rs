@@ -6,7 +6,8 @@ use blvm_bus::Scratch;
 use blvm_bus::layout::{BODY_ALIGN_BYTES, Geometry};
 use blvm_bus::lease::page::{OfferedLeasePage, map_lease_page};
 use blvm_bus::lease::{LeaseHolder, ScanTable};
-use blvm_bus::message::{BodyAccess, DecodeError, Kind, Topic};
+use blvm_bus::message::chain::{BodyTooLarge, Chain, WriteBody};
+use blvm_bus::message::{BodyAccess, DecodeError, Kind, KindLayout, Topic, Value};
 use blvm_bus::publisher::Publisher;
 use blvm_bus::segment::{Identity, RunId, SealedSegment, open_sealed};
 use blvm_bus::subscriber::Subscriber;
@@ -39,7 +40,8 @@ impl<T: Topic> Pair<T> {
         let holder = LeaseHolder::new(map_lease_page(page.descriptor()).expect("its mapping"), LEASES);
         let table = Arc::new(ScanTable::new(1));
         table.enter(page.seal().expect("its seals"), LEASES).expect("the table is empty");
-        let bell = Arc::new(Bell::new(T::NUMBER, Arc::new(EventFd::new().expect("a free descriptor"))));
+        let event = Arc::new(EventFd::new().expect("a free descriptor"));
+        let bell = Arc::new(Bell::new(T::NUMBER, T::GEOMETRY.depth, event));
         let terms = T::GEOMETRY.terms as usize;
         let publisher = Publisher::new(Arc::clone(&segment.memory), segment.layout, terms, Some(table), bell);
         let subscriber = Subscriber::new(Arc::new(memory), layout, 1, Some(Arc::new(holder)));
@@ -100,38 +102,115 @@ fn create<T: Topic>(geometry: Geometry) -> SealedSegment {
     SealedSegment::create("blvm-bench", geometry, identity, geometry.terms as usize).expect("a segment")
 }
 
-/// A topic with the ring of `chain` and archives of any length that fits a slot.
+/// A topic with slots of `SLOT_BYTES`, of which a message takes up to 32 less, in a ring as deep as that of `chain`.
 #[derive(Debug, Clone, Copy)]
-pub enum Inline {}
+pub enum Slots<const SLOT_BYTES: u32> {}
+
+/// The ring of `chain`: messages of up to 96 bytes.
+pub type Inline = Slots<128>;
 
 /// A message of `BYTES` bytes whose archive is these bytes.
 #[derive(Debug, Clone, Copy, rkyv::Archive)]
-pub struct Message<const BYTES: usize> {
+pub struct Message<const BYTES: usize, const SLOT_BYTES: u32 = 128> {
     /// The bytes.
     pub bytes: [u8; BYTES],
 }
 
-impl Topic for Inline {
+impl<const SLOT_BYTES: u32> Topic for Slots<SLOT_BYTES> {
     const NUMBER: u32 = u32::MAX;
-    const NAME: &'static str = "inline";
+    const NAME: &'static str = "slots";
     const SCHEMA: u64 = 1;
-    const GEOMETRY: Geometry = Geometry { depth: 1_024, slot_bytes: 128, terms: 0, term_bytes: 0 };
+    const GEOMETRY: Geometry = Geometry { depth: 1_024, slot_bytes: SLOT_BYTES, terms: 0, term_bytes: 0 };
     const BODIES: BodyAccess = BodyAccess::None;
+    const KINDS: &'static [(u16, &'static str)] = &[(1, "Message")];
+    const LAYOUTS: &'static [KindLayout] = &[];
     type Event<'a> = &'a [u8];
 
+    #[inline]
     fn decode(_kind: u16, archive: &[u8]) -> Result<&[u8], DecodeError> {
         Ok(archive)
     }
+
+    fn visit_event<'a>(event: &&'a [u8], visitor: &mut dyn FnMut(&'static str, Value<'a>)) -> &'static str {
+        visitor("bytes", Value::Bytes(event));
+        "Message"
+    }
 }
 
-impl<const BYTES: usize> Kind for Message<BYTES> {
-    type Topic = Inline;
+impl<const BYTES: usize, const SLOT_BYTES: u32> Kind for Message<BYTES, SLOT_BYTES> {
+    type Topic = Slots<SLOT_BYTES>;
     const NUMBER: u16 = 1;
     const NAME: &'static str = "Message";
 
-    fn archive_into(&self, mut buffer: Scratch) -> Scratch {
+    #[inline]
+    fn archive_into(&self, buffer: &mut Scratch) {
         buffer.clear();
         buffer.extend_from_slice(&self.bytes);
-        buffer
+    }
+}
+
+/// A topic with the sizes of `chain`, whose bodies are plain bytes.
+#[derive(Debug, Clone, Copy)]
+pub enum Bodies {}
+
+/// Announces a body; its archive is these words.
+#[derive(Debug, Clone, Copy, rkyv::Archive)]
+pub struct Announced {
+    /// Stamp, number and length, or what else the benchmark wants to send along.
+    pub words: [u64; 3],
+}
+
+/// A body copied from `source`, but for its first word.
+#[derive(Debug, Clone, Copy)]
+pub struct Copied<'a> {
+    /// Its first eight bytes, little-endian.
+    pub first: u64,
+    /// As long as the body.
+    pub source: &'a [u8],
+}
+
+impl Topic for Bodies {
+    const NUMBER: u32 = u32::MAX - 1;
+    const NAME: &'static str = "bodies";
+    const SCHEMA: u64 = 1;
+    const GEOMETRY: Geometry = Chain::GEOMETRY;
+    const BODIES: BodyAccess = BodyAccess::Leased;
+    const KINDS: &'static [(u16, &'static str)] = &[(1, "Announced")];
+    const LAYOUTS: &'static [KindLayout] = &[];
+    type Event<'a> = &'a [u8];
+
+    #[inline]
+    fn decode(_kind: u16, archive: &[u8]) -> Result<&[u8], DecodeError> {
+        Ok(archive)
+    }
+
+    fn visit_event<'a>(event: &&'a [u8], visitor: &mut dyn FnMut(&'static str, Value<'a>)) -> &'static str {
+        visitor("words", Value::Bytes(event));
+        "Announced"
+    }
+}
+
+impl Kind for Announced {
+    type Topic = Bodies;
+    const NUMBER: u16 = 1;
+    const NAME: &'static str = "Announced";
+
+    fn archive_into(&self, buffer: &mut Scratch) {
+        buffer.clear();
+        self.words.iter().for_each(|word| buffer.extend_from_slice(&word.to_le_bytes()));
+    }
+}
+
+impl WriteBody for Copied<'_> {
+    fn bound_bytes(&self) -> usize {
+        self.source.len()
+    }
+
+    fn write(&self, target: &mut [u8]) -> Result<usize, BodyTooLarge> {
+        let room_bytes = target.len();
+        let target = target.get_mut(..self.source.len()).ok_or(BodyTooLarge { room_bytes })?;
+        target.copy_from_slice(self.source);
+        target[..8].copy_from_slice(&self.first.to_le_bytes());
+        Ok(target.len())
     }
 }

@@ -13,7 +13,7 @@ mod proofs;
 use crate::memory::WORD_BYTES;
 
 /// Version of the segment layout; peers with another one cannot talk.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Unit of the segment's parts.
 pub const PAGE_BYTES: usize = 4096;
@@ -83,6 +83,8 @@ pub struct Layout {
     pub slots_word: usize,
     /// Words in a slot.
     pub slot_words: usize,
+    /// Most bytes a message may carry inside its slot.
+    pub inline_capacity_bytes: usize,
     /// Byte position of the body area.
     pub body_start: usize,
     /// Length of the whole segment in bytes.
@@ -120,6 +122,7 @@ impl Geometry {
             state_word: (PAGE_BYTES + 2 * PAIR_BYTES) / WORD_BYTES,
             slots_word: slots_start / WORD_BYTES,
             slot_words: slot_bytes as usize / WORD_BYTES,
+            inline_capacity_bytes: slot_bytes as usize - SLOT_HEAD_WORDS * WORD_BYTES,
             body_start,
             segment_bytes: body_start + terms as usize * term_bytes as usize,
         })
@@ -128,15 +131,12 @@ impl Geometry {
 
 impl Layout {
     /// Word index of the slot that holds `sequence`.
+    #[inline]
     pub fn slot_word(&self, sequence: u64) -> usize {
-        // The depth is a power of two up to 2^20, so the masked value fits.
-        let index = (sequence & (u64::from(self.geometry.depth) - 1)) as usize;
-        self.slots_word + index * self.slot_words
-    }
-
-    /// Most bytes a message may carry inside its slot.
-    pub fn inline_capacity_bytes(&self) -> usize {
-        (self.slot_words - SLOT_HEAD_WORDS) * WORD_BYTES
+        // Nothing here wraps: the depth is a power of two from 2 to 2^20, and all words of a segment are below 2^38. Said
+        // without checks, because this runs for every message; `Memory::words` bounds what comes of it.
+        let index = (sequence & u64::from(self.geometry.depth.wrapping_sub(1))) as usize;
+        self.slots_word.wrapping_add(index.wrapping_mul(self.slot_words))
     }
 
     /// Byte range of a body, if `offset` (from the start of the body area) and `length` name one inside one term.
@@ -167,6 +167,7 @@ impl Layout {
             state_word: 2,
             slots_word: 3,
             slot_words,
+            inline_capacity_bytes: (slot_words - SLOT_HEAD_WORDS) * WORD_BYTES,
             body_start,
             segment_bytes: body_start + geometry.terms as usize * geometry.term_bytes as usize,
         }

@@ -8,6 +8,8 @@ mod heap;
 mod mapped;
 #[cfg(loom)]
 mod model;
+#[cfg(all(feature = "named", not(loom)))]
+mod named;
 
 use core::ops::Range;
 
@@ -25,6 +27,8 @@ pub use heap::Heap;
 pub use mapped::{MapError, Mapped};
 #[cfg(loom)]
 pub use model::Model;
+#[cfg(all(feature = "named", not(loom)))]
+pub use named::Named;
 
 /// Bytes in one word.
 pub const WORD_BYTES: usize = 8;

@@ -2,16 +2,36 @@
 //!
 //! Flat means: plain values and bytes, no nested structures per transaction, so that the checked access to a message
 //! does not grow with the block in it. Hashes are in internal byte order, as they are hashed.
+//!
+//! A new topic takes a file here, a line in the list of `known`, and one in the node's list of what it publishes.
 
 #[macro_use]
 mod define;
 pub mod chain;
+mod known;
 pub mod mempool;
+pub mod mesh_packets;
+pub mod mining;
+pub mod modules;
+pub mod payments;
 pub mod peers;
+pub mod stratum_packets;
 pub mod system;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use core::mem::MaybeUninit;
+
+use rkyv::rancor::Strategy;
+use rkyv::ser::Serializer;
+use rkyv::ser::allocator::SubAllocator;
 
 use crate::layout::Geometry;
 use crate::ring::Scratch;
+
+pub use known::{KnownTopic, TOPICS, topic, topic_named};
+pub use value::Value;
 
 /// A block or transaction hash in internal byte order.
 pub type Hash = [u8; 32];
@@ -39,6 +59,10 @@ pub trait Topic: 'static {
     const GEOMETRY: Geometry;
     /// How its bodies are read.
     const BODIES: BodyAccess;
+    /// Numbers and names of its kinds.
+    const KINDS: &'static [(u16, &'static str)];
+    /// Where the fields of its kinds stand, in the order of [`Topic::KINDS`].
+    const LAYOUTS: &'static [KindLayout];
     /// A message of this topic, read where it stands.
     type Event<'a>;
 
@@ -48,6 +72,67 @@ pub trait Topic: 'static {
     ///
     /// [`DecodeError`].
     fn decode(kind: u16, archive: &[u8]) -> Result<Self::Event<'_>, DecodeError>;
+
+    /// Hands every field of `event` to `visitor`, by name and in order; answers the name of its kind.
+    fn visit_event<'a>(
+        event: &Self::Event<'a>,
+        visitor: &mut dyn FnMut(&'static str, Value<'a>),
+    ) -> &'static str;
+
+    /// Checks `archive` as a message of `kind`, then does as [`Topic::visit_event`].
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError`]; `visitor` was not called.
+    fn visit<'a>(
+        kind: u16,
+        archive: &'a [u8],
+        visitor: &mut dyn FnMut(&'static str, Value<'a>),
+    ) -> Result<&'static str, DecodeError> {
+        Ok(Self::visit_event(&Self::decode(kind, archive)?, visitor))
+    }
+
+    /// The number of the kind called `name`.
+    fn kind_number(name: &str) -> Option<u16> {
+        known::number_of(Self::KINDS, name)
+    }
+
+    /// The name of kind `number`.
+    fn kind_name(number: u16) -> Option<&'static str> {
+        known::name_of(Self::KINDS, number)
+    }
+}
+
+/// Where the fields of a kind stand in its archive: in the root, which stands at the archive's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KindLayout {
+    /// Number of the kind.
+    pub number: u16,
+    /// Its name.
+    pub name: &'static str,
+    /// What it tells, as documented at its definition.
+    pub document: &'static str,
+    /// Length of the root in bytes.
+    pub bytes: usize,
+    /// The root's position in the archive is a multiple of this.
+    pub align_bytes: usize,
+    /// Its fields, in order.
+    pub fields: &'static [FieldLayout],
+}
+
+/// Where a field stands in the root of an archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FieldLayout {
+    /// Its name.
+    pub name: &'static str,
+    /// Its type before it was archived, in Rust.
+    pub type_name: &'static str,
+    /// What it means and in which unit, as documented at its definition.
+    pub document: &'static str,
+    /// From the start of the root.
+    pub offset_bytes: usize,
+    /// Its length in the root; of lists and longer texts the rest stands before the root.
+    pub bytes: usize,
 }
 
 /// A kind of message: the topic it belongs to and its stable number there.
@@ -59,12 +144,27 @@ pub trait Kind: rkyv::Archive {
     /// Its name in documents and logs.
     const NAME: &'static str;
 
-    /// The message as an archive, in the memory of `buffer`.
+    /// Puts the message as an archive into `buffer`, cleared first.
     ///
     /// # Panics
     ///
     /// Never for lengths below 2 GiB: archives use 32-bit offsets.
-    fn archive_into(&self, buffer: Scratch) -> Scratch;
+    fn archive_into(&self, buffer: &mut Scratch);
+}
+
+/// What a flat message is archived by: into a buffer that is used again, with no allocation of its own.
+pub(crate) type Archiver<'a> =
+    Strategy<Serializer<&'a mut Scratch, SubAllocator<'a>, ()>, rkyv::rancor::BoxedError>;
+
+/// Archives a flat message into `buffer`, cleared first.
+#[inline]
+pub(crate) fn archive<T: for<'a> rkyv::Serialize<Archiver<'a>>>(message: &T, buffer: &mut Scratch) {
+    buffer.clear();
+    // Vectors of plain values and text need none of it.
+    let mut scratch = [MaybeUninit::uninit(); 256];
+    let mut serializer = Serializer::new(buffer, SubAllocator::new(&mut scratch), ());
+    rkyv::api::serialize_using::<_, rkyv::rancor::BoxedError>(message, &mut serializer)
+        .expect("an archive is shorter than 2 GiB");
 }
 
 /// Why a message could not be read.

@@ -1,19 +1,23 @@
 //! The writing side of a topic: one per topic, in the node.
 
 use core::marker::PhantomData;
+use core::ops::Range;
 use std::sync::Arc;
 
-use crate::clock::now_ns;
+use crate::clock::Clock;
 use crate::layout::Layout;
 use crate::lease::ScanTable;
 use crate::memory::{Mapped, Memory, word};
 use crate::message::chain::WriteBody;
 use crate::message::{BodyAccess, Kind, Topic};
 use crate::ring::{BodyRef, Ring, Scratch, SlotHead};
-use crate::segment::is_segment;
+use crate::segment::{Bodies, header_of};
 use crate::sync::Ordering;
 use crate::terms::Terms;
-use crate::wake::Bell;
+use crate::wake::{Bell, kind_bit};
+
+/// Most messages of one batch.
+const MAX_BATCH: u32 = 256;
 
 /// Why a message was not published. It took no sequence: subscribers see no gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -58,7 +62,12 @@ pub struct Publisher<T: Topic, M: Memory = Mapped, P: Memory = Mapped> {
     terms: Terms,
     table: Option<Arc<ScanTable<P>>>,
     bell: Arc<Bell>,
+    clock: Clock,
+    /// Whether bodies are plain bytes, read in place under a lease.
+    is_leased: bool,
     scratch: Scratch,
+    /// Where a body is put together that is stored word by word.
+    body: Vec<u8>,
     is_closed: bool,
     topic: PhantomData<fn() -> T>,
 }
@@ -71,8 +80,8 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
     ///
     /// # Panics
     ///
-    /// If bodies are leased and there is no table, if the memory has a publisher already, or if its header is not of
-    /// topic `T` laid out as `layout`: mistakes of the node.
+    /// If bodies are leased and there is no table, if they are copied and there is one, if the memory has a publisher
+    /// already, or if its header is not of topic `T` laid out as `layout`: mistakes of the node.
     pub fn new(
         memory: Arc<M>,
         layout: Layout,
@@ -80,9 +89,12 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
         table: Option<Arc<ScanTable<P>>>,
         bell: Arc<Bell>,
     ) -> Self {
-        assert!(is_segment::<T, M>(&memory, &layout), "the memory is not a segment of topic {}", T::NAME);
+        let header = header_of::<T, M>(&memory, &layout);
+        let header = header.unwrap_or_else(|| panic!("the memory is not a segment of topic {}", T::NAME));
         assert!(memory.claim(), "a topic has one publisher");
-        assert!(table.is_some() || T::BODIES != BodyAccess::Leased, "leased bodies need a scan table");
+        let is_leased = T::BODIES == BodyAccess::Leased && header.bodies == Bodies::OfTopic;
+        assert!(table.is_some() || !is_leased, "leased bodies need a scan table");
+        assert!(table.is_none() || header.bodies == Bodies::OfTopic, "copied bodies are never leased");
         Publisher {
             memory,
             layout,
@@ -90,7 +102,10 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
             terms: Terms::new(&layout, populated_terms),
             table,
             bell,
-            scratch: Scratch::with_capacity(layout.inline_capacity_bytes()),
+            clock: header.clock,
+            is_leased,
+            scratch: Scratch::with_capacity(layout.inline_capacity_bytes),
+            body: Vec::new(),
             is_closed: false,
             topic: PhantomData,
         }
@@ -103,10 +118,32 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
     /// [`PublishError`].
     pub fn publish<K: Kind<Topic = T>>(&mut self, message: &K) -> Result<u64, PublishError> {
         self.refuse_if_closed()?;
-        let archive = message.archive_into(core::mem::take(&mut self.scratch));
-        let outcome = self.publish_archive(K::NUMBER, &archive);
-        self.scratch = archive;
-        outcome
+        message.archive_into(&mut self.scratch);
+        let sequence = self.write(K::NUMBER, self.clock.now())?;
+        self.announce(kind_bit(K::NUMBER));
+        Ok(sequence)
+    }
+
+    /// Begins a batch: its messages carry one time stamp, and waiters are looked for once.
+    pub fn batch(&mut self) -> Batch<'_, T, M, P> {
+        let limit = (self.layout.geometry.depth / 8).clamp(1, MAX_BATCH);
+        Batch { stamp: self.clock.now(), limit, pending: 0, kinds: 0, publisher: self }
+    }
+
+    /// Publishes `messages` as one batch; their sequences, in order.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`] at the first that cannot be published; those before it are.
+    pub fn publish_batch<'k, K: Kind<Topic = T> + 'k>(
+        &mut self,
+        messages: impl IntoIterator<Item = &'k K>,
+    ) -> Result<Range<u64>, PublishError> {
+        let first = self.next;
+        let mut batch = self.batch();
+        messages.into_iter().try_for_each(|message| batch.push(message).map(|_| ()))?;
+        drop(batch);
+        Ok(first..self.next)
     }
 
     /// Publishes a message whose body is written straight into the body area.
@@ -120,14 +157,13 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
         body: &impl WriteBody,
     ) -> Result<Published, PublishError> {
         self.refuse_if_closed()?;
-        let archive = message.archive_into(core::mem::take(&mut self.scratch));
-        let outcome = self.refuse_if_larger(archive.len(), self.layout.inline_capacity_bytes()).map(|()| {
-            let body = self.write_body(body).unwrap_or(BodyRef::Omitted);
-            let sequence = self.commit(K::NUMBER, body, &archive);
-            Published { sequence, has_body: body != BodyRef::Omitted }
-        });
-        self.scratch = archive;
-        outcome
+        message.archive_into(&mut self.scratch);
+        self.refuse_if_larger(self.scratch.len(), self.layout.inline_capacity_bytes)?;
+        let stamp = self.clock.now();
+        let body = self.write_body(body).unwrap_or(BodyRef::Omitted);
+        let sequence = self.commit(K::NUMBER, body, self.scratch.len(), stamp);
+        self.announce(kind_bit(K::NUMBER));
+        Ok(Published { sequence, has_body: body != BodyRef::Omitted })
     }
 
     /// Says that the first `count` terms have their memory now.
@@ -167,36 +203,60 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
         Ok(())
     }
 
-    fn publish_archive(&mut self, kind: u16, archive: &[u8]) -> Result<u64, PublishError> {
-        if archive.len() <= self.layout.inline_capacity_bytes() {
-            return Ok(self.commit(kind, BodyRef::None, archive));
+    /// Writes the message in `scratch`: into its slot, or into the body area if it is too large for one.
+    #[inline]
+    fn write(&mut self, kind: u16, stamp: u64) -> Result<u64, PublishError> {
+        let length = self.scratch.len();
+        if length <= self.layout.inline_capacity_bytes {
+            return Ok(self.commit(kind, BodyRef::None, length, stamp));
         }
-        let limit =
-            if T::BODIES == BodyAccess::Copied { self.layout.geometry.term_bytes as usize } else { 0 };
-        self.refuse_if_larger(archive.len(), limit.max(self.layout.inline_capacity_bytes()))?;
-        let fits = self.terms.reserve(archive.len()).is_some()
-            || self.terms.enter_next_copied(&*self.memory, &self.layout);
-        let offset = self.terms.reserve(archive.len()).filter(|_| fits);
+        self.write_large(kind, stamp)
+    }
+
+    #[cold]
+    fn write_large(&mut self, kind: u16, stamp: u64) -> Result<u64, PublishError> {
+        let term_bytes = self.layout.geometry.term_bytes as usize;
+        let limit_bytes = if T::BODIES == BodyAccess::Copied { term_bytes } else { 0 };
+        self.refuse_if_larger(self.scratch.len(), limit_bytes.max(self.layout.inline_capacity_bytes))?;
+        let archive = core::mem::take(&mut self.scratch);
+        let stored = self.store_copied(&archive);
+        self.scratch = archive;
         // Copied terms are all populated at creation: the next one can always be entered.
-        let Some(offset) = offset else {
-            return Err(PublishError::TooLarge {
-                topic: T::NAME,
-                message_bytes: archive.len(),
-                limit_bytes: self.terms.room_bytes(),
-            });
-        };
+        let body = stored.ok_or(PublishError::TooLarge {
+            topic: T::NAME,
+            message_bytes: self.scratch.len(),
+            limit_bytes: self.terms.room_bytes(),
+        })?;
+        Ok(self.commit(kind, body, 0, stamp))
+    }
+
+    /// Stores `bytes` word by word, for readers that copy.
+    fn store_copied(&mut self, bytes: &[u8]) -> Option<BodyRef> {
+        if self.terms.reserve(bytes.len()).is_none()
+            && !self.terms.enter_next_copied(&*self.memory, &self.layout)
+        {
+            return None;
+        }
+        let offset = self.terms.reserve(bytes.len())?;
         let start = self.layout.body_start + offset;
-        Ring::new(&*self.memory, &self.layout).store_body(start..start + archive.len(), archive);
-        self.terms.commit(self.next, archive.len());
-        let body = BodyRef::At { offset: offset as u64, length: archive.len() as u32 };
-        Ok(self.commit(kind, body, &[]))
+        Ring::new(&*self.memory, &self.layout).store_body(start..start + bytes.len(), bytes);
+        self.terms.commit(self.next, bytes.len());
+        Some(BodyRef::At { offset: offset as u64, length: u32::try_from(bytes.len()).ok()? })
     }
 
     fn write_body(&mut self, body: &impl WriteBody) -> Option<BodyRef> {
         let bound = body.bound_bytes();
-        // Elsewhere a subscriber may be copying from this very place: plain writes would race with it.
         if T::BODIES != BodyAccess::Leased || bound > self.layout.geometry.term_bytes as usize {
             return None;
+        }
+        // A subscriber may be copying from this very place: plain writes would race with it.
+        if !self.is_leased {
+            let mut bytes = core::mem::take(&mut self.body);
+            bytes.resize(bound, 0);
+            let length = body.write(&mut bytes).ok()?;
+            let stored = self.store_copied(&bytes[..length]);
+            self.body = bytes;
+            return stored;
         }
         if self.terms.reserve(bound).is_none() {
             let table = self.table.as_ref()?;
@@ -211,14 +271,75 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
         Some(BodyRef::At { offset: offset as u64, length: u32::try_from(length).ok()? })
     }
 
-    fn commit(&mut self, kind: u16, body: BodyRef, inline: &[u8]) -> u64 {
+    /// Commits the next message to its slot, with the first `inline_bytes` of `scratch`; [`Publisher::announce`] comes
+    /// after it.
+    #[inline]
+    fn commit(&mut self, kind: u16, body: BodyRef, inline_bytes: usize, stamp: u64) -> u64 {
         let sequence = self.next;
-        let head = SlotHead { kind, inline_bytes: inline.len() as u16, body, published_at: now_ns() };
-        let ring = Ring::new(&*self.memory, &self.layout);
-        ring.publish(sequence, head, inline);
+        // A slot has at most 4,096 bytes.
+        let head = SlotHead { kind, inline_bytes: inline_bytes as u16, body, published_at: stamp };
+        Ring::new(&*self.memory, &self.layout).publish(sequence, head, &self.scratch[..inline_bytes]);
         self.next = sequence + 1;
-        ring.advance(self.next);
-        self.bell.after_publish(self.next);
+        self.bell.note(kind, sequence);
         sequence
+    }
+
+    /// Says what is published, and rings for who waits for it: for one of `kinds`.
+    #[inline]
+    fn announce(&self, kinds: u64) {
+        Ring::new(&*self.memory, &self.layout).advance(self.next);
+        self.bell.look(self.next, kinds);
+    }
+}
+
+/// Messages published together. Subscribers that spin see each one at once; the time stamp, the count of what is
+/// published and the look for waiters are one for all of them. Dropping it ends the batch.
+#[derive(Debug)]
+pub struct Batch<'a, T: Topic, M: Memory = Mapped, P: Memory = Mapped> {
+    publisher: &'a mut Publisher<T, M, P>,
+    stamp: u64,
+    limit: u32,
+    /// Messages written and not announced yet, and the bits of their kinds.
+    pending: u32,
+    kinds: u64,
+}
+
+impl<T: Topic, M: Memory, P: Memory> Batch<'_, T, M, P> {
+    /// Publishes one more message; its sequence. After [`Batch::limit`] messages the next batch begins by itself.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`]; the batch goes on.
+    #[inline]
+    pub fn push<K: Kind<Topic = T>>(&mut self, message: &K) -> Result<u64, PublishError> {
+        self.publisher.refuse_if_closed()?;
+        if self.pending >= self.limit {
+            self.flush();
+            self.stamp = self.publisher.clock.now();
+        }
+        message.archive_into(&mut self.publisher.scratch);
+        let sequence = self.publisher.write(K::NUMBER, self.stamp)?;
+        self.pending += 1;
+        self.kinds |= kind_bit(K::NUMBER);
+        Ok(sequence)
+    }
+
+    /// Most messages announced together: an eighth of the ring, so that no waiter is lapped meanwhile, and at most 256.
+    pub fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    fn flush(&mut self) {
+        if self.pending > 0 {
+            self.publisher.announce(self.kinds);
+            self.pending = 0;
+            self.kinds = 0;
+        }
+    }
+}
+
+impl<T: Topic, M: Memory, P: Memory> Drop for Batch<'_, T, M, P> {
+    fn drop(&mut self) {
+        self.flush();
     }
 }

@@ -12,13 +12,17 @@
 //! torn, never undefined, and S2 rejects it. The depth is at least 2: with 1, the mark would name the message
 //! being replaced. Sequences start at 1, so a zeroed slot is older than every message.
 
+mod buffer;
+
 use core::ops::Range;
 
 use crate::layout::{Layout, SLOT_HEAD_WORDS};
 use crate::memory::{Memory, WORD_BYTES, word};
 use crate::sync::{AtomicU64, Ordering, fence};
 
-/// Where a message is copied to: aligned, so that archives can be read where they stand.
+pub use buffer::Buffer;
+
+/// Where archives are put together: aligned, so that they can be read where they stand.
 pub type Scratch = rkyv::util::AlignedVec<64>;
 
 /// Where a message's body is, as its slot tells it.
@@ -79,12 +83,19 @@ impl SlotHead {
 /// What a subscriber found where it looked for one sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Read {
-    /// The message; its inline bytes are in the scratch buffer.
+    /// The message; its inline bytes are in the buffer.
     Message(SlotHead),
     /// Not published yet.
     Empty,
     /// Overwritten by a later lap.
     Overrun,
+}
+
+/// The words of one slot.
+struct Slot<'a> {
+    sequence: &'a AtomicU64,
+    head: &'a [AtomicU64; SLOT_HEAD_WORDS - 1],
+    inline: &'a [AtomicU64],
 }
 
 /// The ring of one segment, seen through its memory.
@@ -100,24 +111,35 @@ impl<'a, M: Memory + ?Sized> Ring<'a, M> {
         Ring { memory, layout }
     }
 
+    /// The slot that holds `sequence`.
+    #[inline]
+    fn slot(&self, sequence: u64) -> Slot<'a> {
+        let words = self.memory.words(self.layout.slot_word(sequence), self.layout.slot_words);
+        let (head, inline) =
+            words.split_first_chunk::<SLOT_HEAD_WORDS>().expect("a slot is longer than its head");
+        let [number, head @ ..] = head;
+        Slot { sequence: number, head, inline }
+    }
+
     /// Writes message `sequence`. Only the topic's one publisher may call this, with rising sequences.
     ///
     /// # Panics
     ///
     /// If `inline` exceeds the slot's capacity: the publisher checked it.
+    #[inline]
     pub fn publish(&self, sequence: u64, head: SlotHead, inline: &[u8]) {
-        let slot = self.memory.words(self.layout.slot_word(sequence), self.layout.slot_words);
-        assert!(inline.len() <= self.layout.inline_capacity_bytes());
-        // P1, Relaxed: the fence below orders it.
-        slot[0].store(sequence - 1, Ordering::Relaxed); // ordering: slot-mark
+        let slot = self.slot(sequence);
+        assert!(inline.len() <= self.layout.inline_capacity_bytes);
+        // P1, Relaxed: the fence below orders it. Sequences start at 1.
+        slot.sequence.store(sequence.wrapping_sub(1), Ordering::Relaxed); // ordering: slot-mark
         // Release: P1 before the words. Pairs with the fence before S2 in `read`.
         fence(Ordering::Release); // ordering: slot-mark-fence
-        for (target, value) in slot[1..].iter().zip(head.encode()) {
+        for (target, value) in slot.head.iter().zip(head.encode()) {
             target.store(value, Ordering::Relaxed);
         }
-        store_bytes(&slot[SLOT_HEAD_WORDS..], inline);
+        store_bytes(slot.inline, inline);
         // P2, Release: the words before the commit. Pairs with the fence after S1 in `read`.
-        slot[0].store(sequence, Ordering::Release); // ordering: slot-commit
+        slot.sequence.store(sequence, Ordering::Release); // ordering: slot-commit
     }
 
     /// P3: says that everything below `next` is published.
@@ -127,13 +149,13 @@ impl<'a, M: Memory + ?Sized> Ring<'a, M> {
         word(self.memory, self.layout.next_sequence_word).store(next, Ordering::Release); // ordering: next-sequence
     }
 
-    /// Copies message `sequence` into `scratch` (cleared first) if it stands in its slot.
-    pub fn read(&self, sequence: u64, scratch: &mut Scratch) -> Read {
-        let slot = self.memory.words(self.layout.slot_word(sequence), self.layout.slot_words);
-        scratch.clear();
+    /// Copies message `sequence` into `buffer` if it stands in its slot.
+    #[inline]
+    pub fn read(&self, sequence: u64, buffer: &mut Buffer) -> Read {
+        let slot = self.slot(sequence);
         // S1, Relaxed, then an Acquire fence: std promises no more than Relaxed loads on a read-only
         // mapping. Pairs with P2; whoever sees `sequence` sees all its words.
-        let found = slot[0].load(Ordering::Relaxed);
+        let found = slot.sequence.load(Ordering::Relaxed);
         fence(Ordering::Acquire); // ordering: slot-read-fence
         if found < sequence {
             return Read::Empty;
@@ -141,14 +163,14 @@ impl<'a, M: Memory + ?Sized> Ring<'a, M> {
         if found > sequence {
             return Read::Overrun;
         }
-        let head = SlotHead::decode(core::array::from_fn(|i| slot[i + 1].load(Ordering::Relaxed)));
+        let head = SlotHead::decode(slot.head.each_ref().map(|word| word.load(Ordering::Relaxed)));
         // A torn head may name any length: bound it before use.
-        let inline_bytes = usize::from(head.inline_bytes).min(self.layout.inline_capacity_bytes());
-        load_bytes(&slot[SLOT_HEAD_WORDS..], inline_bytes, scratch);
+        let inline_bytes = usize::from(head.inline_bytes).min(self.layout.inline_capacity_bytes);
+        buffer.copy(slot.inline, inline_bytes);
         // Acquire: pairs with the fence after P1. A word from a later lap makes that lap's mark visible to S2.
         fence(Ordering::Acquire); // ordering: slot-check-fence
         // S2
-        if slot[0].load(Ordering::Relaxed) == sequence {
+        if slot.sequence.load(Ordering::Relaxed) == sequence {
             Read::Message(SlotHead { inline_bytes: inline_bytes as u16, ..head })
         } else {
             Read::Overrun
@@ -172,39 +194,28 @@ impl<'a, M: Memory + ?Sized> Ring<'a, M> {
         store_bytes(words, bytes);
     }
 
-    /// Appends the body of message `sequence` at `range` to `scratch`; `false` if it was reclaimed meanwhile.
-    pub fn copy_body(&self, sequence: u64, range: Range<usize>, scratch: &mut Scratch) -> bool {
+    /// Copies the body of message `sequence` at `range` into `buffer`; `false` if it was reclaimed meanwhile.
+    pub fn copy_body(&self, sequence: u64, range: Range<usize>, buffer: &mut Buffer) -> bool {
         let words = self.memory.words(range.start / WORD_BYTES, range.len().div_ceil(WORD_BYTES));
-        load_bytes(words, range.len(), scratch);
+        buffer.copy(words, range.len());
         // Acquire: pairs with `term-fence`. A word of a later body makes that term's raise visible below.
         fence(Ordering::Acquire); // ordering: body-check-fence
         word(self.memory, self.layout.oldest_body_word).load(Ordering::Relaxed) <= sequence
     }
 }
 
+/// Stores `bytes` into as many of `words` as they need; the rest of the last one is 0.
+#[inline]
 fn store_bytes(words: &[AtomicU64], bytes: &[u8]) {
-    let chunks = bytes.chunks_exact(WORD_BYTES);
-    let rest = chunks.remainder();
-    for (target, chunk) in words.iter().zip(chunks) {
-        let mut value = [0; WORD_BYTES];
-        value.copy_from_slice(chunk);
-        target.store(u64::from_ne_bytes(value), Ordering::Relaxed);
+    let (whole, rest) = bytes.as_chunks::<WORD_BYTES>();
+    for (target, word) in words.iter().zip(whole) {
+        target.store(u64::from_ne_bytes(*word), Ordering::Relaxed);
     }
     if !rest.is_empty() {
         let mut value = [0; WORD_BYTES];
         value[..rest.len()].copy_from_slice(rest);
-        words[bytes.len() / WORD_BYTES].store(u64::from_ne_bytes(value), Ordering::Relaxed);
+        words[whole.len()].store(u64::from_ne_bytes(value), Ordering::Relaxed);
     }
-}
-
-fn load_bytes(words: &[AtomicU64], length: usize, target: &mut Scratch) {
-    let start = target.len();
-    let words = &words[..length.div_ceil(WORD_BYTES)];
-    target.resize(start + words.len() * WORD_BYTES, 0);
-    for (source, chunk) in words.iter().zip(target[start..].chunks_exact_mut(WORD_BYTES)) {
-        chunk.copy_from_slice(&source.load(Ordering::Relaxed).to_ne_bytes());
-    }
-    target.resize(start + length, 0);
 }
 
 #[cfg(all(test, not(loom)))]
@@ -227,13 +238,13 @@ mod tests {
     fn a_message_of_every_length_that_fits_is_read_back_byte_for_byte() {
         let (memory, layout) = ring_of(2);
         let ring = Ring::new(&memory, &layout);
-        let mut scratch = Scratch::new();
-        for length in 0..=layout.inline_capacity_bytes() {
+        let mut buffer = Buffer::new();
+        for length in 0..=layout.inline_capacity_bytes {
             let sequence = length as u64 + 1;
             let message: Vec<u8> = (0..length).map(|i| (i * 7 + length) as u8).collect();
             ring.publish(sequence, head(length), &message);
-            assert_eq!(ring.read(sequence, &mut scratch), Read::Message(head(length)));
-            assert_eq!(&scratch[..], &message[..]);
+            assert_eq!(ring.read(sequence, &mut buffer), Read::Message(head(length)));
+            assert_eq!(&buffer[..], &message[..]);
         }
     }
 
@@ -241,17 +252,17 @@ mod tests {
     fn a_slot_is_empty_before_its_message_and_overrun_after_a_lap() {
         let (memory, layout) = ring_of(2);
         let ring = Ring::new(&memory, &layout);
-        let mut scratch = Scratch::new();
-        assert_eq!(ring.read(1, &mut scratch), Read::Empty);
+        let mut buffer = Buffer::new();
+        assert_eq!(ring.read(1, &mut buffer), Read::Empty);
         assert_eq!(ring.next_sequence(), 0);
         for sequence in 1..=3 {
             ring.publish(sequence, head(0), &[]);
             ring.advance(sequence + 1);
         }
-        assert_eq!(ring.read(1, &mut scratch), Read::Overrun);
-        assert!(matches!(ring.read(2, &mut scratch), Read::Message(_)));
-        assert!(matches!(ring.read(3, &mut scratch), Read::Message(_)));
-        assert_eq!(ring.read(4, &mut scratch), Read::Empty);
+        assert_eq!(ring.read(1, &mut buffer), Read::Overrun);
+        assert!(matches!(ring.read(2, &mut buffer), Read::Message(_)));
+        assert!(matches!(ring.read(3, &mut buffer), Read::Message(_)));
+        assert_eq!(ring.read(4, &mut buffer), Read::Empty);
         assert_eq!(ring.next_sequence(), 4);
     }
 
@@ -268,9 +279,9 @@ mod tests {
         let (memory, layout) = ring_of(2);
         let ring = Ring::new(&memory, &layout);
         ring.publish(1, SlotHead { inline_bytes: u16::MAX, ..head(0) }, &[1; 96]);
-        let mut scratch = Scratch::new();
-        assert_eq!(ring.read(1, &mut scratch), Read::Message(head(96)));
-        assert_eq!(scratch.len(), 96);
+        let mut buffer = Buffer::new();
+        assert_eq!(ring.read(1, &mut buffer), Read::Message(head(96)));
+        assert_eq!(buffer.len(), 96);
     }
 }
 
@@ -311,11 +322,11 @@ mod loom_tests {
                 thread::spawn(move || Ring::new(&*memory, &layout).publish(3, head(3), &message(3)))
             };
             let ring = Ring::new(&*memory, &layout);
-            let mut scratch = Scratch::new();
+            let mut buffer = Buffer::new();
             for wanted in [1, 3] {
-                if let Read::Message(found) = ring.read(wanted, &mut scratch) {
+                if let Read::Message(found) = ring.read(wanted, &mut buffer) {
                     assert_eq!(found, head(wanted));
-                    assert_eq!(&scratch[..], &message(wanted));
+                    assert_eq!(&buffer[..], &message(wanted));
                 }
             }
             publisher.join().unwrap();
@@ -337,11 +348,11 @@ mod loom_tests {
                 })
             };
             let ring = Ring::new(&*memory, &layout);
-            let mut scratch = Scratch::new();
+            let mut buffer = Buffer::new();
             let next = ring.next_sequence();
             for sequence in 1..next {
-                assert_eq!(ring.read(sequence, &mut scratch), Read::Message(head(sequence)));
-                assert_eq!(&scratch[..], &message(sequence));
+                assert_eq!(ring.read(sequence, &mut buffer), Read::Message(head(sequence)));
+                assert_eq!(&buffer[..], &message(sequence));
             }
             publisher.join().unwrap();
         });

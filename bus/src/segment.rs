@@ -4,15 +4,19 @@
 //! and then seals the file: from there on no process can write it but through the node's own mapping, and nobody can
 //! resize it. Modules check the seals before they map.
 
+#[cfg(all(feature = "named", not(loom)))]
+mod named;
 #[cfg(not(loom))]
 mod sealed;
 
+#[cfg(all(feature = "named", not(loom)))]
+pub use named::{NamedError, NamedSegment, open_named, sweep_named};
 #[cfg(not(loom))]
 pub use sealed::{CreateError, OpenError, SEGMENT_SEALS, SealedSegment, open_sealed};
 #[cfg(not(loom))]
 pub(crate) use sealed::{add_seals, create_memfd};
 
-use crate::clock::ClockKind;
+use crate::clock::Clock;
 use crate::layout::{Geometry, GeometryError, LAYOUT_VERSION, Layout};
 use crate::memory::{Memory, word};
 use crate::sync::{Ordering, fence};
@@ -103,11 +107,23 @@ pub enum HeaderError {
         /// Expected schema.
         schema: u64,
     },
-    /// A clock this program does not know.
-    #[error("the segment's time stamps are of the unknown clock {kind}")]
+    /// A clock this program cannot read.
+    #[error(
+        "the segment's time stamps are of clock {kind} with the scale {multiplier} / 2^{shift}, which this program cannot read"
+    )]
     Clock {
         /// Its number.
         kind: u32,
+        /// Its multiplier.
+        multiplier: u64,
+        /// Its shift.
+        shift: u32,
+    },
+    /// A way to store bodies that this program does not know.
+    #[error("the segment stores its bodies in the unknown way {found}")]
+    Bodies {
+        /// Its number.
+        found: u32,
     },
 }
 
@@ -120,6 +136,18 @@ const W_SCHEMA: usize = 4;
 const W_RUN_ID: usize = 5;
 const W_DEPTH_SLOT: usize = 7;
 const W_TERMS: usize = 8;
+const W_BODIES_SHIFT: usize = 9;
+const W_MULTIPLIER: usize = 10;
+
+/// How the bodies of a segment are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Bodies {
+    /// As the topic says: those of a leased topic are plain bytes, still for who holds a lease.
+    OfTopic = 0,
+    /// All of them word by word: they can be copied and checked afterwards, and are never read in place.
+    Copied = 1,
+}
 
 fn pair(low: u32, high: u32) -> u64 {
     u64::from(low) | u64::from(high) << 32
@@ -129,17 +157,34 @@ fn unpair(value: u64) -> (u32, u32) {
     (value as u32, (value >> 32) as u32)
 }
 
-/// Writes the header into fresh, zeroed memory; the magic comes last.
+/// Writes the header into fresh, zeroed memory; the magic comes last. Bodies are stored as the topic says.
 ///
 /// # Panics
 ///
 /// If `layout` is not the memory's: the creator computed both.
 pub fn write_header<M: Memory + ?Sized>(memory: &M, layout: &Layout, identity: &Identity) {
+    write_header_with(memory, layout, identity, Bodies::OfTopic);
+}
+
+/// As [`write_header`], for bodies that are stored in another way.
+///
+/// # Panics
+///
+/// If `layout` is not the memory's: the creator computed both.
+pub fn write_header_with<M: Memory + ?Sized>(
+    memory: &M,
+    layout: &Layout,
+    identity: &Identity,
+    bodies: Bodies,
+) {
     assert_eq!(memory.len_bytes(), layout.segment_bytes);
     let Geometry { depth, slot_bytes, terms, term_bytes } = layout.geometry;
     let store = |index, value| word(memory, index).store(value, Ordering::Relaxed);
     let (low, high) = identity.run_id.0.split_at(8);
-    store(W_VERSION_CLOCK, pair(LAYOUT_VERSION, ClockKind::Monotonic as u32));
+    let clock = Clock::this_machine();
+    store(W_VERSION_CLOCK, pair(LAYOUT_VERSION, clock.kind() as u32));
+    store(W_BODIES_SHIFT, pair(bodies as u32, clock.shift()));
+    store(W_MULTIPLIER, clock.multiplier());
     store(W_SEGMENT_BYTES, layout.segment_bytes as u64);
     store(W_TOPIC, u64::from(identity.topic));
     store(W_SCHEMA, identity.schema);
@@ -156,12 +201,25 @@ pub fn write_header<M: Memory + ?Sized>(memory: &M, layout: &Layout, identity: &
     word(memory, W_MAGIC).store(MAGIC, Ordering::Release);
 }
 
+/// A header that was read and checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// Where everything lies.
+    pub layout: Layout,
+    /// What it is.
+    pub identity: Identity,
+    /// The clock of its time stamps.
+    pub clock: Clock,
+    /// How its bodies are stored.
+    pub bodies: Bodies,
+}
+
 /// Reads and checks a header: each field once, bounded before use.
 ///
 /// # Errors
 ///
 /// [`HeaderError`].
-pub fn read_header<M: Memory + ?Sized>(memory: &M) -> Result<(Layout, Identity), HeaderError> {
+pub fn read_header<M: Memory + ?Sized>(memory: &M) -> Result<Header, HeaderError> {
     let len_bytes = memory.len_bytes();
     if len_bytes < 2 * crate::layout::PAGE_BYTES {
         return Err(HeaderError::TooShort { len_bytes });
@@ -177,7 +235,15 @@ pub fn read_header<M: Memory + ?Sized>(memory: &M) -> Result<(Layout, Identity),
     if version != LAYOUT_VERSION {
         return Err(HeaderError::Version { found: version, ours: LAYOUT_VERSION });
     }
-    ClockKind::from_number(clock).ok_or(HeaderError::Clock { kind: clock })?;
+    let (bodies, shift) = unpair(load(W_BODIES_SHIFT));
+    let multiplier = load(W_MULTIPLIER);
+    let clock =
+        Clock::new(clock, multiplier, shift).ok_or(HeaderError::Clock { kind: clock, multiplier, shift })?;
+    let bodies = match bodies {
+        0 => Bodies::OfTopic,
+        1 => Bodies::Copied,
+        found => return Err(HeaderError::Bodies { found }),
+    };
     let (depth, slot_bytes) = unpair(load(W_DEPTH_SLOT));
     let (terms, term_bytes) = unpair(load(W_TERMS));
     let layout = Geometry { depth, slot_bytes, terms, term_bytes }.layout()?;
@@ -188,7 +254,8 @@ pub fn read_header<M: Memory + ?Sized>(memory: &M) -> Result<(Layout, Identity),
     run_id[..8].copy_from_slice(&load(W_RUN_ID).to_le_bytes());
     run_id[8..].copy_from_slice(&load(W_RUN_ID + 1).to_le_bytes());
     let topic = load(W_TOPIC) as u32;
-    Ok((layout, Identity { topic, schema: load(W_SCHEMA), run_id: RunId(run_id) }))
+    let identity = Identity { topic, schema: load(W_SCHEMA), run_id: RunId(run_id) };
+    Ok(Header { layout, identity, clock, bodies })
 }
 
 /// Reads a header and refuses it unless it is `expected`.
@@ -197,7 +264,7 @@ pub fn read_header<M: Memory + ?Sized>(memory: &M) -> Result<(Layout, Identity),
 ///
 /// [`HeaderError`].
 pub fn expect_header<M: Memory + ?Sized>(memory: &M, expected: &Identity) -> Result<Layout, HeaderError> {
-    let (layout, identity) = read_header(memory)?;
+    let Header { layout, identity, .. } = read_header(memory)?;
     if identity != *expected {
         return Err(HeaderError::Identity {
             found_topic: identity.topic,
@@ -209,11 +276,10 @@ pub fn expect_header<M: Memory + ?Sized>(memory: &M, expected: &Identity) -> Res
     Ok(layout)
 }
 
-/// Whether `memory` is a segment of topic `T` laid out as `layout`: what makes offsets into it mean anything.
-#[cfg(not(loom))]
-pub(crate) fn is_segment<T: crate::message::Topic, M: Memory>(memory: &M, layout: &Layout) -> bool {
-    read_header(memory).is_ok_and(|(found, identity)| {
-        found == *layout && (identity.topic, identity.schema) == (T::NUMBER, T::SCHEMA)
+/// The header of `memory` if it is a segment of topic `T` laid out as `layout`: what makes offsets into it mean anything.
+pub(crate) fn header_of<T: crate::message::Topic, M: Memory>(memory: &M, layout: &Layout) -> Option<Header> {
+    read_header(memory).ok().filter(|header| {
+        header.layout == *layout && (header.identity.topic, header.identity.schema) == (T::NUMBER, T::SCHEMA)
     })
 }
 
@@ -234,7 +300,8 @@ mod tests {
     #[test]
     fn a_header_is_read_back_as_written() {
         let (memory, layout, identity) = fresh();
-        assert_eq!(read_header(&memory), Ok((layout, identity)));
+        let clock = Clock::this_machine();
+        assert_eq!(read_header(&memory), Ok(Header { layout, identity, clock, bodies: Bodies::OfTopic }));
         assert_eq!(expect_header(&memory, &identity), Ok(layout));
     }
 
@@ -250,7 +317,11 @@ mod tests {
         };
         assert_eq!(damage(W_MAGIC, 0), HeaderError::Magic { found: 0 });
         assert!(matches!(damage(W_VERSION_CLOCK, pair(9, 1)), HeaderError::Version { found: 9, .. }));
-        assert_eq!(damage(W_VERSION_CLOCK, pair(LAYOUT_VERSION, 9)), HeaderError::Clock { kind: 9 });
+        let clock = damage(W_VERSION_CLOCK, pair(LAYOUT_VERSION, 9));
+        assert!(matches!(clock, HeaderError::Clock { kind: 9, .. }));
+        assert!(matches!(damage(W_MULTIPLIER, 0), HeaderError::Clock { multiplier: 0, .. }));
+        assert!(matches!(damage(W_BODIES_SHIFT, pair(0, 64)), HeaderError::Clock { shift: 64, .. }));
+        assert_eq!(damage(W_BODIES_SHIFT, pair(2, 0)), HeaderError::Bodies { found: 2 });
         assert!(matches!(damage(W_SEGMENT_BYTES, 1), HeaderError::Length { .. }));
         assert!(matches!(damage(W_TOPIC, 2), HeaderError::Identity { found_topic: 2, .. }));
         assert!(matches!(damage(W_SCHEMA, 2), HeaderError::Identity { found_schema: 2, .. }));

@@ -3,12 +3,13 @@
 use core::marker::PhantomData;
 use std::sync::Arc;
 
+use crate::clock::Clock;
 use crate::layout::Layout;
 use crate::lease::{LeaseHolder, LeaseRefused, LeasedBody};
 use crate::memory::{Mapped, Memory, word};
 use crate::message::{BodyAccess, DecodeError, Topic};
-use crate::ring::{BodyRef, Read, Ring, Scratch, SlotHead};
-use crate::segment::is_segment;
+use crate::ring::{BodyRef, Buffer, Read, Ring, Scratch, SlotHead};
+use crate::segment::{Bodies, header_of};
 use crate::sync::{Ordering, fence};
 
 /// Why [`Subscriber::poll`] stopped.
@@ -45,8 +46,21 @@ pub enum Body<M: Memory = Mapped, P: Memory = Mapped> {
     None,
     /// Read in place until this is dropped.
     InPlace(LeasedBody<M, P>),
+    /// A copy, from a segment whose bodies are not leased.
+    Copied(Scratch),
     /// Reclaimed, or never stored for want of room: fetch it by request.
     Gone,
+}
+
+impl<M: Memory, P: Memory> Body<M, P> {
+    /// The bytes, if there are any.
+    pub fn bytes(&self) -> Option<&[u8]> {
+        match self {
+            Body::InPlace(leased) => Some(leased.bytes()),
+            Body::Copied(bytes) => Some(bytes),
+            Body::None | Body::Gone => None,
+        }
+    }
 }
 
 /// Reads one topic, from a cursor on.
@@ -56,7 +70,10 @@ pub struct Subscriber<T: Topic, M: Memory = Mapped, P: Memory = Mapped> {
     layout: Layout,
     cursor: u64,
     leases: Option<Arc<LeaseHolder<P>>>,
-    scratch: Scratch,
+    clock: Clock,
+    /// Whether bodies apart from their message are copied and checked, instead of leased.
+    copies_bodies: bool,
+    buffer: Buffer,
     topic: PhantomData<fn() -> T>,
 }
 
@@ -75,13 +92,16 @@ impl<T: Topic, M: Memory, P: Memory> Subscriber<T, M, P> {
     ///
     /// If the memory's header is not of topic `T` laid out as `layout`: check it when it is mapped.
     pub fn new(memory: Arc<M>, layout: Layout, cursor: u64, leases: Option<Arc<LeaseHolder<P>>>) -> Self {
-        assert!(is_segment::<T, M>(&memory, &layout), "the memory is not a segment of topic {}", T::NAME);
+        let header = header_of::<T, M>(&memory, &layout);
+        let header = header.unwrap_or_else(|| panic!("the memory is not a segment of topic {}", T::NAME));
         Subscriber {
             memory,
             layout,
             cursor: cursor.max(1),
             leases,
-            scratch: Scratch::new(),
+            clock: header.clock,
+            copies_bodies: header.bodies == Bodies::Copied,
+            buffer: Buffer::new(),
             topic: PhantomData,
         }
     }
@@ -110,7 +130,7 @@ impl<T: Topic, M: Memory, P: Memory> Subscriber<T, M, P> {
         if sequence == u64::MAX {
             return self.check_closed(sequence);
         }
-        match ring.read(sequence, &mut self.scratch) {
+        match ring.read(sequence, &mut self.buffer) {
             Read::Empty => self.check_closed(sequence),
             Read::Overrun => Err(self.overrun()),
             Read::Message(head) => {
@@ -126,12 +146,11 @@ impl<T: Topic, M: Memory, P: Memory> Subscriber<T, M, P> {
         }
     }
 
-    /// Copies a body into the scratch buffer; `false` if it was reclaimed meanwhile.
+    /// Copies a body into the buffer; `false` if it was reclaimed meanwhile.
     fn copy_body(&mut self, sequence: u64, offset: u64, length: u32) -> bool {
         // The slot was read whole, but bound what it says all the same: it is input.
         let Some(range) = self.layout.body_range(offset, length) else { return false };
-        self.scratch.clear();
-        Ring::new(&*self.memory, &self.layout).copy_body(sequence, range, &mut self.scratch)
+        Ring::new(&*self.memory, &self.layout).copy_body(sequence, range, &mut self.buffer)
     }
 
     fn check_closed(&self, sequence: u64) -> Result<Option<Sample<'_, T, M, P>>, PollError> {
@@ -166,9 +185,14 @@ impl<'a, T: Topic, M: Memory, P: Memory> Sample<'a, T, M, P> {
         self.head.kind
     }
 
-    /// When it was published, in nanoseconds of `CLOCK_MONOTONIC`.
+    /// When it was published, in nanoseconds of the segment's clock: only differences within one run mean anything.
     pub fn published_at_ns(&self) -> u64 {
-        self.head.published_at
+        self.subscriber.clock.ns(self.head.published_at)
+    }
+
+    /// How long ago it was published, in nanoseconds.
+    pub fn age_ns(&self) -> u64 {
+        self.subscriber.clock.ns_since(self.head.published_at)
     }
 
     /// The message, checked.
@@ -177,7 +201,7 @@ impl<'a, T: Topic, M: Memory, P: Memory> Sample<'a, T, M, P> {
     ///
     /// [`DecodeError`] if the node and this program disagree about the bytes.
     pub fn event(&self) -> Result<T::Event<'a>, DecodeError> {
-        T::decode(self.head.kind, &self.subscriber.scratch)
+        T::decode(self.head.kind, &self.subscriber.buffer)
     }
 
     /// Takes a lease on the message's body, if it has one.
@@ -195,12 +219,24 @@ impl<'a, T: Topic, M: Memory, P: Memory> Sample<'a, T, M, P> {
             BodyRef::Omitted => return Ok(Body::Gone),
             BodyRef::At { offset, length } => subscriber.layout.body_range(offset, length),
         };
+        if subscriber.copies_bodies {
+            return Ok(range.and_then(|range| self.copy(range)).map_or(Body::Gone, Body::Copied));
+        }
         let (Some(range), Some(leases)) = (range, &subscriber.leases) else { return Ok(Body::Gone) };
         match leases.take(&*subscriber.memory, subscriber.layout.oldest_body_word, self.sequence) {
             Ok(lease) => Ok(Body::InPlace(LeasedBody::new(Arc::clone(&subscriber.memory), range, lease))),
             Err(LeaseRefused::Gone) => Ok(Body::Gone),
             Err(LeaseRefused::TooMany { limit }) => Err(TooManyLeases { limit }),
         }
+    }
+}
+
+impl<T: Topic, M: Memory, P: Memory> Sample<'_, T, M, P> {
+    /// Copies a body that is stored word by word; `None` if it was reclaimed meanwhile.
+    fn copy(&self, range: core::ops::Range<usize>) -> Option<Scratch> {
+        let mut buffer = Buffer::new();
+        let ring = Ring::new(&*self.subscriber.memory, &self.subscriber.layout);
+        ring.copy_body(self.sequence, range, &mut buffer).then(|| buffer.into_bytes())
     }
 }
 
@@ -216,12 +252,12 @@ mod tests {
     };
     use crate::message::mempool::{Mempool, MempoolEvent, TransactionAdded, TransactionRemoved};
     use crate::publisher::{PublishError, Publisher};
-    use crate::segment::{Identity, RunId, write_header};
+    use crate::segment::{Identity, RunId, write_header, write_header_with};
     use crate::wake::Bell;
     use nix::sys::eventfd::EventFd;
 
     fn bell() -> Arc<Bell> {
-        Arc::new(Bell::new(1, Arc::new(EventFd::new().unwrap())))
+        Arc::new(Bell::new(1, 4, Arc::new(EventFd::new().unwrap())))
     }
 
     /// A heap page that publisher and subscriber of one test share.
@@ -243,6 +279,16 @@ mod tests {
         let publisher = Publisher::new(Arc::clone(&memory), layout, terms as usize, Some(table), bell());
         let holder = Arc::new(LeaseHolder::new(page, leases));
         (publisher, Subscriber::new(memory, layout, 1, Some(holder)))
+    }
+
+    /// A chain whose bodies are copied: what a publisher without leases has.
+    fn copied_chain(depth: u32, terms: u32) -> (Publisher<Chain, Heap, Heap>, Subscriber<Chain, Heap, Heap>) {
+        let layout = Geometry { depth, slot_bytes: 128, terms, term_bytes: 4096 }.layout().unwrap();
+        let memory = Arc::new(Heap::new(layout.segment_bytes));
+        let identity = Identity { topic: Chain::NUMBER, schema: Chain::SCHEMA, run_id: RunId([1; 16]) };
+        write_header_with(&*memory, &layout, &identity, Bodies::Copied);
+        let publisher = Publisher::new(Arc::clone(&memory), layout, terms as usize, None, bell());
+        (publisher, Subscriber::new(memory, layout, 1, None))
     }
 
     fn mempool(depth: u32, terms: u32) -> (Publisher<Mempool, Heap, Heap>, Subscriber<Mempool, Heap, Heap>) {
@@ -365,7 +411,7 @@ mod tests {
                         &block(height, 3000).2[..]
                     );
                 }
-                Body::None => panic!("a block has a body"),
+                Body::None | Body::Copied(_) => panic!("a block has a leased body"),
             }
         }
         assert_eq!(gone, 5, "three terms hold the last three bodies");
@@ -552,10 +598,11 @@ mod tests {
     }
 
     /// Two threads, a small ring: what arrives is whole and in order, and nothing is unaccounted for.
-    #[test]
-    fn a_racing_subscriber_accounts_for_every_message() {
+    fn race<P: Memory + 'static>(
+        mut publisher: Publisher<Chain, Heap, P>,
+        mut subscriber: Subscriber<Chain, Heap, P>,
+    ) {
         let messages = if cfg!(miri) { 60 } else { 50_000 };
-        let (mut publisher, mut subscriber) = chain(4, 4, 2);
         let thread = std::thread::spawn(move || {
             for height in 0..messages {
                 let (connected, transactions, raw) = block(height, 1200);
@@ -567,7 +614,7 @@ mod tests {
             }
             publisher.close();
         });
-        let (mut received, mut missed, mut in_place) = (0, 0, 0);
+        let (mut received, mut missed, mut read) = (0, 0, 0);
         loop {
             match subscriber.poll() {
                 Ok(Some(sample)) => {
@@ -576,10 +623,10 @@ mod tests {
                         panic!("another kind")
                     };
                     assert_eq!(u64::from(event.height.to_native()) + 1, sample.sequence());
-                    if let Body::InPlace(leased) = sample.body().unwrap() {
-                        in_place += 1;
+                    if let Some(bytes) = sample.body().unwrap().bytes() {
+                        read += 1;
                         let expected = block(event.height.to_native(), 1200).2;
-                        assert_eq!(BlockBody::access(leased.bytes()).unwrap().raw.get(), &expected[..]);
+                        assert_eq!(BlockBody::access(bytes).unwrap().raw.get(), &expected[..]);
                     }
                 }
                 Ok(None) => std::hint::spin_loop(),
@@ -592,6 +639,81 @@ mod tests {
         }
         thread.join().unwrap();
         assert_eq!(received + missed, u64::from(messages));
-        assert!(in_place > 0);
+        assert!(read > 0);
+    }
+
+    #[test]
+    fn a_racing_subscriber_accounts_for_every_message() {
+        let (publisher, subscriber) = chain(4, 4, 2);
+        race(publisher, subscriber);
+    }
+
+    #[test]
+    fn a_racing_subscriber_copies_whole_bodies_or_none() {
+        let (publisher, subscriber) = copied_chain(4, 4);
+        race(publisher, subscriber);
+    }
+
+    #[test]
+    fn a_copied_body_is_gone_once_its_term_is_entered_again() {
+        let (mut publisher, mut subscriber) = copied_chain(8, 2);
+        for height in 0..4 {
+            let (connected, transactions, raw) = block(height, 3000);
+            let body = BlockBody { raw: &raw, transactions: &transactions };
+            assert!(publisher.publish_with_body(&connected, &body).unwrap().has_body);
+        }
+        // Two terms of one body each: the first two are gone, the others stand.
+        for height in 0..4 {
+            let sample = subscriber.poll().unwrap().unwrap();
+            match sample.body().unwrap() {
+                Body::Copied(bytes) if height >= 2 => {
+                    assert_eq!(BlockBody::access(&bytes).unwrap().raw.get(), &block(height, 3000).2[..]);
+                }
+                Body::Gone if height < 2 => {}
+                other => panic!("height {height}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_batch_arrives_as_single_messages_do() {
+        let (mut publisher, mut subscriber) = mempool(16, 2);
+        let removed = |number| TransactionRemoved { txid: [number; 32], reason: 1, replaced_by: [0; 32] };
+        let messages: Vec<_> = (0..10).map(removed).collect();
+        assert_eq!(publisher.publish_batch(&messages), Ok(1..11));
+        assert_eq!(subscriber.lag_messages(), 10);
+        let mut batch = publisher.batch();
+        // Too large for a term: it takes no sequence, and the batch goes on.
+        assert!(matches!(batch.push(&added(8192)), Err(PublishError::TooLarge { .. })));
+        assert_eq!(batch.push(&added(1000)), Ok(11));
+        assert_eq!(batch.push(&removed(11)), Ok(12));
+        drop(batch);
+        let mut published_at = Vec::new();
+        for number in 0..12 {
+            let sample = subscriber.poll().unwrap().unwrap();
+            published_at.push(sample.published_at_ns());
+            match sample.event().unwrap() {
+                MempoolEvent::TransactionRemoved(event) => assert_eq!(event.txid, [number; 32]),
+                MempoolEvent::TransactionAdded(event) => assert_eq!((event.raw.len(), number), (1000, 10)),
+            }
+        }
+        assert!(published_at[10] == published_at[11] && published_at[0] <= published_at[10]);
+        publisher.close();
+        assert!(matches!(publisher.publish_batch(&messages), Err(PublishError::Closed { .. })));
+        assert!(matches!(publisher.batch().push(&removed(1)), Err(PublishError::Closed { .. })));
+    }
+
+    #[test]
+    fn a_batch_is_announced_at_its_limit_and_at_its_end() {
+        let (mut publisher, subscriber) = mempool(16, 2);
+        let message = TransactionRemoved { txid: [1; 32], reason: 1, replaced_by: [0; 32] };
+        let mut batch = publisher.batch();
+        assert_eq!(batch.limit(), 2);
+        for announced in [0, 0, 2, 2, 4] {
+            batch.push(&message).unwrap();
+            assert_eq!(subscriber.lag_messages(), announced);
+        }
+        drop(batch);
+        assert_eq!(subscriber.lag_messages(), 5);
     }
 }

@@ -3,7 +3,7 @@
 //! `SeqCst` appears in this crate only as a fence: loom checks such fences, not `SeqCst` accesses.
 
 #[cfg(not(loom))]
-pub use core::sync::atomic::{AtomicU64, Ordering, fence};
+pub use core::sync::atomic::{AtomicU64, Ordering, compiler_fence, fence};
 #[cfg(loom)]
 pub use loom::sync::atomic::{AtomicU64, Ordering};
 

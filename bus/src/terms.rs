@@ -409,7 +409,7 @@ mod loom_tests {
     use crate::layout::Geometry;
     use crate::lease::LeaseHolder;
     use crate::memory::Model;
-    use crate::ring::{BodyRef, Read, Ring, Scratch, SlotHead};
+    use crate::ring::{BodyRef, Buffer, Read, Ring, SlotHead};
 
     const TERM_BYTES: usize = 64;
 
@@ -440,9 +440,9 @@ mod loom_tests {
     }
 
     fn read_in_place(topic: &Topic, holder: &StdArc<LeaseHolder<Page>>, sequence: u64) {
-        let mut scratch = Scratch::new();
+        let mut buffer = Buffer::new();
         let ring = Ring::new(&topic.memory, &topic.layout);
-        let Read::Message(head) = ring.read(sequence, &mut scratch) else { return };
+        let Read::Message(head) = ring.read(sequence, &mut buffer) else { return };
         let BodyRef::At { offset, length } = head.body else { panic!("every message here has a body") };
         let range = topic.layout.body_range(offset, length).unwrap();
         let Ok(lease) = holder.take(&topic.memory, topic.layout.oldest_body_word, sequence) else { return };
@@ -520,12 +520,12 @@ mod loom_tests {
                 thread::spawn(move || publish_copied(&memory, &layout, &mut terms, 3))
             };
             let ring = Ring::new(&*memory, &layout);
-            let mut scratch = Scratch::new();
-            if let Read::Message(head) = ring.read(1, &mut scratch) {
+            let mut buffer = Buffer::new();
+            if let Read::Message(head) = ring.read(1, &mut buffer) {
                 let BodyRef::At { offset, .. } = head.body else { panic!("every message here has a body") };
                 let start = layout.body_start + offset as usize;
-                if ring.copy_body(1, start..start + 16, &mut scratch) {
-                    assert_eq!(&scratch[..], &[1; 16]);
+                if ring.copy_body(1, start..start + 16, &mut buffer) {
+                    assert_eq!(&buffer[..], &[1; 16]);
                 }
             }
             publisher.join().unwrap();

@@ -1,11 +1,15 @@
 //! Waiting: never through shared memory.
 //!
-//! Each module has one wake socket. To park, it sends a record of what it waits for and sleeps on the socket, with a
-//! bound in time. The publisher looks at one word of the node's own after each message and rings an eventfd of the
-//! node's own if the waker asked for it; the waker thread then writes to the wake sockets. A lost wake costs
+//! Each module has one wake socket. To park, a waiter sends a record of what it waits for and sleeps on the socket, with
+//! a bound in time. The publisher looks at words of the node's own after each message, or batch, and rings an eventfd
+//! of the node's own if the waker asked for it; the waker thread then writes to the wake sockets. A lost wake costs
 //! latency, never an event.
 
+mod awaited;
+mod barrier;
 mod bell;
+#[cfg(not(loom))]
+mod client;
 #[cfg(not(loom))]
 mod parker;
 #[cfg(not(loom))]
@@ -13,10 +17,10 @@ mod record;
 #[cfg(not(loom))]
 mod waker;
 
-pub use bell::Bell;
+pub use bell::{ALL_KINDS, Bell, kind_bit};
 #[cfg(not(loom))]
 pub use parker::{ParkError, Parked, Parker};
 #[cfg(not(loom))]
-pub use record::{MAX_TOPICS, Record, RecordError};
+pub use record::{MAX_TOPICS, MAX_WAITERS, Record, RecordError, Want};
 #[cfg(not(loom))]
 pub use waker::{Waker, WakerClient, WakerError, wake_socket_pair};

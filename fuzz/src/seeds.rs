@@ -5,7 +5,7 @@
 mod frames;
 mod scripts;
 
-use blvm_bus::wake::{MAX_TOPICS, Record};
+use blvm_bus::wake::{ALL_KINDS, MAX_TOPICS, MAX_WAITERS, Record, Want};
 
 /// One input, and the name of its file without the ending `.seed`.
 pub type Seed = (&'static str, Vec<u8>);
@@ -16,13 +16,15 @@ pub fn all() -> [(&'static str, Vec<Seed>); 3] {
 }
 
 fn records() -> Vec<Seed> {
-    let record = |topics: usize, cursor: u64| {
-        let cursors = (0..topics as u32).map(|topic| (topic + 1, cursor)).collect();
-        Record { epoch: 1, cursors }.encode()
+    let record = |waiter: u32, topics: usize, cursor: u64, kinds: u64| {
+        let wants = (0..topics as u32).map(|topic| Want { topic: topic + 1, cursor, kinds }).collect();
+        Record { waiter, epoch: 1, wants }.encode()
     };
     vec![
-        ("one-topic", record(1, 1)),
-        ("four-topics", record(4, 1000)),
-        ("all-topics-at-the-last-sequence", record(MAX_TOPICS, u64::MAX)),
+        ("one-topic", record(0, 1, 1, ALL_KINDS)),
+        ("four-topics", record(0, 4, 1000, ALL_KINDS)),
+        ("all-topics-at-the-last-sequence", record(0, MAX_TOPICS, u64::MAX, ALL_KINDS)),
+        ("the-last-waiter-with-masks", record(MAX_WAITERS - 1, 2, 7, 0b110)),
+        ("no-kinds", record(1, 1, 1, 0)),
     ]
 }

@@ -30,7 +30,7 @@ use blvm_bus::message::chain::{BlockBody, Chain, ReorganisationBody};
 use blvm_bus::message::mempool::Mempool;
 use blvm_bus::message::peers::Peers;
 use blvm_bus::message::system::System;
-use blvm_bus::segment::{HeaderError, Identity, RunId, expect_header, read_header, write_header};
+use blvm_bus::segment::{Header, HeaderError, Identity, RunId, expect_header, read_header, write_header};
 use blvm_bus::subscriber::{Body, PollError, Subscriber};
 
 /// Bytes before the steps.
@@ -164,7 +164,7 @@ struct Module {
 
 impl Module {
     fn open(memory: &Arc<Heap>, identity: &Identity, start: u64, leases: u8) -> Option<Self> {
-        let (layout, found) = match read_header(&**memory) {
+        let Header { layout, identity: found, .. } = match read_header(&**memory) {
             Ok(header) => header,
             Err(error) => {
                 assert!(!error.to_string().is_empty());
@@ -239,6 +239,7 @@ where
                         read_body(body.bytes(), layout, seen);
                         held.push(body);
                     }
+                    Ok(Body::Copied(body)) => read_body(&body, layout, seen),
                     Ok(Body::None | Body::Gone) => {}
                     Err(_) => seen.refused_bodies += 1,
                 }

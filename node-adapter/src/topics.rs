@@ -93,7 +93,7 @@ impl<T: Topic> TopicHost<T> {
             segment.layout,
             populated_terms,
             table,
-            waker.bell(T::NUMBER),
+            waker.bell(T::NUMBER, geometry.depth),
         );
         Ok(TopicHost { segment, publisher: Arc::new(Mutex::new(publisher)) })
     }

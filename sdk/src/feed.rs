@@ -3,10 +3,10 @@
 use std::cell::Cell;
 use std::ops::Deref;
 
-use blvm_bus::clock::now_ns;
 use blvm_bus::message::Topic;
 use blvm_bus::request::{LatencyNs, TopicStatistics};
 use blvm_bus::subscriber::{Body, PollError, Sample, Subscriber, TooManyLeases};
+use blvm_bus::wake::Want;
 use hdrhistogram::Histogram;
 
 /// Messages were overwritten before this module read them. Repair by request if they matter, then poll again.
@@ -62,7 +62,7 @@ impl<T: Topic> Feed<T> {
             Ok(Some(sample)) => {
                 self.received += 1;
                 // Saturating: only differences are meant.
-                self.latency.saturating_record(now_ns().saturating_sub(sample.published_at_ns()).max(1));
+                self.latency.saturating_record(sample.age_ns().max(1));
                 Ok(Some(Received { sample, bodies_gone: &self.bodies_gone, is_counted: Cell::new(false) }))
             }
             Ok(None) => Ok(None),
@@ -114,8 +114,8 @@ impl<'a, T: Topic> Deref for Received<'a, T> {
 
 /// What a session needs of a feed, whatever its topic.
 pub trait AnyFeed {
-    /// The topic's number and the sequence wanted next; `None` if the topic is closed.
-    fn wants(&self) -> Option<(u32, u64)>;
+    /// What it waits for; `None` if the topic is closed.
+    fn wants(&self) -> Option<Want>;
 
     /// Whether a message waits to be read.
     fn has_news(&self) -> bool;
@@ -125,8 +125,8 @@ pub trait AnyFeed {
 }
 
 impl<T: Topic> AnyFeed for Feed<T> {
-    fn wants(&self) -> Option<(u32, u64)> {
-        (!self.is_closed).then(|| (T::NUMBER, self.subscriber.cursor()))
+    fn wants(&self) -> Option<Want> {
+        (!self.is_closed).then(|| Want::all(T::NUMBER, self.subscriber.cursor()))
     }
 
     fn has_news(&self) -> bool {

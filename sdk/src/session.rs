@@ -170,7 +170,7 @@ impl Session {
                 mapping.start = start.sequence;
             }
         }
-        let parker = Parker::new(wake);
+        let parker = Parker::new(wake)?;
         Ok(Session {
             client,
             parker,
@@ -227,11 +227,11 @@ impl Session {
             }
             std::hint::spin_loop();
         }
-        let cursors: Vec<_> = feeds.iter().filter_map(|feed| feed.wants()).collect();
-        if self.wait == Wait::Spin || cursors.is_empty() {
+        let wants: Vec<_> = feeds.iter().filter_map(|feed| feed.wants()).collect();
+        if self.wait == Wait::Spin || wants.is_empty() {
             return Ok(());
         }
-        self.parker.park(&cursors, REPORT_INTERVAL)?;
+        self.parker.park(&wants, REPORT_INTERVAL)?;
         Ok(())
     }
 

@@ -47,7 +47,7 @@ fn check(geometry: Geometry, sequence: u64) {
     assert!(slot >= layout.slots_word);
     assert!((slot + layout.slot_words) * WORD_BYTES <= layout.body_start);
     assert!(layout.body_start <= layout.segment_bytes);
-    assert!(layout.inline_capacity_bytes() >= 32);
+    assert!(layout.inline_capacity_bytes >= 32);
     assert!(layout.state_word < layout.slots_word);
 }
 

@@ -1,37 +1,44 @@
-//! `topic!`: the types of one topic from one list, so that the schema hash is of the very definitions.
+//! `topic!`: the types of one topic from one list, so that schema hash, layout and names are of the very definitions.
+
+/// Whether a field's type is a bare array as long as a hash. It would be shown reversed, as hashes are: call it `Hash`
+/// if it is one, else `Vec<u8>`.
+pub(super) const fn is_bare_hash(type_name: &str) -> bool {
+    matches!(type_name.as_bytes(), b"[u8; 32]" | b"[u8;32]")
+}
 
 macro_rules! topic {
     (
-        $(#[$topic_doc:meta])*
+        $(#[doc = $topic_doc:literal])*
         $topic:ident = $topic_number:literal $topic_name:literal, $event:ident, $geometry:expr, $bodies:expr, $body_schema:expr;
         $(
-            $(#[$kind_doc:meta])*
+            $(#[doc = $kind_doc:literal])*
             $kind_number:literal $kind:ident / $archived:ident {
-                $( $(#[$field_doc:meta])* $field:ident: $type:ty, )*
+                $( $(#[doc = $field_doc:literal])* $field:ident: $type:ty, )*
             }
         )*
     ) => {
-        $(#[$topic_doc])*
+        $(#[doc = $topic_doc])*
         #[derive(Debug, Clone, Copy)]
         pub enum $topic {}
 
         $(
-            $(#[$kind_doc])*
+            $(#[doc = $kind_doc])*
             #[derive(Debug, Clone, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
             #[rkyv(derive(Debug))]
             pub struct $kind {
-                $( $(#[$field_doc])* pub $field: $type, )*
+                $( $(#[doc = $field_doc])* pub $field: $type, )*
             }
+
+            $( const _: () = assert!(!$crate::message::define::is_bare_hash(stringify!($type))); )*
 
             impl $crate::message::Kind for $kind {
                 type Topic = $topic;
                 const NUMBER: u16 = $kind_number;
                 const NAME: &'static str = stringify!($kind);
 
-                fn archive_into(&self, mut buffer: $crate::ring::Scratch) -> $crate::ring::Scratch {
-                    buffer.clear();
-                    rkyv::api::high::to_bytes_in::<_, rkyv::rancor::BoxedError>(self, buffer)
-                        .expect("an archive is shorter than 2 GiB")
+                #[inline]
+                fn archive_into(&self, buffer: &mut $crate::ring::Scratch) {
+                    $crate::message::archive(self, buffer);
                 }
             }
         )*
@@ -39,7 +46,7 @@ macro_rules! topic {
         #[doc = concat!("A message of the topic `", $topic_name, "`, read where it stands.")]
         #[derive(Debug)]
         pub enum $event<'a> {
-            $( $(#[$kind_doc])* $kind(&'a $archived), )*
+            $( $(#[doc = $kind_doc])* $kind(&'a $archived), )*
         }
 
         impl $crate::message::Topic for $topic {
@@ -52,6 +59,25 @@ macro_rules! topic {
             ]);
             const GEOMETRY: $crate::layout::Geometry = $geometry;
             const BODIES: $crate::message::BodyAccess = $bodies;
+            const KINDS: &'static [(u16, &'static str)] = &[ $( ($kind_number, stringify!($kind)), )* ];
+            const LAYOUTS: &'static [$crate::message::KindLayout] = &[ $(
+                $crate::message::KindLayout {
+                    number: $kind_number,
+                    name: stringify!($kind),
+                    document: concat!($($kind_doc),*),
+                    bytes: size_of::<$archived>(),
+                    align_bytes: align_of::<$archived>(),
+                    fields: &[ $(
+                        $crate::message::FieldLayout {
+                            name: stringify!($field),
+                            type_name: stringify!($type),
+                            document: concat!($($field_doc),*),
+                            offset_bytes: core::mem::offset_of!($archived, $field),
+                            bytes: size_of::<<$type as rkyv::Archive>::Archived>(),
+                        },
+                    )* ],
+                },
+            )* ];
             type Event<'a> = $event<'a>;
 
             fn decode(kind: u16, archive: &[u8]) -> Result<$event<'_>, $crate::message::DecodeError> {
@@ -66,6 +92,20 @@ macro_rules! topic {
                             }),
                     )*
                     _ => Err($crate::message::DecodeError::UnknownKind { topic: $topic_name, kind }),
+                }
+            }
+
+            fn visit_event<'a>(
+                event: &$event<'a>,
+                visitor: &mut dyn FnMut(&'static str, $crate::message::Value<'a>),
+            ) -> &'static str {
+                match *event {
+                    $(
+                        $event::$kind(message) => {
+                            $( visitor(stringify!($field), $crate::message::value::Field::value(&message.$field)); )*
+                            stringify!($kind)
+                        }
+                    )*
                 }
             }
         }

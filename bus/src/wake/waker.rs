@@ -1,30 +1,49 @@
 //! The node's waker thread: takes park records, wakes those whose topic has news.
 //!
-//! One round: take what the eventfd and the sockets hold (one record a socket); wake all that match; arm **every**
-//! topic that still has waiters, never skipping one as "already armed"; look again; only then sleep.
-//! Rounds are at least [`ROUND`] apart, so that a module that floods its socket costs a bounded share of a core.
+//! One round: take what the eventfd and the sockets hold (one record a socket); wake all that match, those that wait for
+//! `mining` first; arm **every** topic that still has waiters, never skipping one as "already armed"; let one barrier
+//! follow; look again; only then sleep. Each of these was needed in the models below.
+//!
+//! Against floods: rounds are at least [`ROUND`] apart, so that a module that floods its socket costs a bounded share of
+//! a core; a waiter that parks again soon after its wake is looked at in each round, but armed only [`HOLD`] after that
+//! wake; a module that does not read its wakes is mute until it does. The thread's sleep has a bound in time only while
+//! a waiter is held: with all modules parked it takes no CPU.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, setsockopt, socketpair, sockopt};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socketpair, sockopt};
+use nix::sys::time::TimeSpec;
 use parking_lot::Mutex;
 
+use super::awaited::Arming;
+use super::barrier;
 use super::bell::Bell;
-use super::record::{MAX_RECORD_BYTES, Record};
-use crate::request::{close_elsewhere, recv_refusing, refuse_descriptors};
+use super::client::{Client, Gone};
+use crate::request::{close_elsewhere, refuse_descriptors};
 
 /// Least time between the starts of two rounds.
 const ROUND: Duration = Duration::from_micros(20);
 
-/// Pause after a failed poll.
+/// Pause after a system call failed for want of something.
 const RETRY: Duration = Duration::from_millis(100);
+
+/// Number of the topic `mining`: who waits for it is woken first.
+const MINING: u32 = 2;
+
+/// Most sockets looked at in one round; with more, the kernel gives them in turn.
+const EVENTS: usize = 64;
+
+/// Names the eventfd among what the thread sleeps on. Clients count from 1.
+const EVENT: u64 = 0;
 
 /// Why waking could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -58,19 +77,12 @@ pub fn wake_socket_pair() -> Result<(OwnedFd, OwnedFd), WakerError> {
 }
 
 /// Names one module's wake socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WakerClient(u64);
-
-#[derive(Debug)]
-struct Client {
-    id: WakerClient,
-    socket: OwnedFd,
-    topics: Vec<u32>,
-    waiting: Option<Record>,
-}
 
 #[derive(Debug, Default)]
 struct Inbox {
+    bells: Vec<Arc<Bell>>,
     added: Vec<Client>,
     removed: Vec<WakerClient>,
     last_id: u64,
@@ -81,7 +93,6 @@ struct Inbox {
 #[derive(Debug)]
 pub struct Waker {
     event: Arc<EventFd>,
-    bells: Arc<Mutex<Vec<Arc<Bell>>>>,
     inbox: Arc<CachePadded<Mutex<Inbox>>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -93,27 +104,35 @@ impl Waker {
     ///
     /// [`WakerError`].
     pub fn start() -> Result<Self, WakerError> {
+        // Registers with the kernel before there is anything to publish.
+        let has_membarrier = barrier::has_membarrier();
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let event = Arc::new(EventFd::from_value_and_flags(0, flags).map_err(at("eventfd"))?);
-        let bells = Arc::new(Mutex::new(Vec::new()));
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(at("epoll_create1"))?;
+        epoll.add(&*event, EpollEvent::new(EpollFlags::EPOLLIN, EVENT)).map_err(at("epoll_ctl"))?;
         let inbox = Arc::new(CachePadded::new(Mutex::new(Inbox::default())));
         let round = Round {
             event: Arc::clone(&event),
-            bells: Arc::clone(&bells),
+            epoll,
             inbox: Arc::clone(&inbox),
-            clients: Vec::new(),
+            bells: Vec::new(),
+            clients: BTreeMap::new(),
+            arming: Arming::default(),
+            ready: Vec::with_capacity(EVENTS),
         };
         let thread = std::thread::Builder::new()
             .name("blvm-waker".to_owned())
             .spawn(move || round.run())
             .map_err(|source| WakerError { step: "starting its thread", source })?;
-        Ok(Waker { event, bells, inbox, thread: Some(thread) })
+        tracing::debug!(has_membarrier, "waker started");
+        Ok(Waker { event, inbox, thread: Some(thread) })
     }
 
-    /// A bell for the publisher of topic number `topic`.
-    pub fn bell(&self, topic: u32) -> Arc<Bell> {
-        let bell = Arc::new(Bell::new(topic, Arc::clone(&self.event)));
-        self.bells.lock().push(Arc::clone(&bell));
+    /// A bell for the publisher of topic number `topic`, whose ring has `depth` slots.
+    pub fn bell(&self, topic: u32, depth: u32) -> Arc<Bell> {
+        let bell = Arc::new(Bell::new(topic, depth, Arc::clone(&self.event)));
+        // No ring: nobody waits for it before a record names it, and records are read after the inbox.
+        self.inbox.lock().bells.push(Arc::clone(&bell));
         bell
     }
 
@@ -122,7 +141,7 @@ impl Waker {
         let mut inbox = self.inbox.lock();
         inbox.last_id += 1;
         let id = WakerClient(inbox.last_id);
-        inbox.added.push(Client { id, socket, topics, waiting: None });
+        inbox.added.push(Client::new(id, socket, topics));
         drop(inbox);
         self.ring();
         id
@@ -153,9 +172,13 @@ impl Drop for Waker {
 
 struct Round {
     event: Arc<EventFd>,
-    bells: Arc<Mutex<Vec<Arc<Bell>>>>,
+    epoll: Epoll,
     inbox: Arc<CachePadded<Mutex<Inbox>>>,
-    clients: Vec<Client>,
+    bells: Vec<Arc<Bell>>,
+    clients: BTreeMap<WakerClient, Client>,
+    arming: Arming,
+    /// What the last sleep ended for: names and what they are ready for.
+    ready: Vec<(u64, EpollFlags)>,
 }
 
 impl Round {
@@ -169,19 +192,15 @@ impl Round {
             if !self.take_inbox() {
                 return;
             }
-            let bells = self.bells.lock().clone();
-            self.wake_matching(&bells);
-            for bell in &bells {
-                let is_awaited = |client: &Client| {
-                    client.waiting.iter().any(|r| r.cursors.iter().any(|(topic, _)| *topic == bell.topic()))
-                };
-                if self.clients.iter().any(is_awaited) {
-                    bell.arm();
-                }
-            }
+            self.take_ready();
+            self.wake_matching(start);
+            let awaited = self.clients.values().flat_map(|client| client.armed(start));
+            let is_any_awaited = self.arming.arm(&self.bells, awaited);
+            let is_ordered = !is_any_awaited || barrier::waker();
             // The second look: a message published before the arming rang no bell.
-            self.wake_matching(&bells);
-            if let Err(errno) = self.sleep() {
+            self.wake_matching(start);
+            let bound = if is_ordered { self.next_hold(start) } else { Some(RETRY) };
+            if let Err(errno) = self.sleep(bound) {
                 // For want of memory, say: modules sleep out their bounds until it passes.
                 tracing::error!(%errno, "the waker cannot sleep and tries again");
                 std::thread::sleep(RETRY);
@@ -194,84 +213,96 @@ impl Round {
 
     fn take_inbox(&mut self) -> bool {
         let mut inbox = self.inbox.lock();
-        self.clients.append(&mut inbox.added);
-        for id in inbox.removed.drain(..) {
-            close_elsewhere(self.clients.extract_if(.., |client| client.id == id).collect::<Vec<_>>());
+        self.bells.append(&mut inbox.bells);
+        let (added, removed) = (std::mem::take(&mut inbox.added), std::mem::take(&mut inbox.removed));
+        let is_stopped = inbox.is_stopped;
+        drop(inbox);
+        for client in added {
+            match self.epoll.add(&client, EpollEvent::new(EpollFlags::EPOLLIN, client.id().0)) {
+                Ok(()) => drop(self.clients.insert(client.id(), client)),
+                Err(errno) => tracing::error!(%errno, "a module cannot be woken: it sleeps out its bounds"),
+            }
         }
-        !inbox.is_stopped
+        for id in removed {
+            self.close(id);
+        }
+        !is_stopped
     }
 
-    fn wake_matching(&mut self, bells: &[Arc<Bell>]) {
-        for client in &mut self.clients {
-            let has_news = |(topic, cursor): &(u32, u64)| {
-                bells.iter().any(|bell| bell.topic() == *topic && bell.has_news(*cursor))
-            };
-            if let Some(record) = client.waiting.take_if(|record| record.cursors.iter().any(has_news)) {
-                let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-                // A full socket belongs to a module that does not read: it is mute until its next record.
-                let _ = send(client.socket.as_raw_fd(), &record.epoch.to_le_bytes(), flags);
+    /// Takes what the sleep ended for: the eventfd's count, and one record of each socket.
+    fn take_ready(&mut self) {
+        let mut ready = std::mem::take(&mut self.ready);
+        for (name, flags) in ready.drain(..) {
+            if name == EVENT {
+                // Not blocking; an empty counter is no error here.
+                let _ = self.event.read();
+                continue;
+            }
+            let id = WakerClient(name);
+            let Some(client) = self.clients.get_mut(&id) else { continue };
+            if flags.contains(EpollFlags::EPOLLOUT) {
+                client.unmute();
+                watch(&self.epoll, client, EpollFlags::EPOLLIN);
+            }
+            // Anything but room to write is a record, or the end, which reading finds out.
+            if flags != EpollFlags::EPOLLOUT && matches!(client.take_record(&self.bells), Err(Gone)) {
+                self.close(id);
+            }
+        }
+        self.ready = ready;
+    }
+
+    fn close(&mut self, id: WakerClient) {
+        if let Some(client) = self.clients.remove(&id) {
+            // Before it is closed elsewhere: until then it would go on to be ready.
+            let _ = self.epoll.delete(&client);
+            close_elsewhere(client);
+        }
+    }
+
+    fn wake_matching(&mut self, now: Instant) {
+        let mining = self.bells.iter().position(|bell| bell.topic() == MINING);
+        for only in mining.map(Some).into_iter().chain([None]) {
+            for client in self.clients.values_mut().filter(|client| !client.is_mute()) {
+                client.wake_matching(&self.bells, only, now);
+                if client.is_mute() {
+                    watch(&self.epoll, client, EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT);
+                }
             }
         }
     }
 
-    fn sleep(&mut self) -> nix::Result<()> {
-        let mut fds = vec![PollFd::new(self.event.as_fd(), PollFlags::POLLIN)];
-        fds.extend(self.clients.iter().map(|client| PollFd::new(client.socket.as_fd(), PollFlags::POLLIN)));
-        match poll(&mut fds, PollTimeout::NONE) {
-            Ok(_) | Err(nix::Error::EINTR) => {}
-            Err(errno) => return Err(errno),
-        }
-        let is_ready: Vec<bool> = fds.iter().map(|fd| fd.any() == Some(true)).collect();
-        drop(fds);
-        if is_ready[0] {
-            // Not blocking; an empty counter is no error here.
-            let _ = self.event.read();
-        }
-        let mut is_ready = is_ready[1..].iter();
-        let bells = self.bells.lock().clone();
-        let is_done = |client: &mut Client| is_ready.next() == Some(&true) && !take_record(client, &bells);
-        let done: Vec<_> = self.clients.extract_if(.., is_done).collect();
-        if !done.is_empty() {
-            close_elsewhere(done);
-        }
+    /// How long until a waiter that is held may be armed.
+    fn next_hold(&self, now: Instant) -> Option<Duration> {
+        let next = self.clients.values().filter_map(|client| client.next_hold(now)).min()?;
+        Some(next.saturating_duration_since(Instant::now()))
+    }
+
+    fn sleep(&mut self, bound: Option<Duration>) -> nix::Result<()> {
+        let mut events = [EpollEvent::empty(); EVENTS];
+        let timeout = match bound {
+            None => EpollTimeout::NONE,
+            Some(bound) => {
+                // epoll_wait counts milliseconds.
+                let mut fds = [PollFd::new(self.epoll.0.as_fd(), PollFlags::POLLIN)];
+                ignore_signal(ppoll(&mut fds, Some(TimeSpec::from(bound)), None))?;
+                EpollTimeout::ZERO
+            }
+        };
+        let count = ignore_signal(self.epoll.wait(&mut events, timeout).map(|count| count as i32))? as usize;
+        self.ready.extend(events[..count].iter().map(|event| (event.data(), event.events())));
         Ok(())
     }
 }
 
-/// Takes one record; `false` if the module is gone or does not speak our language.
-fn take_record(client: &mut Client, bells: &[Arc<Bell>]) -> bool {
-    let mut bytes = [0; MAX_RECORD_BYTES + 1];
-    match recv_refusing(&client.socket, &mut bytes) {
-        Ok((_, true)) => {
-            tracing::warn!("a module sent descriptors with a park record; its wake socket is closed");
-            false
-        }
-        Ok((0, _)) => false,
-        Ok((length, _)) => match Record::decode(&bytes[..length]) {
-            Ok(mut record) => {
-                bound(&mut record, &client.topics, bells);
-                client.waiting = Some(record);
-                true
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a module sent a bad park record; its wake socket is closed");
-                false
-            }
-        },
-        Err(error) => matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),
-    }
+fn ignore_signal(outcome: nix::Result<i32>) -> nix::Result<i32> {
+    if outcome == Err(nix::Error::EINTR) { Ok(0) } else { outcome }
 }
 
-/// Leaves the topics the module may read, each with a cursor a message can reach: others would never match, and have the
-/// publisher ring for nothing for ever.
-fn bound(record: &mut Record, topics: &[u32], bells: &[Arc<Bell>]) {
-    record.cursors.retain_mut(|(topic, cursor)| {
-        let bell = bells.iter().find(|bell| bell.topic() == *topic).filter(|_| topics.contains(topic));
-        if let Some(bell) = bell {
-            *cursor = bell.clamp(*cursor);
-        }
-        bell.is_some()
-    });
+fn watch(epoll: &Epoll, client: &Client, flags: EpollFlags) {
+    if let Err(errno) = epoll.modify(client, &mut EpollEvent::new(flags, client.id().0)) {
+        tracing::error!(%errno, "a module that does not read its wakes cannot be watched: it gets none any more");
+    }
 }
 
 #[cfg(all(test, not(miri)))]
@@ -279,79 +310,92 @@ fn bound(record: &mut Record, topics: &[u32], bells: &[Arc<Bell>]) {
 mod tests {
     use std::time::Duration;
 
-    use nix::sys::socket::{ControlMessage, UnixAddr, sendmsg};
+    use std::os::fd::AsRawFd;
+
+    use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, send, sendmsg};
 
     use super::*;
     use crate::sync::Ordering;
-    use crate::wake::{ParkError, Parked, Parker};
+    use crate::wake::record::encode_wake;
+    use crate::wake::{ParkError, Parked, Parker, Record, Want, kind_bit};
 
     const LONG: Duration = Duration::from_secs(20);
+
+    /// Publishes, as far as the waker can tell, the message of kind 1 before `next`.
+    fn tell(bell: &Bell, next: u64) {
+        tell_kind(bell, 1, next);
+    }
+
+    fn tell_kind(bell: &Bell, kind: u16, next: u64) {
+        bell.note(kind, next - 1);
+        bell.look(next, kind_bit(kind));
+    }
 
     fn waker_with_client(topics: Vec<u32>) -> (Waker, Parker) {
         let waker = Waker::start().unwrap();
         let (node, module) = wake_socket_pair().unwrap();
         waker.add(node, topics);
-        (waker, Parker::new(module))
+        (waker, Parker::new(module).unwrap())
     }
 
     #[test]
     fn a_parked_module_is_woken_by_the_next_message_and_at_once_if_it_was_missed() {
         let (waker, mut parker) = waker_with_client(vec![1]);
-        let bell = waker.bell(1);
+        let bell = waker.bell(1, 1 << 20);
         for sequence in 1..50 {
             std::thread::scope(|scope| {
-                scope.spawn(|| bell.after_publish(sequence + 1));
-                assert_eq!(parker.park(&[(1, sequence)], LONG).unwrap(), Parked::Woken);
+                scope.spawn(|| tell(&bell, sequence + 1));
+                assert_eq!(parker.park(&[Want::all(1, sequence)], LONG).unwrap(), Parked::Woken);
             });
         }
-        assert_eq!(parker.park(&[(1, 49)], LONG).unwrap(), Parked::Woken);
-        assert_eq!(parker.park(&[(1, 50)], Duration::from_millis(5)).unwrap(), Parked::TimedOut);
+        assert_eq!(parker.park(&[Want::all(1, 49)], LONG).unwrap(), Parked::Woken);
+        assert_eq!(parker.park(&[Want::all(1, 50)], Duration::from_millis(5)).unwrap(), Parked::TimedOut);
     }
 
     #[test]
     fn a_closed_topic_wakes_its_waiters() {
         let (waker, mut parker) = waker_with_client(vec![1]);
-        let bell = waker.bell(1);
+        let bell = waker.bell(1, 1 << 20);
         std::thread::scope(|scope| {
             scope.spawn(|| bell.close());
-            assert_eq!(parker.park(&[(1, 1)], LONG).unwrap(), Parked::Woken);
+            assert_eq!(parker.park(&[Want::all(1, 1)], LONG).unwrap(), Parked::Woken);
         });
     }
 
     #[test]
     fn a_wake_for_an_earlier_sleep_does_not_end_a_later_one() {
         let (node, module) = wake_socket_pair().unwrap();
-        let mut parker = Parker::new(module);
+        let mut parker = Parker::new(module).unwrap();
         for stale in [0_u64, 2, u64::MAX] {
-            send(node.as_raw_fd(), &stale.to_le_bytes(), MsgFlags::empty()).unwrap();
+            send(node.as_raw_fd(), &encode_wake(0, stale), MsgFlags::empty()).unwrap();
         }
-        assert_eq!(parker.park(&[(1, 1)], Duration::from_millis(5)).unwrap(), Parked::TimedOut);
+        assert_eq!(parker.park(&[Want::all(1, 1)], Duration::from_millis(5)).unwrap(), Parked::TimedOut);
     }
 
     #[test]
     fn a_waiter_for_the_far_future_is_woken_by_the_next_message_and_rings_once() {
         let (waker, mut parker) = waker_with_client(vec![1, 2]);
-        let (bell, other) = (waker.bell(1), waker.bell(2));
+        let (bell, other) = (waker.bell(1, 1 << 20), waker.bell(2, 1 << 20));
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !bell.is_armed() {
                     std::thread::yield_now();
                 }
-                bell.after_publish(2);
+                tell(&bell, 2);
             });
-            assert_eq!(parker.park(&[(1, u64::MAX)], LONG).unwrap(), Parked::Woken);
+            assert_eq!(parker.park(&[Want::all(1, u64::MAX)], LONG).unwrap(), Parked::Woken);
         });
         // A round of the waker later nobody waits for topic 1 any more.
-        other.after_publish(2);
-        assert_eq!(parker.park(&[(2, 1)], LONG).unwrap(), Parked::Woken);
+        tell(&other, 2);
+        assert_eq!(parker.park(&[Want::all(2, 1)], LONG).unwrap(), Parked::Woken);
         assert!(!bell.is_armed());
     }
 
     #[test]
     fn a_topic_that_was_not_granted_is_never_armed() {
         let (waker, mut parker) = waker_with_client(vec![2]);
-        let (secret, granted) = (waker.bell(1), waker.bell(2));
-        assert_eq!(parker.park(&[(1, 1)], Duration::from_millis(5)).unwrap(), Parked::TimedOut);
+        let (secret, granted) = (waker.bell(1, 1 << 20), waker.bell(2, 1 << 20));
+        assert_eq!(parker.park(&[Want::all(1, 1)], Duration::from_millis(5)).unwrap(), Parked::TimedOut);
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !granted.is_armed() {
@@ -359,24 +403,24 @@ mod tests {
                 }
                 // The record was looked at, and with it topic 1.
                 assert!(!secret.is_armed());
-                secret.after_publish(2);
-                granted.after_publish(2);
+                tell(&secret, 2);
+                tell(&granted, 2);
             });
-            assert_eq!(parker.park(&[(1, 1), (2, 1)], LONG).unwrap(), Parked::Woken);
+            assert_eq!(parker.park(&[Want::all(1, 1), Want::all(2, 1)], LONG).unwrap(), Parked::Woken);
         });
     }
 
     #[test]
     fn a_packet_that_is_no_record_ends_the_wake_socket_and_no_other() {
         let (waker, mut honest) = waker_with_client(vec![1]);
-        let bell = waker.bell(1);
+        let bell = waker.bell(1, 1 << 20);
         let (node, module) = wake_socket_pair().unwrap();
         waker.add(node, vec![1]);
         send(module.as_raw_fd(), b"nonsense", MsgFlags::empty()).unwrap();
-        let mut hostile = Parker::new(module);
-        while !matches!(hostile.park(&[(1, 1)], Duration::from_millis(5)), Err(ParkError::Closed)) {}
-        bell.after_publish(2);
-        assert_eq!(honest.park(&[(1, 1)], LONG).unwrap(), Parked::Woken);
+        let mut hostile = Parker::new(module).unwrap();
+        while !matches!(hostile.park(&[Want::all(1, 1)], Duration::from_millis(5)), Err(ParkError::Closed)) {}
+        tell(&bell, 2);
+        assert_eq!(honest.park(&[Want::all(1, 1)], LONG).unwrap(), Parked::Woken);
     }
 
     #[test]
@@ -409,12 +453,12 @@ mod tests {
     #[test]
     fn a_descriptor_that_is_slow_to_close_holds_up_nobody_where_the_kernel_lets_it_in() {
         let waker = Waker::start().unwrap();
-        let bell = waker.bell(1);
+        let bell = waker.bell(1, 1 << 20);
         // As before Linux 6.16: a socket that does not refuse descriptors.
         let (node, module) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
         let (_listener, slow) = slow_to_close();
-        let record = Record { epoch: 1, cursors: vec![(1, 1)] }.encode();
+        let record = Record { waiter: 0, epoch: 1, wants: vec![Want::all(1, 1)] }.encode();
         let descriptors = [slow.as_raw_fd()];
         let rights = [ControlMessage::ScmRights(&descriptors)];
         let slices = [io::IoSlice::new(&record)];
@@ -424,15 +468,18 @@ mod tests {
         waker.add(node, vec![1]);
         let (other, waiter) = wake_socket_pair().unwrap();
         waker.add(other, vec![1]);
-        bell.after_publish(2);
-        assert_eq!(Parker::new(waiter).park(&[(1, 1)], LONG).unwrap(), Parked::Woken);
-        assert!(matches!(Parker::new(module).park(&[(1, 1)], LONG), Err(ParkError::Closed)));
+        tell(&bell, 2);
+        assert_eq!(Parker::new(waiter).unwrap().park(&[Want::all(1, 1)], LONG).unwrap(), Parked::Woken);
+        assert!(matches!(
+            Parker::new(module).unwrap().park(&[Want::all(1, 1)], LONG),
+            Err(ParkError::Closed)
+        ));
     }
 
     #[test]
     fn a_message_published_at_any_moment_of_a_round_wakes_its_waiter() {
         let (waker, mut parker) = waker_with_client(vec![1]);
-        let bell = waker.bell(1);
+        let bell = waker.bell(1, 1 << 20);
         let wanted = crate::sync::AtomicU64::new(0);
         let last = 20_000;
         let mut lost = None;
@@ -448,12 +495,12 @@ mod tests {
                     while start.elapsed() < delay {
                         std::hint::spin_loop();
                     }
-                    bell.after_publish(sequence + 1);
+                    tell(&bell, sequence + 1);
                 }
             });
             for sequence in 1..=last {
                 wanted.store(sequence, Ordering::Relaxed);
-                if parker.park(&[(1, sequence)], LONG).unwrap() != Parked::Woken {
+                if parker.park(&[Want::all(1, sequence)], LONG).unwrap() != Parked::Woken {
                     lost = Some(sequence);
                     // Lets the publisher come to its end.
                     wanted.store(last, Ordering::Relaxed);
@@ -476,11 +523,11 @@ mod tests {
         let memory = Arc::new(Heap::new(layout.segment_bytes));
         let identity = Identity { topic: System::NUMBER, schema: System::SCHEMA, run_id: RunId([1; 16]) };
         write_header(&*memory, &layout, &identity);
-        let bell = waker.bell(System::NUMBER);
+        let bell = waker.bell(System::NUMBER, layout.geometry.depth);
         let mut publisher = Publisher::<System, Heap, Heap>::new(memory, layout, 0, None, bell);
         std::thread::scope(|scope| {
             scope.spawn(|| publisher.close());
-            assert_eq!(parker.park(&[(System::NUMBER, 1)], LONG).unwrap(), Parked::Woken);
+            assert_eq!(parker.park(&[Want::all(System::NUMBER, 1)], LONG).unwrap(), Parked::Woken);
         });
     }
 }

@@ -101,7 +101,7 @@ fn script<T: Topic>(
     let table = Arc::new(ScanTable::new(1));
     table.enter(Heap::new(LEASE_PAGE_BYTES), 2).expect("the table is empty");
     let event = EventFd::new().expect("a free descriptor");
-    let bell = Arc::new(Bell::new(T::NUMBER, Arc::new(event)));
+    let bell = Arc::new(Bell::new(T::NUMBER, geometry_of.depth, Arc::new(event)));
     let terms = geometry_of.terms as usize;
     publish(&mut Publisher::new(Arc::clone(&memory), layout, terms, Some(table), bell));
     let mut script = preamble(topic, geometry, leases, start);

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use blvm_bus::request::{FRAME_HEAD_BYTES, MAX_FRAME_BYTES, Refusal, Reply, Request, send_with_descriptors};
-use blvm_bus::wake::Record;
+use blvm_bus::wake::{Record, Want};
 use nix::errno::Errno;
 
 use crate::conversation::Conversation;
@@ -200,14 +200,15 @@ pub(crate) fn attack_wakes(report: &mut Report, target: &Target, talk: &mut Conv
     for number in 0..RECORDS as u64 {
         // Cursors that are always, and that are never reached; topics that were never given.
         let cursor = [1, u64::MAX, target.published()][number as usize % 3];
-        let record = Record { epoch: number, cursors: vec![(number as u32 % 9, cursor); 16] };
+        let want = Want { topic: number as u32 % 9, cursor, kinds: u64::MAX >> (number % 64) };
+        let record = Record { waiter: number as u32 % 64, epoch: number, wants: vec![want; 16] };
         let _ = send_record(wake, &record.encode());
         let _ = drain_wakes(wake);
     }
     let is_woken = is_woken(target, wake);
     report.harmless("wakes: 20000 park records", Layer::Node, &Ok(0), || is_woken && target.is_well())?;
     let unread = (0..RECORDS as u64).filter(|epoch| {
-        let record = Record { epoch: *epoch, cursors: vec![(1, 1)] };
+        let record = Record { waiter: 1, epoch: *epoch, wants: vec![Want::all(1, 1)] };
         send_record(wake, &record.encode()).is_ok()
     });
     let _ = unread.count();
@@ -223,7 +224,7 @@ fn slow_wake(report: &mut Report, target: &Target, talk: &Conversation) -> io::R
     use std::os::fd::AsFd;
     let wake = talk.wake_fd();
     let slow = slow_to_close()?;
-    let record = Record { epoch: 7, cursors: vec![(1, u64::MAX)] };
+    let record = Record { waiter: 0, epoch: 7, wants: vec![Want::all(1, u64::MAX)] };
     let answer = send(talk.wake.as_fd(), &record.encode(), &[slow.as_fd()]);
     drop(slow);
     let attempt = "wakes: a socket that is slow to close";
@@ -237,7 +238,7 @@ fn slow_wake(report: &mut Report, target: &Target, talk: &Conversation) -> io::R
 fn is_woken(target: &Target, wake: i32) -> bool {
     let start = Instant::now();
     let epoch = u64::MAX - 1;
-    let record = Record { epoch, cursors: vec![(1, target.published())] };
+    let record = Record { waiter: 0, epoch, wants: vec![Want::all(1, target.published())] };
     let encoded = record.encode();
     let mut is_sent = send_record(wake, &encoded).is_ok();
     while start.elapsed() < TOO_LONG {
@@ -256,9 +257,10 @@ fn send_record(wake: i32, bytes: &[u8]) -> Answer {
 
 fn drain_wakes(wake: i32) -> Vec<u64> {
     let mut epochs = Vec::new();
-    let mut bytes = [0; 8];
-    while let Ok(8) = call!(libc::SYS_recvfrom, wake, &mut bytes[..], 8, libc::MSG_DONTWAIT, 0, 0) {
-        epochs.push(u64::from_le_bytes(bytes));
+    // The waiter, then its epoch.
+    let mut words = [0_u64; 2];
+    while let Ok(16) = call!(libc::SYS_recvfrom, wake, &mut words[..], 16, libc::MSG_DONTWAIT, 0, 0) {
+        epochs.push(u64::from_le(words[1]));
     }
     epochs
 }

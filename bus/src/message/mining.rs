@@ -1,0 +1,103 @@
+//! Topic `mining`: what miners work on. Repaired by the messages themselves: each stands alone and replaces the one
+//! before it.
+
+use super::{BodyAccess, Hash};
+use crate::layout::Geometry;
+
+topic! {
+    /// The tip miners build on, and the template the node would mine.
+    Mining = 2 "mining", MiningEvent,
+    Geometry { depth: 4_096, slot_bytes: 1_024, terms: 0, term_bytes: 0 }, BodyAccess::None, "";
+
+    /// The tip of the active chain is another block. Sent once for a run of connects and disconnects, a reorganisation
+    /// among them, when it is complete and only if it left another tip.
+    1 TipChanged / ArchivedTipChanged {
+        /// Block hash of the tip.
+        hash: Hash,
+        /// Hash of the block before it; all zero for genesis.
+        previous: Hash,
+        /// Height of the tip; genesis is 0.
+        height: u32,
+        /// The tip's header in consensus encoding.
+        header: [u8; 80],
+        /// Target that the next block must meet, in compact form (nBits).
+        next_bits: u32,
+        /// Earliest time the next block may have, in seconds since 1970: median time past of the tip, plus 1.
+        next_min_time: u32,
+    }
+
+    /// The node would mine another block than it said before. Nothing sends it yet: it comes with the node's template
+    /// service.
+    2 TemplateUpdated / ArchivedTemplateUpdated {
+        /// Number of the template; never reused in this run.
+        template_id: u64,
+        /// Hash of the block it builds on.
+        previous: Hash,
+        /// Height of the block.
+        height: u32,
+        /// Version for its header, bit for bit.
+        version: u32,
+        /// Target it must meet, in compact form (nBits).
+        bits: u32,
+        /// Earliest time it may have, in seconds since 1970: median time past of the tip, plus 1.
+        min_time: u32,
+        /// Most that the coinbase's outputs may have in all, in satoshi: subsidy and fees.
+        coinbase_value_sat: u64,
+        /// Fees of its transactions, in satoshi.
+        fees_sat: u64,
+        /// Weight of its transactions without the coinbase, in weight units (BIP-0141).
+        weight: u32,
+        /// Number of its transactions without the coinbase.
+        transactions: u32,
+        /// Most weight the coinbase may have, in weight units (BIP-0141).
+        coinbase_weight_limit: u32,
+        /// Most bytes of outputs a miner may add to the coinbase, in consensus encoding.
+        coinbase_output_bytes_limit: u32,
+        /// Most signature operation cost the coinbase may have (BIP-0141).
+        coinbase_sigop_cost_limit: u32,
+        /// Version of the coinbase, bit for bit.
+        coinbase_version: u32,
+        /// Sequence of the coinbase's input.
+        coinbase_sequence: u32,
+        /// Lock time of the coinbase.
+        coinbase_lock_time: u32,
+        /// Whether it holds the coinbase only: sent right after a new tip, before transactions are chosen.
+        is_empty: bool,
+        /// What the coinbase's script signature must begin with (BIP-0034); at most 16 bytes.
+        coinbase_prefix: Vec<u8>,
+        /// Script of the coinbase output of value 0 that commits to the witnesses (BIP-0141); at most 64 bytes, empty if
+        /// the template needs none.
+        witness_commitment: Vec<u8>,
+        /// What to hash the coinbase's txid with to get the Merkle root, lowest first; at most 15.
+        merkle_path: Vec<Hash>,
+    }
+
+    /// What the mempool would pay now, while the template announced last is still being worked on. Nothing sends it yet:
+    /// it comes with the node's template service.
+    3 FeeDelta / ArchivedFeeDelta {
+        /// Number of the template announced last.
+        template_id: u64,
+        /// Fees it was announced with, in satoshi.
+        announced_fees_sat: u64,
+        /// Fees of the best template now, in satoshi.
+        fees_sat: u64,
+    }
+}
+
+/// Least weight of a transaction: 60 bytes without witness, for one input and one output with empty scripts.
+const LEAST_TRANSACTION_WEIGHT: u32 = 4 * 60;
+
+/// Most weight of a block (BIP-0141).
+const MOST_BLOCK_WEIGHT: u32 = 4_000_000;
+
+/// Longest Merkle path of a coinbase: the depth of a tree over as many transactions as a block can hold.
+pub const MAX_MERKLE_PATH: usize =
+    (MOST_BLOCK_WEIGHT / LEAST_TRANSACTION_WEIGHT).next_power_of_two().trailing_zeros() as usize;
+
+const _: () = assert!(MAX_MERKLE_PATH == 15);
+
+/// Longest [`TemplateUpdated::coinbase_prefix`].
+pub const MAX_COINBASE_PREFIX_BYTES: usize = 16;
+
+/// Longest [`TemplateUpdated::witness_commitment`]: its script is 38 bytes (BIP-0141).
+pub const MAX_WITNESS_COMMITMENT_BYTES: usize = 64;
