@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 
 # Cargo's choice, if the caller made one.
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
-# Arguments for `blvm run`.
+# Arguments for `blvm run` or `bench-peers`.
 ARGS ?=
 export FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= segment request record
@@ -27,7 +27,7 @@ MIRI_SHORT := ring:: terms:: lease a_racing_subscriber
 
 .PHONY: help
 help: ## Says what there is (default)
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  make run ARGS="--demo --for 20s --json"   a demonstration that ends with its proof'
 	@echo '  make fuzz FUZZ_SECONDS=600                longer than a minute'
@@ -92,6 +92,14 @@ demo: install ## Runs the demonstration and checks its proof; DEMO_SECONDS=20
 .PHONY: bench
 bench: install ## Micro-benchmarks
 	@cargo bench --locked -p blvm-benches
+
+.PHONY: bench-peers
+# The peers' workspace depends on ours, so its lock file may have to follow; the peers themselves are pinned by version.
+bench-peers: install ## The bus against iceoryx2, ZeroMQ, tango and others; report in target/bench-report; ARGS=--quick
+	@cargo build $(RELEASE) -p blvm-benches --bin bus-bench 1>&2
+	@cargo build --release --manifest-path benches/baselines/Cargo.toml --target-dir $(TARGET_DIR)/baselines 1>&2
+	@exec $(TARGET_DIR)/baselines/release/bench-peers --bus-bench $(TARGET_DIR)/release/bus-bench \
+		--report $(TARGET_DIR)/bench-report $(ARGS)
 
 .PHONY: docs
 docs: install ## Builds the documentation of the crates
