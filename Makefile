@@ -93,6 +93,12 @@ demo: install ## Runs the demonstration and checks its proof; DEMO_SECONDS=20
 bench: install ## Micro-benchmarks
 	@cargo bench --locked -p blvm-benches
 
+.PHONY: bench-bus
+bench-bus: install ## What the bus costs between processes: figures to target/bench-report/bus.jsonl (some minutes, idle machine)
+	@cargo build $(RELEASE) -p blvm-benches --bin bus-bench 1>&2
+	@mkdir -p $(TARGET_DIR)/bench-report
+	@set -o pipefail; $(TARGET_DIR)/release/bus-bench all $(ARGS) | tee $(TARGET_DIR)/bench-report/bus.jsonl
+
 .PHONY: bench-peers
 # The peers' workspace depends on ours, so its lock file may have to follow; the peers themselves are pinned by version.
 bench-peers: install ## The bus against iceoryx2, ZeroMQ, tango and others; report in target/bench-report; ARGS=--quick

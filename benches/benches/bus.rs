@@ -3,23 +3,25 @@
 //! | benchmark | from | to |
 //! |---|---|---|
 //! | `publish_inline` | call of `Publisher::publish` with a message on the stack | its return: the slot is committed, `next_sequence` stored, nobody parked |
-//! | `publish_1mb/publish` | call of `Publisher::publish_with_body` with a block and its index | its return: the body stands in the term, the slot is committed |
-//! | `publish_1mb/copy` | call of a plain copy of the same number of bytes into a term of the same size | its return |
+//! | `publish_inline/batch` | begin of a batch of 64 such messages | its end: all are announced |
+//! | `publish_term/publish` | call of `Publisher::publish_with_body` with a block and its index | its return: the body stands in the term, the slot is committed |
+//! | `publish_term/copy` | call of a plain copy of the same number of bytes into a term of the same size | its return |
 //! | `read` | call of `Subscriber::poll` | the message decoded, where that is said, else the sample |
 //! | `lease` | call of `Sample::body` | the leased body is dropped |
-//! | `block_access` | call of `BlockBody::access` on a leased body | the checked reference |
+//! | `checked_access/message` | call of `Sample::event` | the checked reference |
+//! | `checked_access/block` | call of `BlockBody::access` on a leased body | the checked reference |
 //! | `block_decode` | call of `bitcoin::consensus::deserialize` on the same raw block | the block, not yet dropped by its caller |
 //!
-//! Load: archives of 32, 68 (a real `BlockDisconnected`) and 96 bytes, back to back; block 702861 of the main chain, cut to
-//! 1 MB or to 100 and 2,500 transactions. Segments are sealed memfds with the sizes of `chain`, populated; bodies go
+//! Load: archives of 32, 68 (a real `BlockDisconnected`) and 96 bytes, back to back; a transaction of 250 bytes,
+//! too large for its slot; block 702861 of the main chain, cut to 64 KB, 1 MB or to 100 and 2,500 transactions. Segments are sealed memfds with the sizes of `chain`, populated; bodies go
 //! round its 18 terms, 144 MiB, so that they leave the caches.
 //!
 //! Criterion times these in batches, back to back: means, no percentiles. Before it runs, what the budgets are
-//! about is printed with percentiles and as ratios: `publish_1mb` and its copy in turn, `block_access` in batches, and
+//! about is printed with percentiles and as ratios: publishing 1 MB and its copy in turn, access to a block in batches, and
 //! the round trip of a cache line (`line_rtt_ns`: from the store of one thread to its load of the other's answer).
 //!
-//! Left out: a second core (a subscriber that reads makes the publisher's lines travel), messages at a fixed rate, wakes,
-//! and every second process. `read` finds its messages in its own core's cache.
+//! Left out, and measured by `bus-bench`: a second core (a subscriber that reads makes the publisher's lines travel), messages
+//! at a fixed rate, wakes, and every second process. `read` finds its messages in its own core's cache.
 #![allow(clippy::print_stdout)] // A benchmark reports on its standard output.
 #![forbid(unsafe_code)]
 
@@ -37,7 +39,9 @@ use blvm_bus::Scratch;
 use blvm_bus::lease::LeasedBody;
 use blvm_bus::memory::Mapped;
 use blvm_bus::message::chain::{BlockBody, BlockDisconnected, Chain, ChainEvent, WriteBody};
+use blvm_bus::message::mempool::{Mempool, MempoolEvent, TransactionAdded};
 use blvm_bus::message::{Kind, Topic};
+use blvm_bus::publisher::Publisher;
 use blvm_bus::subscriber::{Body, Subscriber};
 use criterion::{BenchmarkId, Criterion, Throughput};
 
@@ -60,9 +64,10 @@ fn main() {
         print_figures();
     }
     publish_inline(&mut criterion);
-    publish_1mb(&mut criterion);
+    publish_term(&mut criterion);
     read(&mut criterion);
     lease(&mut criterion);
+    access_message(&mut criterion);
     blocks(&mut criterion);
     criterion.final_summary();
 }
@@ -123,7 +128,22 @@ fn publish_inline(criterion: &mut Criterion) {
     publish_one::<Chain, _>(&mut group, &mut chain, DISCONNECTED, 68);
     let mut inline = Pair::<Inline>::new();
     publish_one::<Inline, _>(&mut group, &mut inline, Message { bytes: [4; 96] }, 96);
+    publish_batches(&mut group);
     group.finish();
+}
+
+fn publish_batches(group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::WallTime>) {
+    const MESSAGES: u64 = 64;
+    let mut inline = Pair::<Inline>::new();
+    let message = Message { bytes: [5; 96] };
+    let publish = |publisher: &mut Publisher<Inline>| {
+        let mut batch = publisher.batch();
+        (0..MESSAGES).all(|_| batch.push(black_box(&message)).is_ok())
+    };
+    assert!(publish(&mut inline.publisher));
+    assert_eq!(inline.subscriber.lag_messages(), MESSAGES);
+    group.throughput(Throughput::Elements(MESSAGES));
+    group.bench_function("batch", |bencher| bencher.iter(|| publish(&mut inline.publisher)));
 }
 
 fn publish_one<T: Topic, K: Kind<Topic = T>>(
@@ -143,22 +163,24 @@ fn publish_one<T: Topic, K: Kind<Topic = T>>(
     });
 }
 
-fn publish_1mb(criterion: &mut Criterion) {
-    let load = Load::cut_to_bytes(MEGABYTE);
-    let mut chain = Pair::<Chain>::new();
-    let archive = publish_checked(&mut chain, &load);
-    let mut group = criterion.benchmark_group("publish_1mb");
-    group.throughput(Throughput::Bytes(archive.len() as u64));
-    group.bench_function("publish", |bencher| {
-        bencher.iter(|| chain.publisher.publish_with_body(black_box(&load.connected), &load.body()));
-    });
-    drop(chain);
-    let mut copier = Copier::new::<Chain>();
-    assert_eq!(copier.copy(&archive), archive);
-    group.bench_function("copy", |bencher| {
-        bencher.iter(|| black_box(copier.copy(black_box(&archive)).len()));
-    });
-    group.finish();
+fn publish_term(criterion: &mut Criterion) {
+    for raw_bytes in [64_000, MEGABYTE] {
+        let load = Load::cut_to_bytes(raw_bytes);
+        let mut chain = Pair::<Chain>::new();
+        let archive = publish_checked(&mut chain, &load);
+        let mut group = criterion.benchmark_group("publish_term");
+        group.throughput(Throughput::Bytes(archive.len() as u64));
+        group.bench_function(BenchmarkId::new("publish", raw_bytes), |bencher| {
+            bencher.iter(|| chain.publisher.publish_with_body(black_box(&load.connected), &load.body()));
+        });
+        drop(chain);
+        let mut copier = Copier::new::<Chain>();
+        assert_eq!(copier.copy(&archive), archive);
+        group.bench_function(BenchmarkId::new("copy", raw_bytes), |bencher| {
+            bencher.iter(|| black_box(copier.copy(black_box(&archive)).len()));
+        });
+        group.finish();
+    }
 }
 
 /// Publishes `load`, reads it back in place, compares, and gives its archive.
@@ -189,17 +211,29 @@ fn read(criterion: &mut Criterion) {
     let mut chain = Pair::<Chain>::new();
     group.bench_function("poll", |bencher| {
         bencher.iter_custom(|polls| {
-            time_polls(&mut chain, polls, |subscriber| {
+            time_polls(&mut chain, &DISCONNECTED, polls, |subscriber| {
                 black_box(subscriber.poll()).is_ok_and(|sample| sample.is_some())
             })
         });
     });
     group.bench_function("poll_and_decode", |bencher| {
         bencher.iter_custom(|polls| {
-            time_polls(&mut chain, polls, |subscriber| {
+            time_polls(&mut chain, &DISCONNECTED, polls, |subscriber| {
                 let Ok(Some(sample)) = subscriber.poll() else { return false };
                 let event = black_box(sample.event());
                 matches!(event, Ok(ChainEvent::BlockDisconnected(event)) if event.height == DISCONNECTED.height)
+            })
+        });
+    });
+    let mut mempool = Pair::<Mempool>::new();
+    let added =
+        TransactionAdded { txid: [1; 32], wtxid: [2; 32], fee_sat: 3, weight: 800, raw: vec![4; 250] };
+    group.bench_function("poll_and_decode_copied", |bencher| {
+        bencher.iter_custom(|polls| {
+            time_polls(&mut mempool, &added, polls, |subscriber| {
+                let Ok(Some(sample)) = subscriber.poll() else { return false };
+                let event = black_box(sample.event());
+                matches!(event, Ok(MempoolEvent::TransactionAdded(event)) if event.raw.len() == 250)
             })
         });
     });
@@ -207,12 +241,17 @@ fn read(criterion: &mut Criterion) {
 }
 
 /// Time of `polls` calls of `poll`, without the time to publish what they find. Each must find a message.
-fn time_polls(pair: &mut Pair<Chain>, polls: u64, poll: impl Fn(&mut Subscriber<Chain>) -> bool) -> Duration {
+fn time_polls<K: Kind>(
+    pair: &mut Pair<K::Topic>,
+    message: &K,
+    polls: u64,
+    poll: impl Fn(&mut Subscriber<K::Topic>) -> bool,
+) -> Duration {
     let mut time = Duration::ZERO;
     let mut left = polls;
     while left > 0 {
         let batch = left.min(BATCH);
-        (0..batch).for_each(|_| assert!(pair.publisher.publish(&DISCONNECTED).is_ok()));
+        (0..batch).for_each(|_| assert!(pair.publisher.publish(message).is_ok()));
         let start = Instant::now();
         let found = (0..batch).filter(|_| poll(&mut pair.subscriber)).count();
         time += start.elapsed();
@@ -233,12 +272,22 @@ fn lease(criterion: &mut Criterion) {
     });
 }
 
+fn access_message(criterion: &mut Criterion) {
+    let mut chain = Pair::<Chain>::new();
+    chain.publisher.publish(&DISCONNECTED).expect("it fits");
+    let sample = chain.subscriber.poll().expect("not lapped").expect("published");
+    assert!(matches!(sample.event(), Ok(ChainEvent::BlockDisconnected(_))));
+    criterion.bench_function("checked_access/message", |bencher| {
+        bencher.iter(|| black_box(&sample).event().is_ok());
+    });
+}
+
 fn blocks(criterion: &mut Criterion) {
     for count in TRANSACTIONS {
         let load = Load::cut_to_transactions(count);
         with_leased(&load, |bytes| {
-            let mut group = criterion.benchmark_group("block_access");
-            group.bench_function(BenchmarkId::from_parameter(count), |bencher| {
+            let mut group = criterion.benchmark_group("checked_access");
+            group.bench_function(BenchmarkId::new("block", count), |bencher| {
                 bencher.iter(|| BlockBody::access(black_box(bytes)).is_ok());
             });
             group.finish();

@@ -94,20 +94,33 @@ pub fn answer(page: &Page, samples: u64) -> Result<(), NoAnswer> {
 /// If the kernel gives no memory, or one thread does not answer the other.
 pub fn round_trip() -> Result<Figure, OneCore> {
     let (near, far) = cores::two()?;
-    let (page, _descriptor) = Page::create().expect("a page of memory");
+    Ok(between(near, far, SAMPLES).expect("one thread answers the other"))
+}
+
+/// Measures between two threads of this process on these cores, where the other process cannot answer itself.
+///
+/// # Errors
+///
+/// That there is no memory, or [`NoAnswer`].
+///
+/// # Panics
+///
+/// If this process may not use one of the cores.
+pub fn between(near: usize, far: usize, samples: u64) -> Result<Figure, Box<dyn Error>> {
+    let (page, _descriptor) = Page::create()?;
     let figure = thread::scope(|scope| {
         scope.spawn(|| {
             pin(far);
-            answer(&page, SAMPLES)
+            answer(&page, samples)
         });
         // A thread of its own too: this one's placement is the caller's.
         let near_side = scope.spawn(|| {
             pin(near);
-            measure(&page, SAMPLES)
+            measure(&page, samples)
         });
         near_side.join().expect("the measuring thread does not panic")
     });
-    Ok(figure.expect("the other thread answers"))
+    Ok(figure?)
 }
 
 fn wait_for(line: &AtomicU64, value: u64) -> Result<(), NoAnswer> {

@@ -65,6 +65,15 @@ impl Child {
         Ok(kill(Pid::from_raw(self.process.id() as i32), signal)?)
     }
 
+    /// How it has exited, if it has.
+    ///
+    /// # Errors
+    ///
+    /// What waitpid(2) says.
+    pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.process.try_wait()
+    }
+
     /// Waits until it has exited by itself.
     ///
     /// # Errors

@@ -41,6 +41,9 @@ pub struct Line {
     /// Maximum.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_ns: Option<f64>,
+    /// Mean of the middle half.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub middle_mean_ns: Option<f64>,
     /// Mean.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mean_ns: Option<f64>,
@@ -95,6 +98,7 @@ impl Line {
         self.count = Some(figure.count());
         (self.p50_ns, self.p99_ns, self.p999_ns, self.max_ns) = (at(0.5), at(0.99), at(0.999), at(1.0));
         self.mean_ns = Some(figure.mean_ns());
+        self.middle_mean_ns = Some(figure.middle_mean_ns());
         self.histogram = Some(figure.counts());
         self
     }

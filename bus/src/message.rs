@@ -15,6 +15,7 @@ pub mod mining;
 pub mod modules;
 pub mod payments;
 pub mod peers;
+mod stored;
 pub mod stratum_packets;
 pub mod system;
 #[cfg(test)]

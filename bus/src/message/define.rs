@@ -26,7 +26,11 @@ macro_rules! topic {
             #[derive(Debug, Clone, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
             #[rkyv(derive(Debug))]
             pub struct $kind {
-                $( $(#[doc = $field_doc])* pub $field: $type, )*
+                $(
+                    $(#[doc = $field_doc])*
+                    #[rkyv(with = $crate::message::stored::Stored)]
+                    pub $field: $type,
+                )*
             }
 
             $( const _: () = assert!(!$crate::message::define::is_bare_hash(stringify!($type))); )*

@@ -8,12 +8,12 @@ use blvm_bus::lease::LEASE_PAGE_BYTES;
 use blvm_bus::memory::Memory as _;
 use blvm_bus::message::chain::Chain;
 use blvm_bus::subscriber::{Body, Subscriber};
-use blvm_bus::wake::Record;
+use blvm_bus::wake::{ALL_KINDS, Record, Want};
 use nix::sys::socket::{MsgFlags, recv, send};
 use serde::{Deserialize, Serialize};
 
 use crate::Outcome;
-use crate::module::{Seat, park, wants};
+use crate::module::{Seat, park};
 use crate::reader::IS_READING;
 
 /// One way to torment.
@@ -25,7 +25,7 @@ pub enum Torment {
     Flip,
     /// Sends park records as fast as the socket takes them, and takes the wakes.
     Flood,
-    /// Parks for everything again and again, at cursors that are never reached.
+    /// Parks again and again at cursors that are never reached, for kinds that there are not.
     Far,
     /// Parks for everything at once, over and over, so that every message rings.
     Steal,
@@ -33,9 +33,14 @@ pub enum Torment {
     Mute,
 }
 
-/// A torment for a module that has no lease page.
-pub fn without_leases(index: usize) -> Torment {
-    [Torment::Flood, Torment::Far, Torment::Steal, Torment::Mute][index % 4]
+/// A torment for module number `index`, of which only the first few have lease pages.
+pub fn of_module(index: usize, has_leases: bool) -> Torment {
+    use Torment::{Far, Flip, Flood, Hoard, Mute, Steal};
+    if has_leases {
+        [Flood, Hoard, Flip, Far, Steal, Mute][index % 6]
+    } else {
+        [Flood, Far, Steal, Mute][index % 4]
+    }
 }
 
 /// Torments until it is killed.
@@ -45,8 +50,8 @@ pub fn run(mut seat: Seat, torment: Torment) -> Outcome<()> {
         Torment::Hoard => hoard(&mut seat),
         Torment::Flip => flip(&seat),
         Torment::Flood => flood(&seat),
-        Torment::Far => park_for_ever(&seat, u64::MAX, Duration::from_micros(50)),
-        Torment::Steal => park_for_ever(&seat, 1, Duration::from_millis(1)),
+        Torment::Far => park_for_ever(&seat, u64::MAX, 1 << 63, Duration::from_micros(50)),
+        Torment::Steal => park_for_ever(&seat, 1, ALL_KINDS, Duration::from_millis(1)),
         Torment::Mute => mute(&seat),
     }
 }
@@ -91,18 +96,18 @@ fn mute(seat: &Seat) -> Outcome<()> {
     Ok(())
 }
 
-fn park_for_ever(seat: &Seat, cursor: u64, timeout: Duration) -> Outcome<()> {
+fn park_for_ever(seat: &Seat, cursor: u64, kinds: u64, timeout: Duration) -> Outcome<()> {
     let mut parker = seat.parker()?;
-    let cursors: Vec<_> = seat.topics().map(|topic| (topic, cursor)).collect();
+    let wants: Vec<_> = seat.topics().map(|topic| Want { topic, cursor, kinds }).collect();
     loop {
-        park(&mut parker, &cursors, timeout)?;
+        park(&mut parker, &wants, timeout)?;
     }
 }
 
 /// Sends one record for all topics; a full socket is no error.
 fn send_record(seat: &Seat, epoch: u64, cursor: u64) -> Outcome<()> {
-    let cursors: Vec<_> = seat.topics().map(|topic| (topic, cursor)).collect();
-    let record = Record { waiter: 0, epoch, wants: wants(&cursors) };
+    let wants = seat.topics().map(|topic| Want::all(topic, cursor)).collect();
+    let record = Record { waiter: 0, epoch, wants };
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
     match send(seat.wake.as_raw_fd(), &record.encode(), flags) {
         Ok(_) | Err(nix::Error::EAGAIN) => Ok(()),

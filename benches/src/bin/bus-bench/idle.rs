@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use blvm_benches::report::Line;
 use blvm_bus::message::Topic as _;
+use blvm_bus::wake::Want;
 use clap::Args;
 
 use crate::module::{Job, Seat, park};
@@ -54,7 +55,7 @@ pub fn sleep(seat: Seat) -> Outcome<()> {
     let mut parker = seat.parker()?;
     seat.page.word(IS_READING).store(1, std::sync::atomic::Ordering::Release);
     loop {
-        park(&mut parker, &[(Topic::NUMBER, 1)], Duration::from_secs(3_600))?;
+        park(&mut parker, &[Want::all(Topic::NUMBER, 1)], Duration::from_secs(3_600))?;
     }
 }
 

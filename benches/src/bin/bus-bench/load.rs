@@ -10,6 +10,7 @@
 //! pattern), so that a mixture of two messages is found.
 
 use std::hint::black_box;
+use std::ops::Range;
 
 use blvm_benches::stamp;
 use blvm_benches::topic::{Announced, Bodies, Copied, Message, Slots};
@@ -77,6 +78,10 @@ pub trait Load {
         sequence: u64,
         is_stamped: bool,
     ) -> Outcome<()>;
+
+    /// Publishes messages of these sequences at once, without stamps of the harness.
+    fn publish_batch(&mut self, publisher: &mut Publisher<Self::Topic>, sequences: Range<u64>)
+    -> Outcome<()>;
 
     /// Takes the message in hand and checks it; `None` if its body is gone.
     fn receive(&mut self, sample: &Sample<'_, Self::Topic>, care: Care) -> Outcome<Option<Received>>;
@@ -150,6 +155,13 @@ impl<const BYTES: usize, const SLOT_BYTES: u32> InSlot<BYTES, SLOT_BYTES> {
     pub fn new() -> Self {
         InSlot { message: Message { bytes: std::array::from_fn(|index| index as u8 ^ 0x5a) } }
     }
+
+    #[inline]
+    fn number(&mut self, sequence: u64) {
+        let bytes = &mut self.message.bytes;
+        bytes[8..16].copy_from_slice(&sequence.to_le_bytes());
+        bytes[BYTES - 8..].copy_from_slice(&(!sequence).to_le_bytes());
+    }
 }
 
 impl<const BYTES: usize, const SLOT_BYTES: u32> Load for InSlot<BYTES, SLOT_BYTES> {
@@ -170,13 +182,25 @@ impl<const BYTES: usize, const SLOT_BYTES: u32> Load for InSlot<BYTES, SLOT_BYTE
         sequence: u64,
         is_stamped: bool,
     ) -> Outcome<()> {
-        let bytes = &mut self.message.bytes;
-        bytes[8..16].copy_from_slice(&sequence.to_le_bytes());
-        bytes[BYTES - 8..].copy_from_slice(&(!sequence).to_le_bytes());
+        self.number(sequence);
         if is_stamped {
-            bytes[..8].copy_from_slice(&stamp::now().to_le_bytes());
+            self.message.bytes[..8].copy_from_slice(&stamp::now().to_le_bytes());
         }
         publisher.publish(&self.message)?;
+        Ok(())
+    }
+
+    #[inline]
+    fn publish_batch(
+        &mut self,
+        publisher: &mut Publisher<Self::Topic>,
+        sequences: Range<u64>,
+    ) -> Outcome<()> {
+        let mut batch = publisher.batch();
+        for sequence in sequences {
+            self.number(sequence);
+            batch.push(&self.message)?;
+        }
         Ok(())
     }
 
@@ -244,6 +268,11 @@ impl Load for InTerm {
             return Err(format!("body {sequence} found no term").into());
         }
         Ok(())
+    }
+
+    /// Bodies have no batches.
+    fn publish_batch(&mut self, publisher: &mut Publisher<Bodies>, mut sequences: Range<u64>) -> Outcome<()> {
+        sequences.try_for_each(|sequence| self.publish(publisher, sequence, false))
     }
 
     fn receive(&mut self, sample: &Sample<'_, Bodies>, care: Care) -> Outcome<Option<Received>> {

@@ -21,12 +21,12 @@ use blvm_bus::message::Topic as _;
 use blvm_bus::message::chain::{BlockBody, Chain, ChainEvent};
 use blvm_bus::message::mempool::{Mempool, MempoolEvent, TransactionAdded};
 use blvm_bus::subscriber::{Body, PollError, Sample, Subscriber};
+use blvm_bus::wake::Want;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use crate::module::{Job, Seat, park};
-use crate::node::{Hosted, Module, Node, Placement};
-use crate::one_way::LINE_SAMPLES;
+use crate::node::{Hosted, LINE_SAMPLES, Module, Node, Placement};
 use crate::{Outcome, note};
 
 /// Harness words: 1 more than the last sequences of `chain` and of `mempool`, once they are known; and 1 once it reads.
@@ -197,8 +197,8 @@ pub fn follow(mut seat: Seat, task: &Task) -> Outcome<()> {
         if task.wait == Wait::Spin {
             spin_loop();
         } else {
-            let cursors = [(Chain::NUMBER, cursors[0]), (Mempool::NUMBER, cursors[1])];
-            park(&mut parker, &cursors, Duration::from_secs(1))?;
+            let wants = [Want::all(Chain::NUMBER, cursors[0]), Want::all(Mempool::NUMBER, cursors[1])];
+            park(&mut parker, &wants, Duration::from_secs(1))?;
         }
     }
     seat.control.send(&seen, &[])?;

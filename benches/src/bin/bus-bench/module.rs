@@ -7,6 +7,7 @@ use std::time::Duration;
 use blvm_benches::cores::pin;
 use blvm_benches::page::Page;
 use blvm_benches::pair::Control;
+use blvm_benches::stamp;
 use blvm_bus::lease::LeaseHolder;
 use blvm_bus::lease::page::map_lease_page;
 use blvm_bus::memory::Mapped;
@@ -69,6 +70,7 @@ pub fn run() -> Outcome<()> {
     let mut control = Control::inherited()?;
     let (start, descriptors) = control.receive::<Start>()?;
     pin(start.core);
+    stamp::prepare();
     let mut descriptors = descriptors.into_iter();
     let mut next = || descriptors.next().ok_or("a descriptor is missing");
     let page = Page::open(next()?)?;
@@ -119,13 +121,7 @@ impl Seat {
     }
 }
 
-/// Parks until one of these topics, by number, has a message at its cursor or beyond: the one place where a module of
-/// this program does.
-pub fn park(parker: &mut Parker, cursors: &[(u32, u64)], timeout: Duration) -> Outcome<Parked> {
-    Ok(parker.park(&wants(cursors), timeout)?)
-}
-
-/// Every message of these topics from these cursors on.
-pub fn wants(cursors: &[(u32, u64)]) -> Vec<Want> {
-    cursors.iter().map(|(topic, cursor)| Want::all(*topic, *cursor)).collect()
+/// Parks: the one place where a module of this program does.
+pub fn park(parker: &mut Parker, wants: &[Want], timeout: Duration) -> Outcome<Parked> {
+    Ok(parker.park(wants, timeout)?)
 }

@@ -1,5 +1,6 @@
 //! The node's side of a measurement: topics, waker, and modules started and attached as a node does it.
 
+use std::hint::spin_loop;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 use blvm_benches::cores;
 use blvm_benches::page::Page;
 use blvm_benches::pair::Child;
+use blvm_benches::{line, stamp};
 use blvm_bus::layout::Geometry;
 use blvm_bus::lease::ScanTable;
 use blvm_bus::lease::page::OfferedLeasePage;
@@ -25,7 +27,10 @@ use crate::module::{Job, Start, TopicStart};
 
 /// Leases a module gets, and modules that get any: as many as a node grants by default.
 pub const LEASES: u8 = 2;
-const LEASE_HOLDERS: usize = 8;
+pub const LEASE_HOLDERS: usize = 8;
+
+/// Samples of the line round trip beside a round.
+pub const LINE_SAMPLES: u64 = 200;
 
 /// How long a process may take to reach a state.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -41,7 +46,16 @@ pub struct Placement {
 impl Placement {
     pub fn find() -> Outcome<Self> {
         let (near, far) = cores::two()?;
+        stamp::prepare();
         Ok(Placement { near, far, all: cores::allowed() })
+    }
+}
+
+impl Placement {
+    /// The round trip of a cache line between both cores, in nanoseconds: taken by threads of this process, where the
+    /// modules cannot answer themselves.
+    pub fn line_rtt_ns(self) -> Outcome<f64> {
+        Ok(line::between(self.near, self.far, LINE_SAMPLES)?.p50_ns() as f64)
     }
 }
 
@@ -141,6 +155,26 @@ impl<T: Topic> Grant for Hosted<T> {
 }
 
 impl Module {
+    /// Spins until `is_so` of the harness's words, as long as the module lives.
+    pub fn spin_until(&mut self, is_so: impl Fn(&Page) -> bool) -> Outcome<()> {
+        const LOOKS: u32 = 1 << 20;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            for _ in 0..LOOKS {
+                if is_so(&self.page) {
+                    return Ok(());
+                }
+                spin_loop();
+            }
+            if let Some(status) = self.child.try_wait()? {
+                return Err(format!("a module ended with {status}").into());
+            }
+            if Instant::now() > deadline {
+                return Err("a module does not go on".into());
+            }
+        }
+    }
+
     /// Waits until the harness's word `index` is at least `value`; by sleeping, so that the core is free.
     pub fn await_word(&self, index: usize, value: u64) -> Outcome<()> {
         await_that(|| self.page.word(index).load(Ordering::Acquire) >= value)

@@ -1,35 +1,41 @@
 //! `publish-cost`: one publish, while N subscriber processes do something or nothing.
 //!
-//! From the call of `Publisher::publish` with a 96-byte message to its return. Two figures, since reading the clock costs more
-//! than publishing: single calls between two readings (percentiles), and blocks of 32 calls between two readings
-//! (`block_p50_ns`, a call's share). Subscribers share the far core; the waker runs where the kernel puts it. Rounds take
-//! the numbers of subscribers in turn, each with fresh processes and a fresh ring; a ratio is of one round's figures, and
-//! the median of the rounds is printed.
+//! From the call of `Publisher::publish` with a 96-byte message to its return. Two figures, since clocks are read in steps of
+//! about what publishing costs: single calls between two readings (percentiles), and 32 calls in a row between two
+//! readings (`block_p50_ns`, one call's share). Subscribers share the far core; the waker runs where the kernel puts it.
+//! Rounds take the numbers of subscribers in turn, each with fresh processes and a fresh ring; a ratio is of one round's
+//! figures against those of the first number given, and the median of the rounds is printed.
 //!
 //! | state | the subscribers |
 //! |---|---|
 //! | spinning | poll without a pause, check, and account for every message |
-//! | parked | sleep on their wake sockets, read when woken, park again; one message each 100 µs |
+//! | parked | sleep on their wake sockets, read when woken, park again. A single call comes when all sleep, so it rings the waker; the 32 are the rest of that burst |
 //! | stopped | attached, then SIGSTOP |
 //! | dead | attached, then SIGKILL, and not yet noticed by the node |
-//! | hostile | flood their wake sockets, park with far cursors, flip lease words, steal; one message each 100 µs |
+//! | hostile | flood the waker, hoard leases, flip lease words, park masked at far cursors, park to be woken by everything, never read their sockets. A call each 100 µs, and a block (not timed) with every sixteenth, so that terms are reused |
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use blvm_benches::blocks::Load as Block;
 use blvm_benches::figure::Figure;
 use blvm_benches::pace::Pace;
 use blvm_benches::report::{Line, median};
 use blvm_benches::stamp;
+use blvm_bus::layout::Geometry;
 use blvm_bus::message::Topic as _;
+use blvm_bus::message::chain::Chain;
 use clap::{Args, ValueEnum};
 use nix::sys::signal::Signal;
 
 use crate::load::Load as _;
 use crate::module::Job;
-use crate::node::{Hosted, Module, Node, Placement};
+use crate::node::{Grant, Hosted, LEASE_HOLDERS, Module, Node, Placement};
 use crate::reader::{self, Message, Tally, Topic};
 use crate::{Outcome, hostile, note};
+
+/// `chain` with small terms, for hostile modules to hoard.
+const SMALL_CHAIN: Geometry = Geometry { term_bytes: 64 << 10, ..Chain::GEOMETRY };
 
 /// Calls between two readings of the clock, where their mean is taken.
 const BLOCK: u64 = 32;
@@ -56,7 +62,7 @@ pub struct Options {
     /// What they do
     #[arg(long, value_enum, default_value = "spinning")]
     pub state: State,
-    /// Single calls a round [default: 20000, 2000 at 100 µs]
+    /// Single calls a round and blocks of 32 a round [default: 10000; 300 parked, 1000 hostile]
     #[arg(long)]
     pub count: Option<u64>,
     /// Rounds
@@ -77,10 +83,13 @@ pub fn measure(options: &Options, placement: Placement) -> Outcome<()> {
         "publish-cost: {state}, {:?} subscribers in {} rounds",
         options.subscribers, options.rounds
     ));
+    let block = Block::cut_to_transactions(50);
+    let mut line_rtts = Vec::new();
     let mut costs: Vec<Vec<Cost>> = options.subscribers.iter().map(|_| Vec::new()).collect();
     for _ in 0..options.rounds.max(1) {
+        line_rtts.push(placement.line_rtt_ns()?);
         for (subscribers, costs) in options.subscribers.iter().zip(&mut costs) {
-            costs.push(measure_once(options, *subscribers, placement)?);
+            costs.push(measure_once(options, *subscribers, &block, placement)?);
         }
     }
     let clock_ns = stamp::cost_ns();
@@ -99,10 +108,12 @@ pub fn measure(options: &Options, placement: Placement) -> Outcome<()> {
         line.subscribers = Some(*subscribers as u64);
         line.state = Some(state.clone());
         line.clock_ns = Some(clock_ns);
+        line.line_rtt_ns = median(&line_rtts);
         let line = line
             .with("block_p50_ns", median(&blocks))
             .with("ratio_p50", ratio(|cost| cost.single.p50_ns() as f64))
             .with("ratio_block_p50", ratio(block_p50_ns))
+            .with("ratio_middle_mean", ratio(|cost| cost.single.middle_mean_ns()))
             .with("ratio_mean", ratio(|cost| cost.single.mean_ns()))
             .with("ratio_p999", ratio(|cost| cost.single.at_ns(0.999) as f64));
         line.print()?;
@@ -114,17 +125,22 @@ fn block_p50_ns(cost: &Cost) -> f64 {
     cost.blocks_ps.p50_ns() as f64 / 1_000.0
 }
 
-fn measure_once(options: &Options, subscribers: usize, placement: Placement) -> Outcome<Cost> {
+fn measure_once(options: &Options, subscribers: usize, block: &Block, placement: Placement) -> Outcome<Cost> {
     let node = Node::start(placement)?;
     let mut topic: Hosted<Topic> = node.host(Topic::GEOMETRY)?;
-    let mut modules = Vec::new();
+    let mut chain: Hosted<Chain> = node.host(SMALL_CHAIN)?;
+    let mut modules: Vec<Module> = Vec::new();
     for index in 0..subscribers {
-        let job = match options.state {
-            State::Parked => Job::Read(reader::Task::Park),
-            State::Hostile => Job::Hostile(hostile::without_leases(index)),
-            State::Spinning | State::Stopped | State::Dead => Job::Read(reader::Task::Spin),
+        let read = |wait| (Job::Read(wait), vec![&topic as &dyn Grant]);
+        let (job, topics) = match options.state {
+            State::Parked => read(reader::Task::Park),
+            State::Spinning | State::Stopped | State::Dead => read(reader::Task::Spin),
+            State::Hostile => {
+                let torment = hostile::of_module(index, index < LEASE_HOLDERS);
+                (Job::Hostile(torment), vec![&topic as &dyn Grant, &chain])
+            }
         };
-        modules.push(node.attach(&[&topic], placement.far, &job, &[])?);
+        modules.push(node.attach(&topics, placement.far, &job, &[])?);
     }
     for module in &modules {
         // Hostile ones say so too.
@@ -132,21 +148,41 @@ fn measure_once(options: &Options, subscribers: usize, placement: Placement) -> 
         match options.state {
             State::Stopped => module.signal(Signal::SIGSTOP, 'T')?,
             State::Dead => module.signal(Signal::SIGKILL, 'Z')?,
-            State::Parked => module.await_state('S')?,
-            State::Spinning | State::Hostile => {}
+            State::Spinning | State::Parked | State::Hostile => {}
         }
     }
-    let is_slow = matches!(options.state, State::Parked | State::Hostile);
-    let interval_ns = if is_slow { 100_000 } else { 2_000 };
-    let count = options.count.unwrap_or(if is_slow { 2_000 } else { 20_000 });
-    let cost = publish(&mut topic, count, interval_ns)?;
+    let count = options.count.unwrap_or(match options.state {
+        State::Parked => 300,
+        State::Hostile => 1_000,
+        State::Spinning | State::Stopped | State::Dead => 10_000,
+    });
+    let mut pace = Pace::every_ns(if options.state == State::Hostile { 100_000 } else { 4_000 });
+    let mut waits = 0_u64;
+    let cost = publish(&mut topic, count, |is_burst| {
+        waits += 1;
+        match options.state {
+            State::Parked if is_burst => return Ok(()),
+            State::Parked => return await_parked(&modules),
+            State::Hostile if waits.is_multiple_of(16) => {
+                chain.publisher.publish_with_body(&block.connected, &block.body())?;
+            }
+            _ => {}
+        }
+        pace.wait_without_debt();
+        Ok(())
+    })?;
     if matches!(options.state, State::Spinning | State::Parked) {
         account(&mut topic, &mut modules)?;
     }
     Ok(cost)
 }
 
-fn publish(topic: &mut Hosted<Topic>, count: u64, interval_ns: u64) -> Outcome<Cost> {
+/// Calls `wait` before each single call, and before each block of calls (a burst that follows).
+fn publish(
+    topic: &mut Hosted<Topic>,
+    count: u64,
+    mut wait: impl FnMut(bool) -> Outcome<()>,
+) -> Outcome<Cost> {
     let mut message = Message::new();
     let mut next = 1;
     let mut send = || {
@@ -159,15 +195,12 @@ fn publish(topic: &mut Hosted<Topic>, count: u64, interval_ns: u64) -> Outcome<C
         send()?;
     }
     let mut cost = Cost { single: Figure::new("single"), blocks_ps: Figure::new("blocks") };
-    let mut pace = Pace::every_ns(interval_ns);
     for _ in 0..count {
-        pace.wait_without_debt();
+        wait(false)?;
         let start = stamp::now();
         send()?;
         cost.single.record_ns(stamp::ns_between(start, stamp::now_ordered()));
-    }
-    for _ in 0..(count / BLOCK).max(1) {
-        pace.wait_without_debt();
+        wait(true)?;
         let start = stamp::now();
         for _ in 0..BLOCK {
             send()?;
@@ -175,6 +208,14 @@ fn publish(topic: &mut Hosted<Topic>, count: u64, interval_ns: u64) -> Outcome<C
         cost.blocks_ps.record_ns(stamp::ns_between(start, stamp::now_ordered()) * 1_000 / BLOCK);
     }
     Ok(cost)
+}
+
+/// Waits until all modules were woken by what was published before, have read it, and sleep again.
+fn await_parked(modules: &[Module]) -> Outcome<()> {
+    std::thread::sleep(Duration::from_micros(200));
+    modules.iter().try_for_each(|module| module.await_state('S'))?;
+    std::thread::sleep(Duration::from_micros(200));
+    Ok(())
 }
 
 /// Every subscriber must have seen every message, or say how many it missed.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use blvm_benches::page::FIRST_FREE_WORD;
 use blvm_bus::message::Topic as _;
 use blvm_bus::subscriber::{PollError, Subscriber};
+use blvm_bus::wake::Want;
 use serde::{Deserialize, Serialize};
 
 use crate::Outcome;
@@ -58,7 +59,11 @@ pub fn run(mut seat: Seat, task: Task) -> Outcome<()> {
                 if task == Task::Spin {
                     spin_loop();
                 } else {
-                    park(&mut parker, &[(Topic::NUMBER, subscriber.cursor())], Duration::from_secs(5))?;
+                    park(
+                        &mut parker,
+                        &[Want::all(Topic::NUMBER, subscriber.cursor())],
+                        Duration::from_secs(5),
+                    )?;
                 }
             }
             Err(PollError::Overrun { missed }) => tally.missed += missed,

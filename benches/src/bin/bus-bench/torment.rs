@@ -13,7 +13,7 @@ use blvm_benches::pace::Pace;
 use blvm_benches::report::{Line, median};
 use blvm_benches::stamp;
 use blvm_bus::message::Topic as _;
-use blvm_bus::message::chain::Chain;
+use blvm_bus::message::chain::{Chain, WriteBody as _};
 use blvm_bus::message::mempool::Mempool;
 use clap::Args;
 
@@ -58,7 +58,9 @@ pub fn measure(options: &Options, placement: Placement) -> Outcome<()> {
     note(&format!("torment: {} rounds of {} blocks, with and without", options.rounds, options.count));
     let block = Load::block_702861();
     let mut rounds: [Vec<[Figure; 3]>; 2] = [Vec::new(), Vec::new()];
+    let mut line_rtts = Vec::new();
     for _ in 0..options.rounds.max(1) {
+        line_rtts.push(placement.line_rtt_ns()?);
         for (torments, rounds) in [&[][..], &TORMENTS[..]].into_iter().zip(&mut rounds) {
             rounds.push(publish(options.count, &block, torments, placement)?);
         }
@@ -78,9 +80,11 @@ pub fn measure(options: &Options, placement: Placement) -> Outcome<()> {
             let mut line = Line::new("torment", "bus").with_figure(&all).with_rounds(&medians);
             line.state = Some(state.to_owned());
             line.clock_ns = Some(clock_ns);
+            line.line_rtt_ns = median(&line_rtts);
             let line = line
                 .with("topic", what)
                 .with("ratio_p50", ratio(|figure| figure.p50_ns() as f64))
+                .with("ratio_middle_mean", ratio(Figure::middle_mean_ns))
                 .with("ratio_mean", ratio(Figure::mean_ns))
                 .with("ratio_p999", ratio(|figure| figure.at_ns(0.999) as f64));
             line.print()?;
@@ -106,7 +110,8 @@ fn publish(count: u64, block: &Load, torments: &[Torment], placement: Placement)
         hostile.push(module);
     }
     // Once round the terms, so that all memory was touched and all leases are taken.
-    let warm_blocks = 2 * u64::from(Chain::GEOMETRY.terms) * 4;
+    let per_term = Chain::GEOMETRY.term_bytes as usize / block.body().bound_bytes();
+    let warm_blocks = (per_term + 1) as u64 * u64::from(Chain::GEOMETRY.terms);
     let mut sequence = 0;
     let mut pace = Pace::every_ns(INTERVAL_NS);
     for number in 0..warm_blocks + count {
@@ -117,7 +122,9 @@ fn publish(count: u64, block: &Load, torments: &[Torment], placement: Placement)
                 figures[index].record_ns(ns);
             }
         };
-        pace.wait_without_debt();
+        if number >= warm_blocks {
+            pace.wait_without_debt();
+        }
         for _ in 0..PER_BLOCK {
             sequence += 1;
             let transaction = transaction(sequence);

@@ -15,7 +15,7 @@ use blvm_benches::report::{Line, median};
 use blvm_benches::stamp;
 use blvm_bus::message::Topic as _;
 use blvm_bus::subscriber::Subscriber;
-use blvm_bus::wake::wake_socket_pair;
+use blvm_bus::wake::{Want, wake_socket_pair};
 use clap::Args;
 use nix::sys::socket::{MsgFlags, recv, send};
 use serde::{Deserialize, Serialize};
@@ -81,7 +81,9 @@ pub fn measure(options: &Options, placement: Placement) -> Outcome<()> {
     note(&format!("wake: {} rounds of {per_round}, each beside a bare one", options.rounds));
     let [mut parked, mut bare] = ["parked", "bare"].map(Figure::new);
     let (mut parked_p50, mut bare_p50, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    let mut line_rtts = Vec::new();
     for _ in 0..options.rounds.max(1) {
+        line_rtts.push(placement.line_rtt_ns()?);
         let wakes = wake(placement, Task { count: per_round, is_beside_bare: true }, None)?;
         for (all, p50, counts) in
             [(&mut parked, &mut parked_p50, wakes.parked), (&mut bare, &mut bare_p50, wakes.bare)]
@@ -99,6 +101,7 @@ pub fn measure(options: &Options, placement: Placement) -> Outcome<()> {
         line.wait = Some("park".to_owned());
         line.stamp = Some("before-publish".to_owned());
         line.clock_ns = Some(stamp::cost_ns());
+        line.line_rtt_ns = median(&line_rtts);
         line
     };
     line("wake", &parked, &parked_p50).with("ratio_p50", median(&ratios)).print()?;
@@ -188,7 +191,7 @@ pub fn receive(mut seat: Seat, task: Task) -> Outcome<()> {
             // The budget is of a sleep: look first, as a module does.
             match subscriber.poll()? {
                 Some(sample) => break message.receive(&sample, Care::Timed)?,
-                None => drop(park(&mut parker, &[(Topic::NUMBER, subscriber.cursor())], PATIENCE)?),
+                None => drop(park(&mut parker, &[Want::all(Topic::NUMBER, subscriber.cursor())], PATIENCE)?),
             }
         };
         let received = received.ok_or("a message without body lost it")?;
