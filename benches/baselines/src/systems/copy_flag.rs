@@ -58,22 +58,23 @@ impl Memory {
         unsafe { &*word }
     }
 
-    /// Where the slot of `sequence` starts.
-    fn slot_at(&self, sequence: u64) -> usize {
-        SLOTS_AT + (sequence % self.slots) as usize * self.slot_bytes
+    /// Where the slot after the one at `slot_at` starts.
+    fn slot_after(&self, slot_at: usize) -> usize {
+        let next = slot_at + self.slot_bytes;
+        if next == self.map.len() { SLOTS_AT } else { next }
     }
 
-    fn flag(&self, sequence: u64) -> &AtomicU64 {
-        self.word(self.slot_at(sequence))
+    fn flag(&self, slot_at: usize) -> &AtomicU64 {
+        self.word(slot_at)
     }
 
     fn read_so_far(&self) -> &AtomicU64 {
         self.word(0)
     }
 
-    /// The first of `payload_bytes` bytes that belong to `sequence`.
-    fn payload(&self, sequence: u64) -> *mut u8 {
-        let at = self.slot_at(sequence) + FLAG_BYTES;
+    /// The first of `payload_bytes` bytes of the slot at `slot_at`.
+    fn payload(&self, slot_at: usize) -> *mut u8 {
+        let at = slot_at + FLAG_BYTES;
         assert!(at + self.payload_bytes <= self.map.len(), "a payload outside the memory");
         // SAFETY: just compared with the length of the mapping.
         unsafe { self.map.as_mut_ptr().add(at) }
@@ -84,6 +85,7 @@ impl Memory {
 pub struct Publisher {
     memory: Memory,
     next: u64,
+    slot_at: usize,
     /// Messages up to this one have a slot that was read.
     room_up_to: u64,
 }
@@ -101,13 +103,14 @@ impl Publish for Publisher {
     fn publish(&mut self, payload: &[u8]) {
         self.make_room();
         assert_eq!(payload.len(), self.memory.payload_bytes, "all messages have one length");
-        let target = self.memory.payload(self.next);
+        let target = self.memory.payload(self.slot_at);
         // SAFETY: `payload` found room for as many bytes. The subscriber reads them only after P1, and has read, as
         // `make_room` saw, what stood here before: nobody else touches them now.
         unsafe { target.copy_from_nonoverlapping(payload.as_ptr(), payload.len()) };
         // P1, Release: the payload before the flag. Pairs with S1.
-        self.memory.flag(self.next).store(self.next, Ordering::Release);
+        self.memory.flag(self.slot_at).store(self.next, Ordering::Release);
         self.next += 1;
+        self.slot_at = self.memory.slot_after(self.slot_at);
     }
 }
 
@@ -115,25 +118,29 @@ impl Publish for Publisher {
 pub struct Subscriber {
     memory: Memory,
     next: u64,
+    slot_at: usize,
     report_every: u64,
+    report_next: u64,
 }
 
 impl Subscribe for Subscriber {
     #[inline]
     fn receive(&mut self, touch: Touch) -> Head {
         // S1, Acquire: pairs with P1.
-        while self.memory.flag(self.next).load(Ordering::Acquire) != self.next {
+        while self.memory.flag(self.slot_at).load(Ordering::Acquire) != self.next {
             spin_loop();
         }
-        let source = self.memory.payload(self.next);
+        let source = self.memory.payload(self.slot_at);
         // SAFETY: `payload` found that as many bytes lie in the mapping. The publisher does not write them before S2
         // reports that they were read, and the slice ends before that.
         let head = take(unsafe { std::slice::from_raw_parts(source, self.memory.payload_bytes) }, touch);
-        if self.next.is_multiple_of(self.report_every) {
+        if self.next == self.report_next {
+            self.report_next += self.report_every;
             // S2, Release: our reads before the report. Pairs with `make_room`.
             self.memory.read_so_far().store(self.next, Ordering::Release);
         }
         self.next += 1;
+        self.slot_at = self.memory.slot_after(self.slot_at);
         head
     }
 }
@@ -149,13 +156,13 @@ impl System for CopyFlag {
 
     fn create(place: &Place) -> Publisher {
         let memory = Memory::open(place);
-        Publisher { next: 1, room_up_to: memory.slots, memory }
+        Publisher { next: 1, slot_at: SLOTS_AT, room_up_to: memory.slots, memory }
     }
 
     fn open(place: &Place) -> Subscriber {
         let memory = Memory::open(place);
         let report_every = (memory.slots / 8).max(1);
-        Subscriber { memory, next: 1, report_every }
+        Subscriber { memory, next: 1, slot_at: SLOTS_AT, report_every, report_next: report_every }
     }
 }
 

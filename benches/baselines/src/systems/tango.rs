@@ -181,6 +181,7 @@ pub struct Subscriber {
     progress: Progress,
     next: u64,
     report_every: u64,
+    report_next: u64,
     copy: Vec<u8>,
 }
 
@@ -210,7 +211,8 @@ impl Subscribe for Subscriber {
         fence(Ordering::Acquire);
         // S2: with credits it always holds.
         assert_eq!(line.sequence.load(Ordering::Relaxed), self.next, "overrun in spite of credits");
-        if self.next.is_multiple_of(self.report_every) {
+        if self.next == self.report_next {
+            self.report_next += self.report_every;
             // S3, Release: our reads before the report.
             self.progress.word().store(self.next, Ordering::Release);
         }
@@ -255,11 +257,13 @@ impl System for Tango {
         let progress =
             OpenOptions::new().read(true).write(true).open(place.file("tango-progress")).expect("our file");
         let progress = MmapOptions::new().len(4_096).map_raw(&progress).expect("its mapping");
+        let report_every = (layout.lines / 8).max(1);
         Subscriber {
             memory: Memory { map, layout },
             progress: Progress(progress),
             next: 1,
-            report_every: layout.lines / 8 + u64::from(layout.lines < 8),
+            report_every,
+            report_next: report_every,
             copy: Vec::with_capacity(COPIED_BYTES),
         }
     }
