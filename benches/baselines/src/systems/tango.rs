@@ -4,7 +4,8 @@
 //! One publisher writes, readers have it mapped read-only. A *metadata line* of 32 bytes per message (sequence, signature,
 //! chunk, length, two stamps) stands in a ring; the payload stands in a cache of 64-byte chunks beside it, and is never
 //! split. A reader spins on the line its sequence will stand in, copies, and looks at the sequence again. A reader that
-//! must lose nothing reports, now and then, how far it is: the publisher's credits.
+//! must lose nothing reports, now and then, how far it is: the publisher's credits. A batch is copied first, then its lines
+//! are committed.
 //!
 //! | publisher                              | subscriber                         |
 //! |----------------------------------------|------------------------------------|
@@ -34,6 +35,9 @@ pub const COPIED_BYTES: usize = 4_096;
 
 /// Most lines of a ring.
 const MOST_LINES: usize = 1_024;
+
+/// Most messages of a batch.
+const MOST_KEPT_BACK: usize = 64;
 
 /// One message's metadata: half a cache line, two messages share one.
 #[repr(C, align(32))]
@@ -127,6 +131,9 @@ pub struct Publisher {
     next: u64,
     chunk: u32,
     credits: u64,
+    /// Chunk and length of the messages whose lines are not committed yet: the first `kept`.
+    kept_back: [(u32, u32); MOST_KEPT_BACK],
+    kept: usize,
 }
 
 impl Publish for Publisher {
@@ -134,6 +141,8 @@ impl Publish for Publisher {
         if self.credits > 0 {
             return;
         }
+        // The subscriber cannot read what it does not see.
+        self.flush();
         loop {
             let read = self.progress.word().load(Ordering::Relaxed);
             // Acquire: the reads of the subscriber before our writes over what it read. Pairs with S3.
@@ -155,23 +164,39 @@ impl Publish for Publisher {
         // SAFETY: `chunk` found room for the payload. The subscriber reads these chunks only under a line that names
         // them, and the credit says that it has read the last one that did: nobody else touches them now.
         unsafe { target.copy_from_nonoverlapping(payload.as_ptr(), payload.len()) };
-        let line = self.memory.line(self.next);
-        // P1, Relaxed: the fence below orders it.
-        line.sequence.store(self.next.wrapping_sub(1), Ordering::Relaxed);
-        // Release: P1 before the metadata. Pairs with the fence before S2.
-        fence(Ordering::Release);
-        line.signature.store(self.next, Ordering::Relaxed);
-        line.chunk.store(self.chunk, Ordering::Relaxed);
-        line.length_bytes.store(payload.len() as u32, Ordering::Relaxed);
-        line.stamp_origin.store(0, Ordering::Relaxed);
-        line.stamp_published.store(0, Ordering::Relaxed);
-        // P2, Release: payload and metadata before the commit. Pairs with the fence after S1.
-        line.sequence.store(self.next, Ordering::Release);
-        self.next += 1;
+        self.kept_back[self.kept] = (self.chunk, payload.len() as u32);
+        self.kept += 1;
         self.chunk += self.memory.layout.message_chunks;
         if self.chunk + self.memory.layout.message_chunks > self.memory.layout.chunks {
             self.chunk = 0;
         }
+        self.next += 1;
+        if self.kept == MOST_KEPT_BACK {
+            self.flush();
+        }
+    }
+
+    /// Commits the lines of the messages kept back: the last one first, so that the subscriber, which looks at the first
+    /// only, finds all of them and never reads a cache line that is being written.
+    #[inline]
+    fn flush(&mut self) {
+        for at in (0..self.kept).rev() {
+            let (chunk, length_bytes) = self.kept_back[at];
+            let sequence = self.next - (self.kept - at) as u64;
+            let line = self.memory.line(sequence);
+            // P1, Relaxed: the fence below orders it.
+            line.sequence.store(sequence.wrapping_sub(1), Ordering::Relaxed);
+            // Release: P1 before the metadata. Pairs with the fence before S2.
+            fence(Ordering::Release);
+            line.signature.store(sequence, Ordering::Relaxed);
+            line.chunk.store(chunk, Ordering::Relaxed);
+            line.length_bytes.store(length_bytes, Ordering::Relaxed);
+            line.stamp_origin.store(0, Ordering::Relaxed);
+            line.stamp_published.store(0, Ordering::Relaxed);
+            // P2, Release: payload and metadata before the commit. Pairs with the fence after S1.
+            line.sequence.store(sequence, Ordering::Release);
+        }
+        self.kept = 0;
     }
 }
 
@@ -202,7 +227,8 @@ impl Subscribe for Subscriber {
             // SAFETY: `chunk` found that the payload lies in the mapping. The publisher does not write it before S3
             // reports that it was read.
             unsafe { self.copy.as_mut_ptr().copy_from_nonoverlapping(source, length_bytes) };
-            take(&self.copy, touch)
+            // A private copy is in hand, however much of it is looked at.
+            Head::read(&self.copy)
         } else {
             // SAFETY: as above; the slice ends before S3.
             take(unsafe { std::slice::from_raw_parts(source, length_bytes) }, touch)
@@ -241,7 +267,15 @@ impl System for Tango {
         };
         let progress = Progress(map("tango-progress", 4_096));
         let memory = Memory { map: map("tango", layout.bytes()), layout };
-        Publisher { memory, progress, next: 1, chunk: 0, credits: layout.lines }
+        Publisher {
+            memory,
+            progress,
+            next: 1,
+            chunk: 0,
+            credits: layout.lines,
+            kept_back: [(0, 0); MOST_KEPT_BACK],
+            kept: 0,
+        }
     }
 
     fn open(place: &Place) -> Subscriber {
@@ -287,6 +321,7 @@ mod tests {
             for sequence in 1..=100 {
                 Head { sequence, stamp: sequence * 3 }.write(&mut payload);
                 publisher.publish(&payload);
+                publisher.flush();
                 let head = subscriber.receive(Touch::All);
                 assert_eq!(head, Head { sequence, stamp: sequence * 3 });
             }
@@ -306,6 +341,7 @@ mod tests {
                     Head { sequence, stamp: 0 }.write(&mut payload);
                     publisher.publish(&payload);
                 }
+                publisher.flush();
             });
             for sequence in 1..=last {
                 assert_eq!(subscriber.receive(Touch::All).sequence, sequence);
