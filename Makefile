@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 
 # Cargo's choice, if the caller made one.
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
-# Arguments for `blvm run`.
+# Arguments for `blvm run` or `bench-peers`.
 ARGS ?=
 export FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= segment ring message request record lease-page
@@ -112,6 +112,14 @@ bench-bus: install ## What the bus costs between processes: figures to target/be
 	@cargo build $(RELEASE) -p blvm-benches --bin bus-bench 1>&2
 	@mkdir -p $(TARGET_DIR)/bench-report
 	@set -o pipefail; $(TARGET_DIR)/release/bus-bench all $(ARGS) | tee $(TARGET_DIR)/bench-report/bus.jsonl
+
+.PHONY: bench-peers
+# The peers' workspace depends on ours, so its lock file may have to follow; the peers themselves are pinned by version.
+bench-peers: install ## The bus against iceoryx2, ZeroMQ, tango and others; report in target/bench-report; ARGS=--quick
+	@cargo build $(RELEASE) -p blvm-benches --bin bus-bench 1>&2
+	@cargo build --release --manifest-path benches/baselines/Cargo.toml --target-dir $(TARGET_DIR)/baselines 1>&2
+	@exec $(TARGET_DIR)/baselines/release/bench-peers --bus-bench $(TARGET_DIR)/release/bus-bench \
+		--report $(TARGET_DIR)/bench-report $(ARGS)
 
 .PHONY: docs
 docs: install ## Builds the documentation of the crates
