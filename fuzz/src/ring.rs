@@ -140,8 +140,9 @@ where
     for<'a> T::Event<'a>: Debug,
 {
     let (cursor, loads) = (subscriber.cursor(), tape.loads());
-    // A slot, a body, and a few words of the segment.
-    let bound = layout.slot_words + layout.geometry.term_bytes as usize / WORD_BYTES + 8;
+    // A slot and a word of each of its lines before, a body, and a few words of the segment.
+    let bound =
+        layout.slot_words + layout.slot_words / 8 + layout.geometry.term_bytes as usize / WORD_BYTES + 8;
     match subscriber.poll() {
         Ok(Some(sample)) => {
             seen.messages += 1;
