@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 
 # Cargo's choice, if the caller made one.
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
-# Arguments for `blvm run`.
+# Arguments for `blvm run` or `bench-peers`.
 ARGS ?=
 export FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= segment ring message request record lease-page
@@ -20,6 +20,7 @@ RELEASE := --release --locked
 
 LOOM := env RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 \
 	cargo test $(RELEASE) -p blvm-bus --lib --target-dir target/loom
+SOAK := cargo test $(RELEASE) -p blvm-tests --test soak -- --nocapture
 HOSTILE := cargo test $(RELEASE) -p blvm-tests --test hostile -- --nocapture
 DOCS := env RUSTDOCFLAGS="-D warnings" cargo doc $(RELEASE) $(PACKAGES) --no-deps
 # Where threads race over slots, terms and leases; the whole of Miri takes minutes.
@@ -45,7 +46,7 @@ run: build ## Starts a regtest node with the module block-watch; Ctrl-C ends it;
 	@exec $(TARGET_DIR)/release/blvm run --module sdk/examples/block-watch $(ARGS)
 
 .PHONY: test
-# The hostile module is one of the tests.
+# The hostile module is one of the tests, and so is the soak test in its short form.
 test: install ## Everything a change must pass, the seconds of each step, and a sum
 	@scripts/step --begin
 	@scripts/step fmt cargo fmt --all --check
@@ -89,6 +90,13 @@ hostile: install ## A module tries to hurt the node and the other module; one JS
 	@scripts/step hostile $(HOSTILE)
 	@scripts/step --sum
 
+.PHONY: soak
+soak: export SOAK_SECONDS ?= 600
+soak: install ## Eight modules in changing roles torment a node, then 32 idle ones; SOAK_SECONDS=600, SOAK_SEED=…
+	@scripts/step --begin
+	@scripts/step soak $(SOAK)
+	@scripts/step --sum
+
 .PHONY: demo
 demo: install ## Runs the demonstration and checks its proof; DEMO_SECONDS=20
 	@scripts/step --begin
@@ -104,6 +112,14 @@ bench-bus: install ## What the bus costs between processes: figures to target/be
 	@cargo build $(RELEASE) -p blvm-benches --bin bus-bench 1>&2
 	@mkdir -p $(TARGET_DIR)/bench-report
 	@set -o pipefail; $(TARGET_DIR)/release/bus-bench all $(ARGS) | tee $(TARGET_DIR)/bench-report/bus.jsonl
+
+.PHONY: bench-peers
+# The peers' workspace depends on ours, so its lock file may have to follow; the peers themselves are pinned by version.
+bench-peers: install ## The bus against iceoryx2, ZeroMQ, tango and others; report in target/bench-report; ARGS=--quick
+	@cargo build $(RELEASE) -p blvm-benches --bin bus-bench 1>&2
+	@cargo build --release --manifest-path benches/baselines/Cargo.toml --target-dir $(TARGET_DIR)/baselines 1>&2
+	@exec $(TARGET_DIR)/baselines/release/bench-peers --bus-bench $(TARGET_DIR)/release/bus-bench \
+		--report $(TARGET_DIR)/bench-report $(ARGS)
 
 .PHONY: docs
 docs: install ## Builds the documentation of the crates

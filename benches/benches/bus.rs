@@ -3,6 +3,7 @@
 //! | benchmark | from | to |
 //! |---|---|---|
 //! | `publish_inline` | call of `Publisher::publish` with a message on the stack | its return: the slot is committed, `next_sequence` stored, nobody parked |
+//! | `publish_inline/32_full_fence` | as `publish_inline/32` | its return, with a full fence before the look at the bell (decision 2) |
 //! | `publish_inline/batch` | begin of a batch of 64 such messages | its end: all are announced |
 //! | `publish_term/publish` | call of `Publisher::publish_with_body` with a block and its index | its return: the body stands in the term, the slot is committed |
 //! | `publish_term/copy` | call of a plain copy of the same number of bytes into a term of the same size | its return |
@@ -78,10 +79,35 @@ fn print_figures() {
         Ok(figure) => println!("{figure}"),
         Err(OneCore) => println!("line_rtt_ns: not measured, there is one core"),
     }
+    let (membarrier, fence) = publish_in_turn(2_000);
+    println!(
+        "{membarrier}\n{fence}\npublish with membarrier over full fence, medians: {:.3}",
+        membarrier.over(&fence)
+    );
     let (publish, copy) = publish_and_copy_in_turn(400);
     println!("{publish}\n{copy}\npublish_1mb over copy_1mb, medians: {:.3}", publish.over(&copy));
     let [few, many] = TRANSACTIONS.map(|count| access_in_batches(count, 2_000));
     println!("{few}\n{many}\nblock_access 2500 over 100 transactions, medians: {:.3}", many.over(&few));
+}
+
+/// Batches of publishes, with the waker's barrier and with a full fence in turn, so that a busy machine slows both.
+fn publish_in_turn(batches: usize) -> (Figure, Figure) {
+    const MESSAGES: u32 = 1_000;
+    let (mut left, mut right) = (Pair::<Inline>::new(), Pair::<Inline>::with_full_fence());
+    let mut membarrier = Figure::new(&format!("publish_ps of 32 bytes with membarrier, means of {MESSAGES}"));
+    let mut fence = Figure::new(&format!("publish_ps of 32 bytes with a full fence, means of {MESSAGES}"));
+    let message = Message { bytes: [3; 32] };
+    for _ in 0..batches {
+        for (pair, figure) in [(&mut left, &mut membarrier), (&mut right, &mut fence)] {
+            let start = Instant::now();
+            for _ in 0..MESSAGES {
+                black_box(pair.publisher.publish(black_box(&message)).is_ok());
+            }
+            // A thousandth of a thousand publishes: picoseconds each.
+            figure.record(start.elapsed());
+        }
+    }
+    (membarrier, fence)
 }
 
 /// Publishes and copies blocks of one size, one after the other, so that a busy machine slows both.
@@ -123,11 +149,13 @@ fn access_in_batches(count: usize, batches: usize) -> Figure {
 fn publish_inline(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("publish_inline");
     let mut inline = Pair::<Inline>::new();
-    publish_one::<Inline, _>(&mut group, &mut inline, Message { bytes: [3; 32] }, 32);
+    publish_one::<Inline, _>(&mut group, "32", &mut inline, Message { bytes: [3; 32] }, 32);
+    let mut fenced = Pair::<Inline>::with_full_fence();
+    publish_one::<Inline, _>(&mut group, "32_full_fence", &mut fenced, Message { bytes: [3; 32] }, 32);
     let mut chain = Pair::<Chain>::new();
-    publish_one::<Chain, _>(&mut group, &mut chain, DISCONNECTED, 68);
+    publish_one::<Chain, _>(&mut group, "68", &mut chain, DISCONNECTED, 68);
     let mut inline = Pair::<Inline>::new();
-    publish_one::<Inline, _>(&mut group, &mut inline, Message { bytes: [4; 96] }, 96);
+    publish_one::<Inline, _>(&mut group, "96", &mut inline, Message { bytes: [4; 96] }, 96);
     publish_batches(&mut group);
     group.finish();
 }
@@ -148,6 +176,7 @@ fn publish_batches(group: &mut criterion::BenchmarkGroup<'_, criterion::measurem
 
 fn publish_one<T: Topic, K: Kind<Topic = T>>(
     group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::WallTime>,
+    name: &str,
     pair: &mut Pair<T>,
     message: K,
     archive_bytes: usize,
@@ -158,7 +187,7 @@ fn publish_one<T: Topic, K: Kind<Topic = T>>(
     pair.publisher.publish(&message).expect("it fits");
     let sample = pair.subscriber.poll().expect("not lapped").expect("published");
     assert!((sample.kind(), sample.event().is_ok()) == (K::NUMBER, true));
-    group.bench_function(BenchmarkId::from_parameter(archive_bytes), |bencher| {
+    group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
         bencher.iter(|| pair.publisher.publish(black_box(&message)));
     });
 }

@@ -9,11 +9,14 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use blvm_bus::request::{recv_with_descriptors, send_with_descriptors};
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -23,6 +26,52 @@ const MAX_VALUE_BYTES: usize = 256 << 20;
 
 /// How long [`Child::receive`](Control::receive) waits: children that hang must not hang the measurement.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Every child that lives, for the thread that ends them.
+static CHILDREN: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+
+/// Exit status after an interrupt, as of a shell's.
+const INTERRUPTED: i32 = 130;
+
+/// From now on SIGINT and SIGTERM kill all children, wait for their ends, and end this process. Call it before anything
+/// starts a thread.
+///
+/// # Errors
+///
+/// What the kernel says.
+pub fn end_with_children() -> io::Result<()> {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGINT);
+    signals.add(Signal::SIGTERM);
+    // Threads inherit this; children start without it.
+    signals.thread_block()?;
+    thread::Builder::new().name("interrupt".to_owned()).spawn(move || {
+        if signals.wait().is_ok() {
+            // Locked until the end: nobody starts another one.
+            let children = children();
+            for child in children.iter() {
+                // Both fail only when it is gone already.
+                let _ = kill(*child, Signal::SIGKILL);
+                let _ = waitpid(*child, None);
+            }
+            std::process::exit(INTERRUPTED);
+        }
+    })?;
+    Ok(())
+}
+
+fn children() -> MutexGuard<'static, Vec<Pid>> {
+    CHILDREN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn forget(process: &std::process::Child) {
+    children().retain(|child| *child != pid_of(process));
+}
+
+fn pid_of(process: &std::process::Child) -> Pid {
+    // A process id is below 2^22.
+    Pid::from_raw(process.id() as i32)
+}
 
 /// A process that this one has started. Dropping it kills it.
 #[derive(Debug)]
@@ -42,11 +91,14 @@ impl Child {
     pub fn start(arguments: &[&str]) -> io::Result<Self> {
         let (here, there) = UnixStream::pair()?;
         here.set_read_timeout(Some(PATIENCE))?;
+        let mut children = children();
         let process = Command::new(std::env::current_exe()?)
             .args(arguments)
             .stdin(Stdio::from(OwnedFd::from(there)))
             .stdout(Stdio::null())
             .spawn()?;
+        children.push(pid_of(&process));
+        drop(children);
         Ok(Child { process, control: Control { stream: here } })
     }
 
@@ -60,9 +112,12 @@ impl Child {
     /// # Errors
     ///
     /// What kill(2) says.
-    pub fn signal(&self, signal: Signal) -> io::Result<()> {
-        // A process id is below 2^22. It is not anyone else's: the process is not waited for before `self` is gone.
-        Ok(kill(Pid::from_raw(self.process.id() as i32), signal)?)
+    pub fn signal(&mut self, signal: Signal) -> io::Result<()> {
+        // Not anyone else's: std refuses to signal a process that it has waited for, and so does this.
+        match self.try_wait()? {
+            Some(_) => Err(io::Error::from(io::ErrorKind::NotFound)),
+            None => Ok(kill(pid_of(&self.process), signal)?),
+        }
     }
 
     /// How it has exited, if it has.
@@ -71,7 +126,11 @@ impl Child {
     ///
     /// What waitpid(2) says.
     pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
-        self.process.try_wait()
+        let status = self.process.try_wait()?;
+        if status.is_some() {
+            forget(&self.process);
+        }
+        Ok(status)
     }
 
     /// Waits until it has exited by itself.
@@ -80,7 +139,9 @@ impl Child {
     ///
     /// What waitpid(2) says.
     pub fn wait(&mut self) -> io::Result<ExitStatus> {
-        self.process.wait()
+        let status = self.process.wait()?;
+        forget(&self.process);
+        Ok(status)
     }
 }
 
@@ -88,7 +149,7 @@ impl Drop for Child {
     fn drop(&mut self) {
         // Both fail only when it is gone already.
         let _ = self.process.kill();
-        let _ = self.process.wait();
+        let _ = self.wait();
     }
 }
 

@@ -34,6 +34,19 @@ impl<T: Topic> Pair<T> {
     ///
     /// If the kernel refuses: there is nothing to measure then.
     pub fn new() -> Self {
+        Pair::with_bell(Bell::new)
+    }
+
+    /// As [`Pair::new`], with a full fence at each look of the publisher's.
+    ///
+    /// # Panics
+    ///
+    /// As [`Pair::new`].
+    pub fn with_full_fence() -> Self {
+        Pair::with_bell(Bell::with_full_fence)
+    }
+
+    fn with_bell(bell: impl FnOnce(u32, u32, Arc<EventFd>) -> Bell) -> Self {
         let segment = create::<T>(T::GEOMETRY);
         let (memory, layout) = open_sealed(segment.descriptor(), &segment.identity).expect("just sealed");
         let page = OfferedLeasePage::create().expect("a lease page");
@@ -41,7 +54,7 @@ impl<T: Topic> Pair<T> {
         let table = Arc::new(ScanTable::new(1));
         table.enter(page.seal().expect("its seals"), LEASES).expect("the table is empty");
         let event = Arc::new(EventFd::new().expect("a free descriptor"));
-        let bell = Arc::new(Bell::new(T::NUMBER, T::GEOMETRY.depth, event));
+        let bell = Arc::new(bell(T::NUMBER, T::GEOMETRY.depth, event));
         let terms = T::GEOMETRY.terms as usize;
         let publisher = Publisher::new(Arc::clone(&segment.memory), segment.layout, terms, Some(table), bell);
         let subscriber = Subscriber::new(Arc::new(memory), layout, 1, Some(Arc::new(holder)));

@@ -10,6 +10,7 @@ use crate::memory::{Mapped, Memory};
 use crate::message::{BodyAccess, DecodeError, Topic};
 use crate::ring::{BodyRef, Buffer, Read, Ring, Scratch, SlotHead};
 use crate::segment::{Bodies, header_of};
+use crate::wake::{ALL_KINDS, kind_bit};
 
 /// Why [`Subscriber::poll`] stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -123,6 +124,32 @@ impl<T: Topic, M: Memory, P: Memory> Subscriber<T, M, P> {
     ///
     /// [`PollError`]: none of them ends the subscription but `Closed`.
     pub fn poll(&mut self) -> Result<Option<Sample<'_, T, M, P>>, PollError> {
+        self.poll_kinds(ALL_KINDS)
+    }
+
+    /// Takes the next message of `kinds` ([`kind_bit`]) and skips those before it; `Ok(None)` if there is none yet.
+    ///
+    /// What it skips is no loss. What was overwritten before it could be skipped is counted whatever its kind: nobody
+    /// knows it any more.
+    ///
+    /// Skips one ring at most: the cursor may be behind the newest message after `Ok(None)`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Subscriber::poll`].
+    pub fn poll_kinds(&mut self, kinds: u64) -> Result<Option<Sample<'_, T, M, P>>, PollError> {
+        for _ in 0..self.layout.geometry.depth {
+            match self.read_slot()? {
+                Some(head) if kind_bit(head.kind) & kinds == 0 => self.cursor += 1,
+                Some(head) => return self.take(head).map(Some),
+                None => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The message at the cursor, in the scratch buffer as far as it stands in its slot.
+    fn read_slot(&mut self) -> Result<Option<SlotHead>, PollError> {
         let ring = Ring::new(&*self.memory, &self.layout);
         let sequence = self.cursor;
         // The highest number is no message's: a cursor could not pass it. Only damaged memory leads here.
@@ -132,17 +159,20 @@ impl<T: Topic, M: Memory, P: Memory> Subscriber<T, M, P> {
         match ring.read(sequence, &mut self.buffer) {
             Read::Empty => self.check_closed(sequence),
             Read::Overrun => Err(self.overrun()),
-            Read::Message(head) => {
-                if let (BodyAccess::Copied, BodyRef::At { offset, length }) = (T::BODIES, head.body)
-                    && !self.copy_body(sequence, offset, length)
-                {
-                    self.cursor = sequence + 1;
-                    return Err(PollError::Overrun { missed: 1 });
-                }
-                self.cursor = sequence + 1;
-                Ok(Some(Sample { sequence, head, subscriber: self }))
-            }
+            Read::Message(head) => Ok(Some(head)),
         }
+    }
+
+    /// Moves on, with the message whose slot was read.
+    fn take(&mut self, head: SlotHead) -> Result<Sample<'_, T, M, P>, PollError> {
+        let sequence = self.cursor;
+        self.cursor = sequence + 1;
+        if let (BodyAccess::Copied, BodyRef::At { offset, length }) = (T::BODIES, head.body)
+            && !self.copy_body(sequence, offset, length)
+        {
+            return Err(PollError::Overrun { missed: 1 });
+        }
+        Ok(Sample { sequence, head, subscriber: self })
     }
 
     /// Copies a body into the buffer; `false` if it was reclaimed meanwhile.
@@ -152,7 +182,7 @@ impl<T: Topic, M: Memory, P: Memory> Subscriber<T, M, P> {
         Ring::new(&*self.memory, &self.layout).copy_body(sequence, range, &mut self.buffer)
     }
 
-    fn check_closed(&self, sequence: u64) -> Result<Option<Sample<'_, T, M, P>>, PollError> {
+    fn check_closed(&self, sequence: u64) -> Result<Option<SlotHead>, PollError> {
         match Ring::new(&*self.memory, &self.layout).closed_at() {
             Some(closed_at) if sequence >= closed_at => Err(PollError::Closed { last: closed_at - 1 }),
             // Not closed, or closed with messages still to read: the next poll finds them.

@@ -5,6 +5,8 @@
 //! of the node's own if the waker asked for it; the waker thread then writes to the wake sockets. A lost wake costs
 //! latency, never an event.
 
+#[cfg(all(feature = "tokio", not(loom)))]
+mod async_parker;
 mod awaited;
 mod barrier;
 mod bell;
@@ -15,12 +17,18 @@ mod parker;
 #[cfg(not(loom))]
 mod record;
 #[cfg(not(loom))]
+mod socket;
+#[cfg(not(loom))]
 mod waker;
 
+#[cfg(all(feature = "tokio", not(loom)))]
+pub use async_parker::AsyncParker;
 pub use bell::{ALL_KINDS, Bell, kind_bit};
 #[cfg(not(loom))]
 pub use parker::{ParkError, Parked, Parker};
 #[cfg(not(loom))]
 pub use record::{MAX_TOPICS, MAX_WAITERS, Record, RecordError, Want};
 #[cfg(not(loom))]
-pub use waker::{Waker, WakerClient, WakerError, wake_socket_pair};
+pub use socket::{WakerError, wake_socket_pair};
+#[cfg(not(loom))]
+pub use waker::{Waker, WakerClient};

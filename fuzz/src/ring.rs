@@ -140,7 +140,7 @@ where
     for<'a> T::Event<'a>: Debug,
 {
     let (cursor, loads) = (subscriber.cursor(), tape.loads());
-    // A slot and a word of each of its lines before, a body, and a few words of the segment.
+    // A slot, its lines touched beforehand, a body, and a few words of the segment.
     let bound =
         layout.slot_words + layout.slot_words / 8 + layout.geometry.term_bytes as usize / WORD_BYTES + 8;
     match subscriber.poll() {

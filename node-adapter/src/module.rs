@@ -4,18 +4,23 @@
 //! |---|---|
 //! | `manifest` | what a module says of itself |
 //! | `host` | starting a module, watching it until it exits |
-//! | `conversation` | one module's requests, in order, from hello on |
+//! | `by_path` | programs that attach by path |
+//! | `party` | who is at the other end: a module, or a program that attached by path |
+//! | `conversation` | one party's requests, in order, from hello on |
 //! | `codec`, `reply` | frames from the socket, frames to it |
 //! | `answer` | what the node answers to each request |
 //! | `output` | what a module prints, in the log |
 
 mod answer;
+mod by_path;
 mod codec;
 mod conversation;
 mod host;
 mod manifest;
 mod output;
+mod party;
 mod reply;
 
+pub use by_path::{ListenError, PathListener};
 pub use host::{ModuleHost, ModuleOptions, RunningModule, StartModuleError};
 pub use manifest::{Manifest, ManifestError, ManifestTopic};

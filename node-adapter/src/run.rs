@@ -1,4 +1,4 @@
-//! `blvm run`: a node, its bus and its modules, until Ctrl-C or for a given time.
+//! The program `blvm`. `blvm run`: a node, its bus and its modules, until Ctrl-C or for a given time.
 //!
 //! | file | what |
 //! |---|---|
@@ -9,6 +9,7 @@
 //! | `ledger` | what the node did, for the report and the demonstration |
 //! | `demo` | `--demo`: traffic of every kind, then a proof |
 //! | `report` | the last line |
+//! | `tail` | `blvm tail`: what a running node publishes |
 
 mod assembly;
 mod cli;
@@ -17,6 +18,7 @@ mod ledger;
 mod operator;
 mod report;
 mod status;
+mod tail;
 
 use std::io;
 use std::path::PathBuf;
@@ -28,7 +30,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::embedded::{MineError, Network, ReorgError};
-use crate::module::{ManifestError, StartModuleError};
+use crate::module::{ListenError, ManifestError, StartModuleError};
 use crate::p2p::BindError;
 use crate::topics::TopicsError;
 use assembly::Assembly;
@@ -70,6 +72,9 @@ pub enum RunError {
     /// The thread that spawns modules could not be started.
     #[error(transparent)]
     Spawner(#[from] blvm_sandbox::StartError),
+    /// Nobody could attach by path.
+    #[error(transparent)]
+    Attach(#[from] ListenError),
     /// A manifest is wrong.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
@@ -111,6 +116,9 @@ pub enum RunError {
     /// The standard output was closed.
     #[error("the output cannot be written")]
     Output(#[source] io::Error),
+    /// A topic could not be shown.
+    #[error(transparent)]
+    Tail(#[from] tail::TailError),
     /// The demonstration went wrong.
     #[error(transparent)]
     Demo(#[from] demo::DemoError),
@@ -127,6 +135,7 @@ pub fn main() -> ExitCode {
     }
     let outcome = match command {
         cli::Command::Run(arguments) => block_on(run(arguments)),
+        cli::Command::Tail(arguments) => block_on(tail::run(arguments)),
         cli::Command::DemoPeer(arguments) => block_on(demo::peer(arguments)),
     };
     match outcome {

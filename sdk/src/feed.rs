@@ -26,6 +26,8 @@ pub struct Feed<T: Topic> {
     bodies_gone: Cell<u64>,
     latency: Histogram<u64>,
     content_sha256: Option<[u8; 32]>,
+    content_changes: u64,
+    kinds: u64,
     is_closed: bool,
 }
 
@@ -39,7 +41,7 @@ pub struct Received<'a, T: Topic> {
 }
 
 impl<T: Topic> Feed<T> {
-    pub(crate) fn new(subscriber: Subscriber<T>) -> Self {
+    pub(crate) fn new(subscriber: Subscriber<T>, kinds: u64) -> Self {
         Feed {
             subscriber,
             received: 0,
@@ -48,17 +50,22 @@ impl<T: Topic> Feed<T> {
             // Longer than a minute counts as a minute.
             latency: Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("constant bounds are valid"),
             content_sha256: None,
+            content_changes: 0,
+            kinds,
             is_closed: false,
         }
     }
 
     /// Takes the next message; `Ok(None)` if there is none now. Never waits.
     ///
+    /// With [`Topics::with_kinds`](crate::Topics::with_kinds) other kinds are skipped, and neither received nor missed.
+    ///
     /// # Errors
     ///
-    /// [`Missed`]; the feed goes on with the oldest message still held.
+    /// [`Missed`]; the feed goes on with the oldest message still held. It counts exactly what was overwritten, kinds that
+    /// would have been skipped among it: nobody knows any more which they were.
     pub fn poll(&mut self) -> Result<Option<Received<'_, T>>, Missed> {
-        match self.subscriber.poll() {
+        match self.subscriber.poll_kinds(self.kinds) {
             Ok(Some(sample)) => {
                 self.received += 1;
                 // Saturating: only differences are meant.
@@ -85,6 +92,7 @@ impl<T: Topic> Feed<T> {
 
     /// Says what the module's own hash over this topic is; shown by the node beside the counts.
     pub fn set_content_sha256(&mut self, hash: [u8; 32]) {
+        self.content_changes += u64::from(self.content_sha256 != Some(hash));
         self.content_sha256 = Some(hash);
     }
 }
@@ -117,8 +125,11 @@ pub trait AnyFeed {
     /// What it waits for; `None` if the topic is closed.
     fn wants(&self) -> Option<Want>;
 
-    /// Whether a message waits to be read.
+    /// Whether a message waits to be read, or to be skipped.
     fn has_news(&self) -> bool;
+
+    /// How often the statistics have changed: cheap, and asked before each wait.
+    fn changes(&self) -> u64;
 
     /// What was read so far.
     fn statistics(&self) -> TopicStatistics;
@@ -126,11 +137,19 @@ pub trait AnyFeed {
 
 impl<T: Topic> AnyFeed for Feed<T> {
     fn wants(&self) -> Option<Want> {
-        (!self.is_closed).then(|| Want::all(T::NUMBER, self.subscriber.cursor()))
+        (!self.is_closed).then(|| Want {
+            topic: T::NUMBER,
+            cursor: self.subscriber.cursor(),
+            kinds: self.kinds,
+        })
     }
 
     fn has_news(&self) -> bool {
         self.subscriber.lag_messages() > 0
+    }
+
+    fn changes(&self) -> u64 {
+        self.received + self.missed + self.bodies_gone.get() + self.content_changes
     }
 
     fn statistics(&self) -> TopicStatistics {

@@ -1,7 +1,8 @@
 //! What a module of the node is written with.
 //!
 //! A module is a program that the node starts. It attaches once, reads its topics from shared memory that it cannot
-//! write, and sends requests over a socket of its own. It never opens a socket to the node or a segment itself.
+//! write, and sends requests over a socket of its own. It never opens a socket to the node or a segment itself; a program
+//! that is no module attaches by path ([`Session::attach_path`]).
 //!
 //! ```no_run
 //! use blvm_sdk::{Chain, ChainEvent, Missed, Session, Topics, Wait};
@@ -25,9 +26,12 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod attach;
 mod client;
 mod feed;
+mod report;
 mod session;
+mod topics;
 
 pub use blvm_bus::message::chain::{self, BlockBody, Chain, ChainEvent, ReorganisationBody};
 pub use blvm_bus::message::mempool::{self, Mempool, MempoolEvent};
@@ -38,9 +42,12 @@ pub use blvm_bus::message::payments::{self, Payments, PaymentsEvent};
 pub use blvm_bus::message::peers::{self, Peers, PeersEvent};
 pub use blvm_bus::message::stratum_packets::{self, StratumPackets, StratumPacketsEvent};
 pub use blvm_bus::message::system::{self, System, SystemEvent};
-pub use blvm_bus::message::{DecodeError, Hash, Topic};
-pub use blvm_bus::request::{Block, ChainTip, MempoolEntry, Refusal, TransactionRefusal};
+pub use blvm_bus::message::{DecodeError, Hash, Kind, Topic};
+pub use blvm_bus::request::{
+    Block, ChainTip, MempoolEntry, Refusal, TOKEN_NAME, Token, TokenError, TransactionRefusal,
+};
 pub use blvm_bus::subscriber::{Body, TooManyLeases};
 pub use client::{CallError, Client};
 pub use feed::{AnyFeed, Feed, Missed, Received};
-pub use session::{Session, SessionError, Topics, Wait};
+pub use session::{Session, SessionError, Wait};
+pub use topics::Topics;

@@ -1,7 +1,13 @@
 //! A module's life: attach, wait for messages, finish.
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
 use std::collections::HashMap;
+use std::io;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,17 +17,18 @@ use blvm_bus::lease::page::{LeasePageError, map_lease_page};
 use blvm_bus::memory::Mapped;
 use blvm_bus::message::Topic;
 use blvm_bus::request::{
-    Hello, InheritError, PROTOCOL_VERSION, Reply, Request, Statistics, TopicWish, inherited_sockets,
+    Hello, InheritError, PROTOCOL_VERSION, Reply, Request, Statistics, inherited_sockets,
 };
 use blvm_bus::segment::{Identity, OpenError, RunId, open_sealed};
 use blvm_bus::subscriber::Subscriber;
+#[cfg(feature = "tokio")]
+use blvm_bus::wake::AsyncParker;
 use blvm_bus::wake::{ParkError, Parker};
 
 use crate::client::{CallError, Client};
 use crate::feed::{AnyFeed, Feed};
-
-/// How often a session tells the node what it has read.
-const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+use crate::report::{Due, Reports};
+use crate::topics::Topics;
 
 /// How long [`Wait::SpinThenPark`] looks before it sleeps.
 const SPIN: Duration = Duration::from_micros(20);
@@ -29,32 +36,15 @@ const SPIN: Duration = Duration::from_micros(20);
 /// How long one call of [`Session::wait`] spins at most under [`Wait::Spin`].
 const SPIN_ROUND: Duration = Duration::from_millis(1);
 
-/// The topics a module asks for.
-#[derive(Debug, Clone, Default)]
-pub struct Topics(Vec<TopicWish>);
-
-impl Topics {
-    /// None yet.
-    pub fn new() -> Self {
-        Topics::default()
-    }
-
-    /// And topic `T`. The manifest must ask for its permission.
-    #[must_use]
-    pub fn with<T: Topic>(mut self) -> Self {
-        self.0.push(TopicWish { topic: T::NUMBER, schema: T::SCHEMA });
-        self
-    }
-}
-
 /// How a module waits when there is nothing to read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Wait {
     /// Looks again and again: fastest, and takes a whole core.
     Spin,
     /// Sleeps until the node wakes it: tens of microseconds slower, and takes no CPU.
     Park,
     /// Looks for 20 µs, then sleeps.
+    #[default]
     SpinThenPark,
 }
 
@@ -73,6 +63,15 @@ impl Wait {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SessionError {
+    /// The node's socket could not be reached by path.
+    #[error("no node can be reached at {}", path.display())]
+    Connect {
+        /// The data directory.
+        path: PathBuf,
+        /// Why: `NotFound` and `ConnectionRefused` where no node runs.
+        #[source]
+        source: io::Error,
+    },
     /// Not started by a node.
     #[error(transparent)]
     Inherit(#[from] InheritError),
@@ -114,17 +113,21 @@ struct Mapping {
     memory: Arc<Mapped>,
     layout: Layout,
     start: u64,
+    kinds: u64,
 }
 
 /// A module's connection to the node.
 pub struct Session {
     client: Client,
     parker: Parker,
+    #[cfg(feature = "tokio")]
+    async_parker: Option<AsyncParker>,
     wait: Wait,
     mappings: HashMap<u32, Mapping>,
+    starts_at_oldest: bool,
     leases: Option<Arc<LeaseHolder<Mapped>>>,
     network: String,
-    reported: Instant,
+    reports: Reports,
 }
 
 impl Session {
@@ -135,20 +138,31 @@ impl Session {
     /// [`SessionError`]; a refusal names the permission or the versions.
     pub fn attach(topics: Topics, wait: Wait) -> Result<Self, SessionError> {
         let (socket, wake) = inherited_sockets()?;
-        let mut client = Client::new(socket);
-        let hello =
-            Hello { protocol_version: PROTOCOL_VERSION, layout_version: LAYOUT_VERSION, topics: topics.0 };
+        Session::agree(Client::new(socket), Some(wake), topics, wait)
+    }
+
+    /// Says hello, maps what is given, and says so. Without `wake` the wake socket comes with the welcome, last.
+    pub(crate) fn agree(
+        mut client: Client,
+        wake: Option<OwnedFd>,
+        topics: Topics,
+        wait: Wait,
+    ) -> Result<Self, SessionError> {
+        let hello = Hello {
+            protocol_version: PROTOCOL_VERSION,
+            layout_version: LAYOUT_VERSION,
+            topics: topics.wishes(),
+        };
         let answer = client.call(&Request::Hello(hello))?;
         let Reply::Welcome(welcome) = answer.reply else {
             return Err(CallError::Unexpected { request: "hello" }.into());
         };
         let mut descriptors = answer.descriptors;
-        let wanted = welcome.topics.len() + usize::from(welcome.leases > 0);
-        if descriptors.len() != wanted {
-            return Err(SessionError::Descriptors {
-                descriptors: descriptors.len(),
-                topics: welcome.topics.len(),
-            });
+        let found = descriptors.len();
+        let wrong = || SessionError::Descriptors { descriptors: found, topics: welcome.topics.len() };
+        let wake = wake.or_else(|| descriptors.pop()).ok_or_else(wrong)?;
+        if descriptors.len() != welcome.topics.len() + usize::from(welcome.leases > 0) {
+            return Err(wrong());
         }
         let leases = match (welcome.leases, descriptors.len() > welcome.topics.len()) {
             (limit, true) => descriptors.pop().map(|page| lease_holder(page, limit)).transpose()?,
@@ -160,7 +174,8 @@ impl Session {
                 Identity { topic: grant.topic, schema: grant.schema, run_id: RunId(welcome.run_id) };
             let (memory, layout) = open_sealed(&descriptor, &identity)
                 .map_err(|source| SessionError::Segment { topic: grant.topic, source })?;
-            mappings.insert(grant.topic, Mapping { memory: Arc::new(memory), layout, start: 1 });
+            let kinds = topics.kinds(grant.topic);
+            mappings.insert(grant.topic, Mapping { memory: Arc::new(memory), layout, start: 1, kinds });
         }
         let Reply::Attached(attached) = client.call(&Request::Mapped)?.reply else {
             return Err(CallError::Unexpected { request: "mapped" }.into());
@@ -170,16 +185,25 @@ impl Session {
                 mapping.start = start.sequence;
             }
         }
-        let parker = Parker::new(wake)?;
         Ok(Session {
             client,
-            parker,
+            parker: Parker::new(wake)?,
+            #[cfg(feature = "tokio")]
+            async_parker: None,
             wait,
             mappings,
+            starts_at_oldest: false,
             leases,
             network: welcome.network,
-            reported: Instant::now(),
+            reports: Reports::new(Instant::now()),
         })
+    }
+
+    /// Lets every feed taken from now on start at the oldest message that is still in its ring then.
+    ///
+    /// The node publishes on: the first poll may say that some were missed.
+    pub fn start_at_oldest(&mut self) {
+        self.starts_at_oldest = true;
     }
 
     /// The feed of topic `T`, once.
@@ -189,8 +213,14 @@ impl Session {
     /// [`SessionError::NoFeed`].
     pub fn feed<T: Topic>(&mut self) -> Result<Feed<T>, SessionError> {
         let mapping = self.mappings.remove(&T::NUMBER).ok_or(SessionError::NoFeed { topic: T::NAME })?;
+        let mut start = mapping.start;
+        if self.starts_at_oldest {
+            let first = Subscriber::<T>::new(Arc::clone(&mapping.memory), mapping.layout, 1, None);
+            start = (1 + first.lag_messages()).saturating_sub(u64::from(mapping.layout.geometry.depth));
+        }
         let leases = self.leases.clone();
-        Ok(Feed::new(Subscriber::new(mapping.memory, mapping.layout, mapping.start, leases)))
+        let subscriber = Subscriber::new(mapping.memory, mapping.layout, start, leases);
+        Ok(Feed::new(subscriber, mapping.kinds))
     }
 
     /// The request side.
@@ -203,15 +233,15 @@ impl Session {
         &self.network
     }
 
-    /// Waits until one of `feeds` may have news, a second at most. May return early: poll again.
+    /// Waits until one of `feeds` may have news, half a minute at most. May return early: poll again.
+    ///
+    /// The node is told of changed counts within about a second; a module that reads nothing sleeps undisturbed.
     ///
     /// # Errors
     ///
     /// [`SessionError`] if the node is gone.
     pub fn wait(&mut self, feeds: &[&dyn AnyFeed]) -> Result<(), SessionError> {
-        if self.reported.elapsed() >= REPORT_INTERVAL {
-            self.report(feeds)?;
-        }
+        let bound = self.report_if_due(feeds)?;
         let spin = match self.wait {
             Wait::Spin => SPIN_ROUND,
             Wait::SpinThenPark => SPIN,
@@ -231,8 +261,47 @@ impl Session {
         if self.wait == Wait::Spin || wants.is_empty() {
             return Ok(());
         }
-        self.parker.park(&wants, REPORT_INTERVAL)?;
+        self.parker.park(&wants, bound)?;
         Ok(())
+    }
+
+    /// As [`Session::wait`], in a task: sleeps in the runtime whatever the way to wait is, and never spins.
+    ///
+    /// A report, if one is due, is sent by the call itself, which waits for the node's receipt; the rest is done by the
+    /// future. Cancel-safe: dropping it loses nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError`] if the node is gone.
+    ///
+    /// # Panics
+    ///
+    /// When polled outside a tokio runtime with I/O and time enabled.
+    #[cfg(feature = "tokio")]
+    pub fn wait_async<'a>(
+        &'a mut self,
+        feeds: &[&dyn AnyFeed],
+    ) -> impl Future<Output = Result<(), SessionError>> + Send + use<'a> {
+        // Feeds are not for two threads: what is needed of them is asked here, so that the future may move.
+        let bound = self.report_if_due(feeds);
+        let has_news = feeds.iter().any(|feed| feed.has_news());
+        let wants: Vec<_> = feeds.iter().filter_map(|feed| feed.wants()).collect();
+        async move {
+            let bound = bound?;
+            if has_news || wants.is_empty() {
+                // A busy topic must not keep its task from letting others run.
+                tokio::task::coop::consume_budget().await;
+                return Ok(());
+            }
+            let parker = match &mut self.async_parker {
+                Some(parker) => parker,
+                none => none.insert(AsyncParker::new(self.parker.another()?)?),
+            };
+            match tokio::time::timeout(bound, parker.park(&wants)).await {
+                Ok(woken) => Ok(woken?),
+                Err(_) => Ok(()),
+            }
+        }
     }
 
     /// Tells the node the last counts. Call it before the program ends.
@@ -244,11 +313,22 @@ impl Session {
         self.report(feeds)
     }
 
+    /// Reports if it is time; how long the session may sleep then.
+    fn report_if_due(&mut self, feeds: &[&dyn AnyFeed]) -> Result<Duration, SessionError> {
+        let changes = feeds.iter().map(|feed| feed.changes()).sum();
+        loop {
+            match self.reports.due(changes, Instant::now()) {
+                Due::Sleep(bound) => return Ok(bound),
+                Due::Now => self.report(feeds)?,
+            }
+        }
+    }
+
     fn report(&mut self, feeds: &[&dyn AnyFeed]) -> Result<(), SessionError> {
         let topics = feeds.iter().map(|feed| feed.statistics()).collect();
         let statistics = Statistics { wait: self.wait.name().to_owned(), topics };
         self.client.call(&Request::ReportStatistics(statistics))?;
-        self.reported = Instant::now();
+        self.reports.told(feeds.iter().map(|feed| feed.changes()).sum(), Instant::now());
         Ok(())
     }
 }

@@ -6,9 +6,11 @@
 //! | [`log`] | what the node logged and its modules printed |
 //! | [`memory`] | what this process holds of the bus |
 //! | [`made_up`] | blocks that both sides can write down byte by byte |
+//! | [`soak`] | what the soak test and its modules agree on |
 #![forbid(unsafe_code)]
 
 pub mod log;
 pub mod made_up;
 pub mod memory;
 pub mod node;
+pub mod soak;

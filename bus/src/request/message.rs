@@ -1,7 +1,8 @@
-//! Requests and replies.
+//! Requests and replies. New variants go to the end: the others keep their numbers.
 
 use rkyv::{Archive, Deserialize, Serialize};
 
+use super::Token;
 use crate::message::Hash;
 
 /// What a module sends.
@@ -32,12 +33,19 @@ pub enum Request {
     },
     /// What the module has received, for the operator's status display.
     ReportStatistics(Statistics),
+    /// Shows the node's token; the first request of a peer that attaches by path, and of nobody else. Answered by
+    /// [`Reply::Authenticated`].
+    Authenticate {
+        /// The token.
+        token: Token,
+    },
 }
 
 /// What the node answers.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub enum Reply {
-    /// To [`Request::Hello`]. One descriptor per topic travels with it, in order, then the lease page if there is one.
+    /// To [`Request::Hello`]. One descriptor per topic travels with it, in order, then the lease page if there is one,
+    /// then the wake socket for a peer that attached by path.
     Welcome(Welcome),
     /// To [`Request::Mapped`]: from here on leases hold and messages count.
     Attached(Attached),
@@ -54,8 +62,10 @@ pub enum Reply {
     },
     /// To [`Request::ReportStatistics`].
     Noted,
-    /// To any request. The connection stays open.
+    /// To any request. The connection stays open unless the refusal says otherwise.
     Refused(Refusal),
+    /// To [`Request::Authenticate`]: now say hello.
+    Authenticated,
 }
 
 /// Opens the conversation.
@@ -190,7 +200,8 @@ pub struct LatencyNs {
     pub max: u64,
 }
 
-/// Why a request was refused. The connection stays open.
+/// Why a request was refused. The connection stays open but after [`Refusal::Token`] for the last time and
+/// [`Refusal::TooManyPeers`].
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -292,6 +303,18 @@ pub enum Refusal {
         /// Name of the topic.
         topic: String,
     },
+    /// The token is missing or not this run's; after the last try the connection is closed.
+    #[error("the token is not this run's: the node writes a new one at each start, read it again")]
+    Token {
+        /// How often it may be shown again.
+        tries_left: u32,
+    },
+    /// As many peers are attached by path as the node takes; the connection is closed.
+    #[error("{limit} peers are attached by path already: end one first")]
+    TooManyPeers {
+        /// How many it takes.
+        limit: u32,
+    },
 }
 
 /// The rule a refused transaction broke.
@@ -325,3 +348,7 @@ pub enum TransactionRefusal {
     /// A rule this version has no name for.
     Other,
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

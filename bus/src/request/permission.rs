@@ -55,6 +55,20 @@ impl Permission {
             Permission::SendTransactions => "send_transactions",
         }
     }
+
+    /// Whether it lets its holder read, and change nothing: what peers that attach by path are given.
+    pub const fn only_reads(self) -> bool {
+        match self {
+            Permission::ReadBlockchain
+            | Permission::ReadMempool
+            | Permission::ReadNetwork
+            | Permission::SubscribeEvents
+            | Permission::MiningTemplate
+            | Permission::NetworkAccess
+            | Permission::ReadPayment => true,
+            Permission::SendTransactions => false,
+        }
+    }
 }
 
 impl std::str::FromStr for Permission {

@@ -36,8 +36,8 @@ struct Asking {
 impl Arming {
     /// Arms **every** topic that is awaited and disarms the others; whether any is awaited.
     ///
-    /// None is skipped as armed already: its publisher may be between its look and its disarming. The caller lets the
-    /// waker's barrier follow and looks at all waiters again.
+    /// None is skipped as armed already: what is asked changes with each waiter that comes, and the publisher may be
+    /// between its look and its disarming. The caller lets the waker's barrier follow and looks at all waiters again.
     pub(super) fn arm<'a>(
         &mut self,
         bells: &[Arc<Bell>],

@@ -47,6 +47,9 @@ pub struct Bell {
     topic: u32,
     half_depth: u64,
     event: Arc<EventFd>,
+    /// Writes to the eventfd.
+    #[cfg(all(test, not(loom)))]
+    pub(super) rings: AtomicU64,
 }
 
 /// What the waker asks for. The publisher reads this line at each look, and writes it only to disarm.
@@ -100,6 +103,8 @@ impl Bell {
             topic,
             half_depth: u64::from(depth / 2).max(1),
             event,
+            #[cfg(all(test, not(loom)))]
+            rings: AtomicU64::new(0),
         }
     }
 
@@ -207,6 +212,8 @@ impl Bell {
     fn ring(&self) {
         self.asked.kinds.store(0, Ordering::Relaxed);
         self.asked.wake_at.store(NEVER, Ordering::Relaxed);
+        #[cfg(all(test, not(loom)))]
+        self.rings.fetch_add(1, Ordering::Relaxed);
         // Not blocking, and private to the node. It fails only when the counter is full: then the waker
         // has been told already.
         let _ = self.event.write(1);

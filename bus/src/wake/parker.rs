@@ -4,6 +4,8 @@
 //! through an eventfd of that waiter's own. All of it is private to the module.
 
 use std::io;
+#[cfg(feature = "tokio")]
+use std::os::fd::BorrowedFd;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -165,15 +167,27 @@ impl Parker {
         }
     }
 
+    /// The wake socket.
+    #[cfg(feature = "tokio")]
+    pub(super) fn socket(&self) -> BorrowedFd<'_> {
+        self.shared.socket.as_fd()
+    }
+
+    /// What rings when another waiter has read this one's wake.
+    #[cfg(feature = "tokio")]
+    pub(super) fn handed_event(&self) -> BorrowedFd<'_> {
+        self.handed.event.as_fd()
+    }
+
     /// Begins a sleep: the record to be sent.
-    fn begin(&mut self, wants: &[Want]) -> Vec<u8> {
+    pub(super) fn begin(&mut self, wants: &[Want]) -> Vec<u8> {
         // Relaxed: only the numbers are meant.
         self.epoch = self.shared.last_epoch.fetch_add(1, Ordering::Relaxed) + 1;
         encode(self.waiter, self.epoch, wants)
     }
 
     /// Sends a record; `false` if the socket is full.
-    fn send(&self, record: &[u8]) -> Result<bool, ParkError> {
+    pub(super) fn send(&self, record: &[u8]) -> Result<bool, ParkError> {
         match send(self.shared.socket.as_raw_fd(), record, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
             Ok(_) => Ok(true),
             Err(nix::Error::EAGAIN | nix::Error::EINTR) => Ok(false),
@@ -183,7 +197,7 @@ impl Parker {
     }
 
     /// Empties the socket, hands on what is for others; whether a wake for this sleep has come.
-    fn take_wakes(&self) -> Result<bool, ParkError> {
+    pub(super) fn take_wakes(&self) -> Result<bool, ParkError> {
         // Not blocking; an empty counter is no error here. Before the epoch is looked at, which is stored before it rings.
         let _ = self.handed.event.read();
         let mut is_woken = false;

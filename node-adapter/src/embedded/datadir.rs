@@ -5,10 +5,12 @@
 //! | `network` | marker: format version and network; a directory without it is not ours |
 //! | `lock` | held exclusively (flock) while the node runs; left in place, worthless without its holder |
 //! | `chain/` | what the validation engine keeps |
+//! | `bus.sock`, `bus.token` | where programs attach by path, and what they show; of this run (see `module::by_path`) |
 //! | `unflushed-blocks` | blocks the engine may not have written yet (see `journal`) |
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use blvm_kernel::Network;
@@ -91,7 +93,8 @@ impl DataDirectory {
     /// Takes the directory; creates and marks it if it is missing or empty.
     pub(super) fn open(path: &Path, network: Network) -> Result<Self, DataDirectoryError> {
         let access = |source| DataDirectoryError::Access { path: path.to_owned(), source };
-        fs::create_dir_all(path).map_err(access)?;
+        // The user's alone if it is made here; what an operator has made keeps the rights it has.
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(access)?;
         // Before anything is written: nothing may be left in somebody else's directory.
         if read_marker(path, network)?.is_none() {
             refuse_foreign(path)?;

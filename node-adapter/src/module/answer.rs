@@ -14,7 +14,9 @@ pub(super) fn needed_permission(request: &Request) -> Option<Permission> {
         }
         Request::GetMempoolTransactions => Some(Permission::ReadMempool),
         Request::SubmitMempoolTransaction { .. } => Some(Permission::SendTransactions),
-        Request::Hello(_) | Request::Mapped | Request::ReportStatistics(_) => None,
+        Request::Hello(_) | Request::Mapped | Request::ReportStatistics(_) | Request::Authenticate { .. } => {
+            None
+        }
     }
 }
 
@@ -45,7 +47,7 @@ pub(super) fn ask(node: &dyn NodeApi, request: Request) -> Reply {
                 Reply::Refused(Refusal::Transaction { rule: rule(&error), message: error.to_string() })
             }
         },
-        Request::Hello(_) | Request::Mapped | Request::ReportStatistics(_) => {
+        Request::Hello(_) | Request::Mapped | Request::ReportStatistics(_) | Request::Authenticate { .. } => {
             Reply::Refused(Refusal::OutOfTurn {
                 request: "this request".to_owned(),
                 state: "here".to_owned(),

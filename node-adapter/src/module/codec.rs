@@ -2,7 +2,9 @@
 
 use std::io;
 
-use blvm_bus::request::{FRAME_HEAD_BYTES, FrameHead, MAX_FRAME_BYTES};
+use blvm_bus::request::{FRAME_HEAD_BYTES, FrameHead, recv_refusing};
+use tokio::io::Interest;
+use tokio::net::UnixStream;
 use tokio_util::bytes::{Buf, BytesMut};
 use tokio_util::codec::Decoder;
 
@@ -20,9 +22,56 @@ pub(super) enum Incoming {
     TooLarge(FrameHead),
 }
 
+/// Bytes read from a socket at once.
+const READ_BYTES: usize = 16 << 10;
+
+/// Reads one socket, frame by frame.
+pub(super) struct FrameReader {
+    decoder: FrameDecoder,
+    bytes: BytesMut,
+    buffer: Vec<u8>,
+}
+
+impl FrameReader {
+    /// A reader of frames with bodies of up to `limit_bytes`.
+    pub(super) fn new(limit_bytes: usize) -> Self {
+        FrameReader {
+            decoder: FrameDecoder { limit_bytes, skip_bytes: 0 },
+            bytes: BytesMut::new(),
+            buffer: vec![0; READ_BYTES],
+        }
+    }
+
+    /// Takes bodies of up to `limit_bytes` from now on.
+    pub(super) fn set_limit(&mut self, limit_bytes: usize) {
+        self.decoder.limit_bytes = limit_bytes;
+    }
+
+    /// The next frame; `None` once the other side, called `name`, has ended or must be ended.
+    pub(super) async fn next(&mut self, socket: &UnixStream, name: &str) -> io::Result<Option<Incoming>> {
+        loop {
+            if let Some(incoming) = self.decoder.decode(&mut self.bytes)? {
+                return Ok(Some(incoming));
+            }
+            let read = || recv_refusing(socket, &mut self.buffer);
+            let (length, sent_descriptors) = socket.async_io(Interest::READABLE, read).await?;
+            if sent_descriptors {
+                // Closing them costs a thread: once a connection, not once a message.
+                tracing::warn!(module = name, "the module sent descriptors; its connection is closed");
+                return Ok(None);
+            }
+            if length == 0 {
+                return Ok(None);
+            }
+            self.bytes.extend_from_slice(&self.buffer[..length]);
+        }
+    }
+}
+
 /// Cuts a stream into frames.
-#[derive(Debug, Default)]
-pub(super) struct FrameDecoder {
+#[derive(Debug)]
+struct FrameDecoder {
+    limit_bytes: usize,
     skip_bytes: usize,
 }
 
@@ -39,7 +88,7 @@ impl Decoder for FrameDecoder {
         };
         let head = FrameHead::decode(head);
         let body_bytes = head.body_bytes as usize;
-        if body_bytes > MAX_FRAME_BYTES {
+        if body_bytes > self.limit_bytes {
             source.advance(FRAME_HEAD_BYTES);
             self.skip_bytes = body_bytes;
             return Ok(Some(Incoming::TooLarge(head)));
@@ -56,6 +105,11 @@ impl Decoder for FrameDecoder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use blvm_bus::request::MAX_FRAME_BYTES;
+
+    fn decoder() -> FrameDecoder {
+        FrameDecoder { limit_bytes: MAX_FRAME_BYTES, skip_bytes: 0 }
+    }
 
     fn frame(correlation: u64, body: &[u8]) -> Vec<u8> {
         let head = FrameHead {
@@ -74,7 +128,7 @@ mod tests {
             [frame(1, b"one"), frame(2, b""), frame(3, &vec![7; MAX_FRAME_BYTES + 1]), frame(4, b"four")];
         let stream = stream.concat();
         for step in [1, 7, 24, 25, 1000, stream.len()] {
-            let mut decoder = FrameDecoder::default();
+            let mut decoder = decoder();
             let (mut buffer, mut found) = (BytesMut::new(), Vec::new());
             for piece in stream.chunks(step.max(stream.len() / 200_000)) {
                 buffer.extend_from_slice(piece);
@@ -95,7 +149,7 @@ mod tests {
     #[test]
     fn a_frame_at_the_limit_is_taken() {
         let mut buffer = BytesMut::from(&frame(9, &vec![1; MAX_FRAME_BYTES])[..]);
-        let incoming = FrameDecoder::default().decode(&mut buffer).unwrap();
+        let incoming = decoder().decode(&mut buffer).unwrap();
         assert!(matches!(incoming, Some(Incoming::Frame { body, .. }) if body.len() == MAX_FRAME_BYTES));
     }
 }

@@ -1,10 +1,10 @@
-//! One module's requests, in order, from hello on.
+//! One party's requests, in order, from hello on.
 //!
-//! Who asks is known by the socket, which the node gave to the process it started; no name in a request counts.
-//! Every refusal leaves the connection open.
+//! Who asks is known by the socket: the node gave it to the process it started, or its other end has shown the token. No
+//! name in a request counts. Every refusal leaves the connection open.
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::io;
 use std::os::fd::AsFd;
@@ -19,17 +19,16 @@ use blvm_bus::message::Topic;
 use blvm_bus::message::chain::Chain;
 use blvm_bus::request::{
     Attached, FrameHead, Hello, MAX_FRAME_BYTES, PROTOCOL_VERSION, Refusal, Reply, Request, TopicGrant,
-    Welcome, close_elsewhere, decode, recv_refusing,
+    Welcome, close_elsewhere, decode,
 };
-use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
-use tokio_util::bytes::BytesMut;
-use tokio_util::codec::Decoder;
+use tokio::time::Instant;
 
 use super::answer::{ask, needed_permission};
-use super::codec::{FrameDecoder, Incoming};
-use super::host::{Attachment, Module, Shared};
+use super::codec::{FrameReader, Incoming};
+use super::host::Shared;
+use super::party::Party;
 use super::reply::ReplyWriter;
 use crate::topics::access;
 
@@ -41,9 +40,6 @@ const MAX_REPORTED_TOPICS: usize = 16;
 
 /// Longest name of a way to wait in a module's report.
 const MAX_WAIT_BYTES: usize = 32;
-
-/// Bytes read from a module's socket at once.
-const READ_BYTES: usize = 16 << 10;
 
 /// How far the conversation has come.
 #[derive(Debug)]
@@ -57,11 +53,11 @@ enum Stage {
 }
 
 /// Serves one module until its end of the socket closes.
-pub(super) async fn serve(socket: UnixStream, module: Arc<Module>, shared: Arc<Shared>) -> io::Result<()> {
+pub(super) async fn serve(socket: UnixStream, party: Arc<dyn Party>, shared: Arc<Shared>) -> io::Result<()> {
     let socket = Arc::new(socket);
-    let writer = ReplyWriter::new(Arc::clone(&socket));
-    let conversation = Conversation { stage: Stage::Fresh, overdue: None, writer, module, shared };
-    let outcome = conversation.go_on(&socket).await;
+    let writer = ReplyWriter::new(Arc::clone(&socket), None);
+    let reader = FrameReader::new(MAX_FRAME_BYTES);
+    let outcome = Conversation::new(writer, party, shared, None).go_on(&socket, reader).await;
     // The module may have left descriptors in it that are slow to close.
     if let Some(Ok(socket)) = Arc::into_inner(socket).map(UnixStream::into_std) {
         close_elsewhere(socket);
@@ -69,45 +65,48 @@ pub(super) async fn serve(socket: UnixStream, module: Arc<Module>, shared: Arc<S
     outcome
 }
 
-struct Conversation {
+/// One party's side of the protocol, as the node keeps it.
+pub(super) struct Conversation {
     stage: Stage,
+    /// By when it must be attached.
+    attach_by: Option<Instant>,
     /// Work whose deadline has passed.
     overdue: Option<JoinHandle<Reply>>,
     writer: ReplyWriter,
-    module: Arc<Module>,
+    party: Arc<dyn Party>,
     shared: Arc<Shared>,
 }
 
 impl Conversation {
-    async fn go_on(mut self, socket: &UnixStream) -> io::Result<()> {
-        let mut decoder = FrameDecoder::default();
-        let mut bytes = BytesMut::new();
-        let mut buffer = vec![0; READ_BYTES];
+    pub(super) fn new(
+        writer: ReplyWriter,
+        party: Arc<dyn Party>,
+        shared: Arc<Shared>,
+        attach_by: Option<Instant>,
+    ) -> Self {
+        Conversation { stage: Stage::Fresh, attach_by, overdue: None, writer, party, shared }
+    }
+
+    /// Answers until the other side ends, or does not attach in time.
+    pub(super) async fn go_on(mut self, socket: &UnixStream, mut reader: FrameReader) -> io::Result<()> {
+        let party = Arc::clone(&self.party);
         loop {
-            while let Some(incoming) = decoder.decode(&mut bytes)? {
-                match incoming {
-                    Incoming::TooLarge(head) => {
-                        let found_bytes = u64::from(head.body_bytes);
-                        let limit_bytes = MAX_FRAME_BYTES as u64;
-                        self.refuse(head, Refusal::TooLarge { found_bytes, limit_bytes }).await?;
-                    }
-                    Incoming::Frame { head, body } => self.take(head, &body).await?,
+            let next = reader.next(socket, party.name());
+            let incoming = match self.attach_by.filter(|_| !matches!(self.stage, Stage::Attached)) {
+                // Looked at first: frames that come without a pause must not stretch it.
+                Some(deadline) if Instant::now() < deadline => tokio::time::timeout_at(deadline, next).await,
+                Some(_) => return Err(io::ErrorKind::TimedOut.into()),
+                None => Ok(next.await),
+            };
+            match incoming?? {
+                None => return Ok(()),
+                Some(Incoming::TooLarge(head)) => {
+                    let found_bytes = u64::from(head.body_bytes);
+                    let limit_bytes = MAX_FRAME_BYTES as u64;
+                    self.refuse(head, Refusal::TooLarge { found_bytes, limit_bytes }).await?;
                 }
+                Some(Incoming::Frame { head, body }) => self.take(head, &body).await?,
             }
-            let read = || recv_refusing(socket, &mut buffer);
-            let (length, sent_descriptors) = socket.async_io(Interest::READABLE, read).await?;
-            if sent_descriptors {
-                // Closing them costs a thread: once a module, not once a message.
-                tracing::warn!(
-                    module = self.module.name(),
-                    "the module sent descriptors; its connection is closed"
-                );
-                return Ok(());
-            }
-            if length == 0 {
-                return Ok(());
-            }
-            bytes.extend_from_slice(&buffer[..length]);
         }
     }
 
@@ -120,6 +119,9 @@ impl Conversation {
         };
         match request {
             Request::Hello(hello) => self.hello(head, hello).await,
+            Request::Authenticate { .. } => {
+                self.refuse(head, out_of_turn("authenticate", "where the token is not asked for")).await
+            }
             Request::Mapped => match self.mapped() {
                 Ok(attached) => self.writer.send(head.correlation, &Reply::Attached(attached), &[]).await,
                 Err(refusal) => self.refuse(head, refusal).await,
@@ -135,14 +137,14 @@ impl Conversation {
                     );
                     return self.refuse(head, Refusal::Malformed { reason }).await;
                 }
-                self.module.note_statistics(statistics);
+                self.party.note_statistics(statistics);
                 self.writer.send(head.correlation, &Reply::Noted, &[]).await
             }
             request => {
-                let reply = match needed_permission(&request).filter(|needed| !self.module.may(*needed)) {
+                let reply = match needed_permission(&request).filter(|needed| !self.party.may(*needed)) {
                     Some(needed) => {
                         tracing::warn!(
-                            module = self.module.name(),
+                            module = self.party.name(),
                             permission = needed.name(),
                             "a request was denied"
                         );
@@ -168,7 +170,7 @@ impl Conversation {
         match tokio::time::timeout(deadline, &mut answer).await {
             Ok(Ok(reply)) => reply,
             Ok(Err(error)) => {
-                tracing::error!(module = self.module.name(), %error, "answering a request failed");
+                tracing::error!(module = self.party.name(), %error, "answering a request failed");
                 Reply::Refused(Refusal::Node { reason: "the answer failed, see the node's log".to_owned() })
             }
             Err(_) => {
@@ -210,8 +212,16 @@ impl Conversation {
                 return self.refuse(head, Refusal::Node { reason }).await;
             }
         };
+        let wake = match self.party.offer_wake() {
+            Ok(wake) => wake,
+            Err(error) => {
+                let reason = format!("no wake socket: {error}");
+                return self.refuse(head, Refusal::Node { reason }).await;
+            }
+        };
         let mut descriptors: Vec<_> = opened.iter().map(AsFd::as_fd).collect();
         descriptors.extend(page.as_ref().map(|(page, _)| page.descriptor()));
+        descriptors.extend(wake.as_ref().map(AsFd::as_fd));
         self.writer.send(head.correlation, &Reply::Welcome(welcome), &descriptors).await?;
         self.stage = Stage::Welcomed { topics, page };
         Ok(())
@@ -231,10 +241,10 @@ impl Conversation {
             let unknown = Refusal::UnknownTopic { topic: wish.topic };
             let topic = self.shared.topics.grant(wish.topic).zip(access(wish.topic));
             let (grant, needed) = topic.ok_or(unknown)?;
-            if !self.module.may(needed.permission) {
+            if !self.party.may(needed.permission) {
                 return Err(Refusal::Denied { permission: needed.permission.name().to_owned() });
             }
-            if needed.is_named && !self.module.names_topic(wish.topic) {
+            if needed.is_named && !self.party.names_topic(wish.topic) {
                 return Err(Refusal::Unnamed { topic: grant.name.to_owned() });
             }
             if grant.schema != wish.schema {
@@ -249,7 +259,7 @@ impl Conversation {
 
     /// A lease page for readers of `chain`, as long as the scan table has room; the others get copies by request.
     fn offer_lease_page(&self, topics: &[u32]) -> Result<Option<(OfferedLeasePage, Place<Mapped>)>, Refusal> {
-        if !topics.contains(&Chain::NUMBER) || self.shared.topics.leases() == 0 {
+        if !self.party.may_lease() || !topics.contains(&Chain::NUMBER) || self.shared.topics.leases() == 0 {
             return Ok(None);
         }
         // Promised from here on: the welcome says how many leases there are, and another module may map first.
@@ -272,13 +282,12 @@ impl Conversation {
         let mut scanned = None;
         if let Some((page, place)) = page {
             let page = page.seal().map_err(|error| {
-                tracing::warn!(module = self.module.name(), %error, "a lease page was tampered with");
+                tracing::warn!(module = self.party.name(), %error, "a lease page was tampered with");
                 Refusal::LeasePage { reason: error.to_string() }
             })?;
             scanned = Some(place.enter(page, bus.leases()));
         }
-        let attachment = Attachment { scanned, waker: None };
-        let Some(starts) = self.module.attach(attachment, bus, topics) else {
+        let Some(starts) = self.party.attach(scanned, topics) else {
             return Err(out_of_turn("mapped", "after the process has exited"));
         };
         self.stage = Stage::Attached;
@@ -286,7 +295,7 @@ impl Conversation {
     }
 
     async fn refuse(&mut self, head: FrameHead, refusal: Refusal) -> io::Result<()> {
-        tracing::warn!(module = self.module.name(), %refusal, "a request was refused");
+        tracing::warn!(module = self.party.name(), %refusal, "a request was refused");
         self.writer.send(head.correlation, &Reply::Refused(refusal), &[]).await
     }
 }

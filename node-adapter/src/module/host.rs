@@ -22,7 +22,9 @@ use parking_lot::Mutex;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 
+use super::by_path::{ListenError, PathListener};
 use super::manifest::Manifest;
+use super::party::{Party, starts_of};
 use super::{conversation, output};
 use crate::source::NodeApi;
 use crate::topics::Topics;
@@ -104,9 +106,9 @@ pub struct ModuleHost {
 
 /// What a module holds of the bus; taken back when its process has exited.
 #[derive(Debug)]
-pub(super) struct Attachment {
-    pub(super) scanned: Option<Arc<ScannedPage<Mapped>>>,
-    pub(super) waker: Option<WakerClient>,
+struct Attachment {
+    scanned: Option<Arc<ScannedPage<Mapped>>>,
+    waker: Option<WakerClient>,
 }
 
 #[derive(Debug)]
@@ -122,6 +124,7 @@ enum Hold {
 pub(super) struct Module {
     manifest: Manifest,
     pid: u32,
+    bus: Arc<Topics>,
     hold: Mutex<Hold>,
     statistics: Mutex<Option<Statistics>>,
     starts: watch::Sender<Option<BTreeMap<u32, u64>>>,
@@ -134,39 +137,59 @@ impl Module {
         pid: u32,
         wake: OwnedFd,
         starts: watch::Sender<Option<BTreeMap<u32, u64>>>,
+        bus: Arc<Topics>,
     ) -> Self {
-        Module { manifest, pid, hold: Mutex::new(Hold::Waiting(wake)), statistics: Mutex::new(None), starts }
-    }
-
-    pub(super) fn name(&self) -> &str {
-        &self.manifest.name
-    }
-
-    pub(super) fn may(&self, permission: Permission) -> bool {
-        self.manifest.permissions.contains(&permission)
-    }
-
-    /// Whether its manifest names the topic.
-    pub(super) fn names_topic(&self, topic: u32) -> bool {
-        self.manifest.topics.iter().any(|named| named.topic == topic)
+        Module {
+            manifest,
+            pid,
+            bus,
+            hold: Mutex::new(Hold::Waiting(wake)),
+            statistics: Mutex::new(None),
+            starts,
+        }
     }
 
     pub(super) fn statistics(&self) -> Option<Statistics> {
         self.statistics.lock().clone()
     }
 
-    pub(super) fn note_statistics(&self, statistics: Statistics) {
+    fn release(&self, bus: &Topics) {
+        if let Hold::Attached(attachment) = std::mem::replace(&mut *self.hold.lock(), Hold::Exited) {
+            release(&attachment, bus);
+        }
+    }
+}
+
+impl Party for Module {
+    fn name(&self) -> &str {
+        &self.manifest.name
+    }
+
+    fn may(&self, permission: Permission) -> bool {
+        self.manifest.permissions.contains(&permission)
+    }
+
+    fn names_topic(&self, topic: u32) -> bool {
+        self.manifest.topics.iter().any(|named| named.topic == topic)
+    }
+
+    fn may_lease(&self) -> bool {
+        true
+    }
+
+    /// It was inherited when the process was spawned.
+    fn offer_wake(&self) -> Result<Option<OwnedFd>, WakerError> {
+        Ok(None)
+    }
+
+    fn note_statistics(&self, statistics: Statistics) {
         *self.statistics.lock() = Some(statistics);
     }
 
-    /// Keeps what the module holds, lets it wait for `topics`, and says that it has started; `None` if its process has
-    /// exited meanwhile. Answers the first sequences that count.
-    pub(super) fn attach(
-        &self,
-        mut attachment: Attachment,
-        bus: &Topics,
-        topics: Vec<u32>,
-    ) -> Option<Vec<TopicStart>> {
+    /// Keeps what the module holds, lets it wait for `topics`, and says that it has started.
+    fn attach(&self, scanned: Option<Arc<ScannedPage<Mapped>>>, topics: Vec<u32>) -> Option<Vec<TopicStart>> {
+        let bus = &*self.bus;
+        let mut attachment = Attachment { scanned, waker: None };
         // Held to the end: its exit is told after its start, never before.
         let mut hold = self.hold.lock();
         let wake = match std::mem::replace(&mut *hold, Hold::Exited) {
@@ -177,24 +200,13 @@ impl Module {
                 return None;
             }
         };
-        let starts: Vec<_> = bus
-            .start_sequences()
-            .into_iter()
-            .filter(|(topic, _)| topics.contains(topic))
-            .map(|(topic, sequence)| TopicStart { topic, sequence })
-            .collect();
+        let starts = starts_of(bus, &topics);
         attachment.waker = Some(bus.waker.add(wake, topics));
         *hold = Hold::Attached(attachment);
         bus.publish_system(&ModuleStarted { name: self.name().to_owned(), pid: self.pid });
         let by_topic = starts.iter().map(|start| (start.topic, start.sequence)).collect();
         self.starts.send_replace(Some(by_topic));
         Some(starts)
-    }
-
-    fn release(&self, bus: &Topics) {
-        if let Hold::Attached(attachment) = std::mem::replace(&mut *self.hold.lock(), Hold::Exited) {
-            release(&attachment, bus);
-        }
     }
 }
 
@@ -273,7 +285,13 @@ impl ModuleHost {
         enforced.extend(child.enforced().iter().map(|layer| layer.as_str()));
         let (starts, attached) = watch::channel(None);
         // A process id is positive.
-        let module = Arc::new(Module::new(manifest, child.pid() as u32, wake, starts));
+        let module = Arc::new(Module::new(
+            manifest,
+            child.pid() as u32,
+            wake,
+            starts,
+            Arc::clone(&self.shared.topics),
+        ));
         tracing::info!(
             module = module.name(),
             pid = module.pid,
@@ -294,6 +312,16 @@ impl ModuleHost {
         // Without a thread the child is dropped here, which kills it.
         std::thread::Builder::new().name("blvm-module-exit".to_owned()).spawn(watch).map_err(at)?;
         Ok(RunningModule { module, enforced, exit, attached, pidfd })
+    }
+
+    /// Lets programs that are no modules attach by path, in `directory`: the node's data directory, whose lock the caller
+    /// holds. Must be called inside a Tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`ListenError`].
+    pub fn listen(&self, directory: &Path) -> Result<PathListener, ListenError> {
+        PathListener::start(directory, Arc::clone(&self.shared))
     }
 
     /// The module's directory and, where the node may choose one, a user of its own: the one that owns the directory from
@@ -344,7 +372,7 @@ fn raise_open_files() {
 }
 
 async fn serve(socket: UnixStream, module: Arc<Module>, shared: Arc<Shared>) {
-    if let Err(error) = conversation::serve(socket, Arc::clone(&module), shared).await {
+    if let Err(error) = conversation::serve(socket, module.clone(), shared).await {
         // A module that exits with answers unread resets the socket: its exit is reported apart.
         tracing::debug!(module = module.name(), %error, "the connection ended");
     }

@@ -7,6 +7,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::unix::pipe;
 
 use super::host::Module;
+use super::party::Party;
 
 /// Longest line logged whole; a longer one is cut into such pieces.
 const MAX_LINE_BYTES: u64 = 8 << 10;

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use blvm_bus::request::{
     FrameHead, INLINE_ANSWER_BYTES, Refusal, Reply, encode, seal_answer, send_with_descriptors, unread_bytes,
@@ -18,15 +19,18 @@ const MAX_UNREAD_MEMFDS: u32 = 8;
 #[derive(Debug)]
 pub(super) struct ReplyWriter {
     socket: Arc<UnixStream>,
+    /// How long the other side may leave an answer where it is; for ever without it.
+    patience: Option<Duration>,
     unread_memfds: u32,
 }
 
 impl ReplyWriter {
-    pub(super) fn new(socket: Arc<UnixStream>) -> Self {
-        ReplyWriter { socket, unread_memfds: 0 }
+    pub(super) fn new(socket: Arc<UnixStream>, patience: Option<Duration>) -> Self {
+        ReplyWriter { socket, patience, unread_memfds: 0 }
     }
 
-    /// Answers request `correlation`, `descriptors` with it. Waits for as long as the module does not read.
+    /// Answers request `correlation`, `descriptors` with it. Waits for as long as the module does not read, or until its
+    /// patience is out: then the connection has failed.
     pub(super) async fn send(
         &mut self,
         correlation: u64,
@@ -76,10 +80,13 @@ impl ReplyWriter {
         while sent < frame.len() {
             // The descriptors travel with the first byte.
             let with = if sent == 0 { descriptors } else { &[] };
-            sent += self
+            let send = self
                 .stream()
-                .async_io(Interest::WRITABLE, || send_with_descriptors(self.stream(), &frame[sent..], with))
-                .await?;
+                .async_io(Interest::WRITABLE, || send_with_descriptors(self.stream(), &frame[sent..], with));
+            sent += match self.patience {
+                Some(patience) => tokio::time::timeout(patience, send).await??,
+                None => send.await?,
+            };
         }
         Ok(())
     }

@@ -19,7 +19,7 @@ use super::ledger::Ledger;
 use super::status::{ModuleStatus, Status};
 use crate::demo::wallet::Wallet;
 use crate::embedded::{EmbeddedNode, EmbeddedOptions, Network};
-use crate::module::{Manifest, ModuleHost, ModuleOptions, RunningModule};
+use crate::module::{Manifest, ModuleHost, ModuleOptions, PathListener, RunningModule};
 use crate::p2p::{Listener, ListenerOptions};
 use crate::source::{EventSink, NodeApi};
 use crate::topics::{Topics, TopicsOptions};
@@ -52,6 +52,7 @@ pub(crate) struct Assembly {
     pub(crate) node: Arc<EmbeddedNode>,
     pub(crate) modules: Vec<Running>,
     listener: Option<Listener>,
+    by_path: Option<PathListener>,
     host: ModuleHost,
     datadir: PathBuf,
     /// Removed with all that is in it when the assembly is dropped.
@@ -99,6 +100,7 @@ impl Assembly {
         };
         let api = Arc::clone(&node) as Arc<dyn NodeApi>;
         let host = ModuleHost::new(Arc::clone(&topics), api, arguments.network.name(), options)?;
+        let by_path = if arguments.no_attach { None } else { Some(host.listen(&datadir)?) };
         let tip = node.chain_tip();
         topics.publish_system(&NodeStartupCompleted {
             network: arguments.network.name().to_owned(),
@@ -114,7 +116,17 @@ impl Assembly {
         );
         let modules = Vec::new();
         let listener = Some(listener);
-        Ok(Assembly { topics, ledger, node, modules, listener, host, datadir, _temporary: temporary })
+        Ok(Assembly {
+            topics,
+            ledger,
+            node,
+            modules,
+            listener,
+            by_path,
+            host,
+            datadir,
+            _temporary: temporary,
+        })
     }
 
     /// Starts the modules named on the command line, and waits until each is attached. A demonstration without any takes the
@@ -209,11 +221,12 @@ impl Assembly {
         }
     }
 
-    /// Stops everything in order: peers, the node's submissions, the bus, then the modules once they have read it all.
+    /// Stops everything in order: peers, the way in by path, the node's submissions, the bus, then the modules once they have read it all.
     pub(crate) async fn stop(&mut self, reason: &str) {
         if let Some(listener) = self.listener.take() {
             listener.shutdown().await;
         }
+        self.by_path = None;
         // Nothing new from here on; what the node is at now is still published: its mempool answers after that.
         self.node.stop();
         let node = Arc::clone(&self.node);
@@ -230,6 +243,8 @@ impl Assembly {
 
 impl Drop for Assembly {
     fn drop(&mut self) {
+        // While the directory is still locked: socket and token of the next run are not ours to remove.
+        self.by_path = None;
         // Before a temporary directory goes: work that still holds the node must not write there any more.
         self.node.close();
     }
@@ -269,10 +284,18 @@ fn data_directory(arguments: &RunArguments) -> Result<(PathBuf, Option<TempDir>)
             tempfile::Builder::new().prefix("blvm-demo-").tempdir().map_err(RunError::Temporary)?;
         return Ok((directory.path().to_owned(), Some(directory)));
     }
+    Ok((data_directory_of(None, arguments.network)?, None))
+}
+
+/// The directory asked for, or the one where the user's nodes of that network have their data.
+pub(crate) fn data_directory_of(asked: Option<&Path>, network: Network) -> Result<PathBuf, RunError> {
+    if let Some(asked) = asked {
+        return Ok(asked.to_owned());
+    }
     let from = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let data_home = from("XDG_DATA_HOME").or_else(|| from("HOME").map(|home| home.join(".local/share")));
     let data_home = data_home.ok_or(RunError::NoHome)?;
-    Ok((data_home.join("blvm").join(arguments.network.name()), None))
+    Ok(data_home.join("blvm").join(network.name()))
 }
 
 /// 32 bytes of the system's random numbers.

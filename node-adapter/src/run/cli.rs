@@ -2,11 +2,13 @@
 
 use std::error::Error;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use blvm_bus::message::{KnownTopic, TOPICS};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::embedded::Network;
 
@@ -24,6 +26,10 @@ pub(super) enum Command {
     /// Commands on the standard input: `mine [N]`, `reorganise DEPTH`, `status`, `stop`, `help`.
     /// Logs go to stderr; BLVM_LOG sets their level, for example BLVM_LOG=debug.
     Run(RunArguments),
+    /// Print what a running node publishes on one topic, a line per message.
+    ///
+    /// Attaches to the node by bus.sock and bus.token in its data directory, as the node's user. Ctrl-C ends it.
+    Tail(TailArguments),
     /// The demonstration's second process; started by `blvm run --demo`.
     #[command(hide = true)]
     DemoPeer(DemoPeerArguments),
@@ -67,9 +73,56 @@ pub(crate) struct RunArguments {
     #[arg(long)]
     pub(crate) json: bool,
 
+    /// Let no program attach by path: neither bus.sock nor bus.token is made in the data directory.
+    #[arg(long)]
+    pub(crate) no_attach: bool,
+
     /// Start modules even where this host cannot enforce every layer of their isolation. Never as user 0.
     #[arg(long)]
     pub(crate) allow_weak_isolation: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TailArguments {
+    /// Topic.
+    #[arg(value_name = "TOPIC", value_parser = parse_topic)]
+    pub(crate) topic: KnownTopic,
+
+    /// Print one JSON object per line.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// End after this many messages.
+    #[arg(long, value_name = "N")]
+    pub(crate) count: Option<NonZeroU64>,
+
+    /// Directory of the node's data; without it blvm/NETWORK in the user's data directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) datadir: Option<PathBuf>,
+
+    /// Network of the node, where no directory is given.
+    #[arg(long, default_value = "regtest", value_name = "NETWORK")]
+    pub(crate) network: Network,
+
+    /// First message: the oldest still held, or the next one.
+    #[arg(long, value_enum, default_value = "next", value_name = "oldest|next", hide_possible_values = true)]
+    pub(crate) from: Start,
+}
+
+/// Where `blvm tail` starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Start {
+    /// At the oldest message still in the ring.
+    Oldest,
+    /// At the next message published.
+    Next,
+}
+
+fn parse_topic(name: &str) -> Result<KnownTopic, String> {
+    blvm_bus::message::topic_named(name).copied().ok_or_else(|| {
+        let names: Vec<_> = TOPICS.iter().map(|topic| topic.name).collect();
+        format!("there is no such topic, only {}", names.join(", "))
+    })
 }
 
 #[derive(Debug, Args)]
@@ -147,6 +200,10 @@ mod tests {
             (vec!["blvm", "run", "--for", "soon"], "soon"),
             (vec!["blvm", "run", "--for", "300000000000years"], "ten years"),
             (vec!["blvm", "run", "--listen", "here"], "here"),
+            (vec!["blvm", "tail", "mempol"], "chain, mining, mempool, peers, "),
+            (vec!["blvm", "tail"], "TOPIC"),
+            (vec!["blvm", "tail", "chain", "--from", "here"], "oldest"),
+            (vec!["blvm", "tail", "chain", "--count", "0"], "--count"),
             (vec!["blvm", "walk"], "walk"),
             (vec!["blvm"], "command is missing"),
         ] {

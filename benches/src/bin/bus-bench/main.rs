@@ -5,7 +5,7 @@
 //! the content and the sequence of what arrives before and while it is timed. Each file says from which instruction to
 //! which it measures, with what load.
 //!
-//! Exit status: 0 done, 1 failed, 2 wrong use. Ctrl-C ends it and all its modules; nothing is left behind.
+//! Exit status: 0 done, 1 failed, 2 wrong use, 130 interrupted. Ctrl-C ends it and all its modules; nothing is left behind.
 #![forbid(unsafe_code)]
 
 mod all;
@@ -26,6 +26,7 @@ use std::error::Error;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use blvm_benches::pair;
 use clap::{Parser, Subcommand};
 
 use crate::node::Placement;
@@ -35,7 +36,7 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// Measures the bus between processes. One JSON object a line on standard output.
 #[derive(Debug, Parser)]
-#[command(version, after_help = "Exit status: 0 done, 1 failed, 2 wrong use.")]
+#[command(version, after_help = "Exit status: 0 done, 1 failed, 2 wrong use, 130 interrupted.")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -69,7 +70,10 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Module => module::run(),
-        command => Placement::find().and_then(|placement| measure(&command, placement)),
+        command => pair::end_with_children()
+            .map_err(Into::into)
+            .and_then(|()| Placement::find())
+            .and_then(|placement| measure(&command, placement)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -186,7 +186,7 @@ impl Module {
     }
 
     /// Sends a signal and waits for the state it leads to.
-    pub fn signal(&self, signal: Signal, state: char) -> Outcome<()> {
+    pub fn signal(&mut self, signal: Signal, state: char) -> Outcome<()> {
         self.child.signal(signal)?;
         self.await_state(state)
     }

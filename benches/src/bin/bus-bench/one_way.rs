@@ -1,11 +1,11 @@
 //! `one-way`: from the stamp taken immediately before publish to the message in a spinning subscriber's hand.
 //!
 //! In hand: a message in a slot after poll and check (it is a private copy then); a body leased, with its first word read
-//! or all its words summed. Both stamps are on that path, nothing is subtracted. Messages go out at a fixed interval
-//! that leaves time to receive each; a stall of either side delays the rest without a burst. Each round begins with the
-//! line round trip; the first round is not counted: there every byte of every message is compared.
+//! or all its words summed. Both stamps are on that path, nothing is subtracted. One message at a time is on its way: the
+//! next goes out when the last was taken (a word of the harness says so) and its time has come, so that a subscriber that was
+//! kept from running delays one message, not a queue of them; `mixed` is about queues. Each round begins with the line
+//! round trip; the first round is not counted: there every byte of every message is compared.
 
-use std::hint::spin_loop;
 use std::sync::atomic::Ordering;
 
 use blvm_benches::figure::Figure;
@@ -80,10 +80,8 @@ fn measure_load<L: Load>(options: &Options, placement: Placement, mut load: L) -
         let mut pace = Pace::every_ns(interval_ns);
         for _ in 0..messages {
             // Never beyond what the subscriber can still read, however long it was kept from running.
-            let free_to = |page: &Page| page.word(TAKEN).load(Ordering::Acquire) + load.window() / 2;
-            if next > free_to(&module.page) {
-                module.spin_until(|page| next <= free_to(page))?;
-            }
+            let is_taken = |page: &Page| page.word(TAKEN).load(Ordering::Acquire) + 1 >= next;
+            module.spin_until(is_taken)?;
             // Checking is as fast as it goes.
             if round > 0 {
                 pace.wait_without_debt();
@@ -133,10 +131,10 @@ fn receive_load<L: Load>(mut seat: Seat, task: &Task, mut load: L) -> Outcome<()
         let mut figure = Figure::new("round");
         let messages = if is_first { 2 * load.lap() } else { task.per_round };
         for _ in 0..messages {
+            // Without a pause, as the line round trip spins.
             let sample = loop {
-                match subscriber.poll()? {
-                    Some(sample) => break sample,
-                    None => spin_loop(),
+                if let Some(sample) = subscriber.poll()? {
+                    break sample;
                 }
             };
             let received = load.receive(&sample, care)?.ok_or("a body was reclaimed before it was read")?;

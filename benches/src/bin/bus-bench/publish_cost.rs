@@ -142,7 +142,7 @@ fn measure_once(options: &Options, subscribers: usize, block: &Block, placement:
         };
         modules.push(node.attach(&topics, placement.far, &job, &[])?);
     }
-    for module in &modules {
+    for module in &mut modules {
         // Hostile ones say so too.
         module.await_word(reader::IS_READING, 1)?;
         match options.state {

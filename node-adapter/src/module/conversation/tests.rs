@@ -15,20 +15,21 @@ use blvm_bus::message::peers::Peers;
 use blvm_bus::message::stratum_packets::StratumPackets;
 use blvm_bus::message::system::System;
 use blvm_bus::request::{
-    Block, ChainTip, FRAME_HEAD_BYTES, MAX_FRAME_BYTES, Permission, Statistics, TopicStart, TopicWish,
+    Block, ChainTip, FRAME_HEAD_BYTES, MAX_FRAME_BYTES, Permission, Statistics, Token, TopicStart, TopicWish,
     TransactionRefusal, encode, read_answer, recv_with_descriptors, send_with_descriptors,
 };
 use blvm_bus::segment::{Identity, RunId, open_sealed};
 use blvm_bus::wake::wake_socket_pair;
 use tokio::sync::watch;
 
+use super::super::host::Module;
 use super::super::manifest::{Manifest, ManifestTopic};
 use super::*;
 use crate::source::{ChainPosition, Hash, MempoolTransaction, NodeApi, NodeError, StoredBlock, SubmitError};
 use crate::topics::{Topics, TopicsOptions};
 
 /// Answers from a script; a real node is behind the same trait in the process tests.
-struct ScriptedNode;
+pub(in crate::module) struct ScriptedNode;
 
 impl NodeApi for ScriptedNode {
     fn chain_tip(&self) -> ChainPosition {
@@ -166,11 +167,11 @@ fn with_peer(permissions: &[Permission], test: impl FnOnce(&mut Peer, &Topics, &
             topics: vec![ManifestTopic { topic: StratumPackets::NUMBER, kinds: Vec::new() }],
         };
         let (starts, _) = watch::channel::<Option<BTreeMap<u32, u64>>>(None);
-        let module = Arc::new(Module::new(manifest, 4242, wake, starts));
+        let module = Arc::new(Module::new(manifest, 4242, wake, starts, Arc::clone(&topics)));
         let (socket, peer_socket) = StdUnixStream::pair().unwrap();
         socket.set_nonblocking(true).unwrap();
         let socket = UnixStream::from_std(socket).unwrap();
-        let serving = tokio::spawn(serve(socket, Arc::clone(&module), shared));
+        let serving = tokio::spawn(serve(socket, module.clone(), shared));
         let mut peer = Peer {
             socket: peer_socket,
             bytes: Vec::new(),
@@ -281,6 +282,18 @@ fn nothing_can_be_asked_before_the_module_is_attached_nor_hello_said_twice() {
         assert!(matches!(peer.refusal(&hello(&[])), Refusal::OutOfTurn { .. }));
         assert!(matches!(peer.ask(&Request::GetChainTip), Reply::ChainTip(_)));
         assert_eq!(topics.table.len(), 1);
+    });
+}
+
+#[test]
+fn a_module_gains_nothing_by_a_token() {
+    with_peer(&[Permission::ReadBlockchain], |peer, _, _| {
+        let authenticate = Request::Authenticate { token: Token::new([0; 32]) };
+        assert!(matches!(peer.refusal(&authenticate), Refusal::OutOfTurn { .. }));
+        peer.attach();
+        assert!(matches!(peer.refusal(&authenticate), Refusal::OutOfTurn { .. }));
+        let denied = Refusal::Denied { permission: "read_mempool".to_owned() };
+        assert_eq!(peer.refusal(&Request::GetMempoolTransactions), denied);
     });
 }
 

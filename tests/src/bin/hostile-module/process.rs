@@ -250,6 +250,7 @@ fn peer_pidfd(socket: RawFd) -> Answer<RawFd> {
 pub(crate) fn break_out(report: &mut Report, target: &Target) -> io::Result<()> {
     new_processes(report)?;
     other_calls(report)?;
+    attach_by_path(report)?;
     other_rights(report, target)?;
     files_of_the_system(report, target)
 }
@@ -289,6 +290,7 @@ fn other_calls(report: &mut Report) -> io::Result<()> {
         ("bpf", call!(libc::SYS_bpf, 0, 0, 0)),
         ("perf_event_open", call!(libc::SYS_perf_event_open, &rings[..], 0, -1, -1, 0)),
         ("socket AF_UNIX", call!(libc::SYS_socket, libc::AF_UNIX, libc::SOCK_DGRAM, 0)),
+        ("socket to attach by path", call!(libc::SYS_socket, libc::AF_UNIX, libc::SOCK_STREAM, 0)),
         ("socket AF_ALG", call!(libc::SYS_socket, libc::AF_ALG, libc::SOCK_SEQPACKET, 0)),
         (
             "socketpair of datagrams",
@@ -315,6 +317,19 @@ fn other_calls(report: &mut Report) -> io::Result<()> {
         report.refused("sandbox: kill by its x32 number", Layer::Seccomp, &[Errno::ENOSYS], &answer)?;
     }
     Ok(())
+}
+
+/// The node's socket with a path: a pair, which a module may have, must not become a way there.
+fn attach_by_path(report: &mut Report) -> io::Result<()> {
+    let path = b"../../bus.sock";
+    let mut address = [0_u8; 24];
+    address[..2].copy_from_slice(&(libc::AF_UNIX as u16).to_ne_bytes());
+    address[2..2 + path.len()].copy_from_slice(path);
+    let (one, _other) = std::os::unix::net::UnixStream::pair()?;
+    let answer = call!(libc::SYS_connect, one.as_raw_fd(), &address[..], 2 + path.len() + 1);
+    // Connected already; and under a user of its own it cannot even come near.
+    let expected = &[Errno::EISCONN, Errno::EACCES];
+    report.refused("sandbox: connect a paired socket to bus.sock", Layer::Kernel, expected, &answer)
 }
 
 fn other_rights(report: &mut Report, target: &Target) -> io::Result<()> {

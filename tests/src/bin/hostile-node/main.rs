@@ -78,6 +78,8 @@ async fn run(setting: &str, directory: &Path) -> Result<(), Failed> {
     let node = Arc::new(TestNode);
     let options = ModuleOptions { data_directory: directory.join("modules"), allow_weak_isolation: false };
     let host = ModuleHost::new(Arc::clone(&topics), node, "regtest", options)?;
+    // As `blvm run` does: what a module must not reach is there to be reached.
+    let _by_path = host.listen(directory)?;
     let mut witness = start(&host, "witness", "hostile-witness", &[])?;
     witness.attached().await.ok_or("the witness was not attached")?;
     let publishing = Publishing::start(Arc::clone(&topics))?;

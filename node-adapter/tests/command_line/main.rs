@@ -1,6 +1,8 @@
 //! `blvm` as a person uses it: what it prints, how it ends, what it leaves.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod tail;
+
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -157,9 +159,14 @@ struct Node {
 
 impl Node {
     fn start(datadir: &Path) -> Self {
+        Node::start_with(datadir, &[])
+    }
+
+    fn start_with(datadir: &Path, options: &[&str]) -> Self {
         let mut child =
             blvm(&["run", "--json", "--mine-interval", "0s", "--listen", "127.0.0.1:0", "--datadir"])
                 .arg(datadir)
+                .args(options)
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .spawn()

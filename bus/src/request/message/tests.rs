@@ -1,0 +1,139 @@
+//! The archives as `docs/protocol.md` gives them, byte by byte: another language writes and reads them by that document.
+
+use core::mem::offset_of;
+
+use super::*;
+use crate::request::encode;
+
+/// Bytes written as hexadecimal digits; white space is for the reader.
+fn bytes(text: &str) -> Vec<u8> {
+    let digits: Vec<_> = text.split_whitespace().collect();
+    let digits = digits.concat();
+    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
+}
+
+fn padded(text: &str, length: usize) -> Vec<u8> {
+    let mut bytes = bytes(text);
+    assert!(bytes.len() <= length);
+    bytes.resize(length, 0);
+    bytes
+}
+
+#[test]
+fn roots_and_structs_have_the_documented_sizes() {
+    assert_eq!((size_of::<ArchivedRequest>(), align_of::<ArchivedRequest>()), (36, 4));
+    assert_eq!((size_of::<ArchivedReply>(), align_of::<ArchivedReply>()), (56, 8));
+    assert_eq!((size_of::<ArchivedRefusal>(), align_of::<ArchivedRefusal>()), (24, 8));
+    assert_eq!((size_of::<ArchivedTopicWish>(), size_of::<ArchivedTopicGrant>()), (16, 16));
+    assert_eq!((size_of::<ArchivedTopicStart>(), size_of::<ArchivedHello>()), (16, 16));
+    assert_eq!((size_of::<ArchivedWelcome>(), size_of::<ArchivedAttached>()), (44, 8));
+    assert_eq!((size_of::<ArchivedBlock>(), size_of::<ArchivedChainTip>()), (44, 36));
+    let hello = [
+        offset_of!(ArchivedHello, protocol_version),
+        offset_of!(ArchivedHello, layout_version),
+        offset_of!(ArchivedHello, topics),
+    ];
+    assert_eq!(hello, [0, 4, 8]);
+    let welcome = [
+        offset_of!(ArchivedWelcome, run_id),
+        offset_of!(ArchivedWelcome, node_version),
+        offset_of!(ArchivedWelcome, network),
+        offset_of!(ArchivedWelcome, topics),
+        offset_of!(ArchivedWelcome, leases),
+    ];
+    assert_eq!(welcome, [0, 16, 24, 32, 40]);
+    let block =
+        [offset_of!(ArchivedBlock, hash), offset_of!(ArchivedBlock, height), offset_of!(ArchivedBlock, raw)];
+    assert_eq!(block, [0, 32, 36]);
+}
+
+#[test]
+fn requests_are_the_documented_bytes() {
+    let topics =
+        vec![TopicWish { topic: 1, schema: 0x1122_3344_5566_7788 }, TopicWish { topic: 5, schema: 6 }];
+    let hello = Request::Hello(Hello { protocol_version: 2, layout_version: 3, topics });
+    let expected = bytes(
+        "01000000 00000000 8877665544332211
+         05000000 00000000 0600000000000000
+         00 000000  02000000 03000000  d4ffffff 02000000  00000000 00000000 00000000 00000000",
+    );
+    assert_eq!(encode(&hello)[..], expected);
+    // The example of the document.
+    let topics = vec![TopicWish { topic: 1, schema: 0x1122_3344_5566_7788 }];
+    let hello = Request::Hello(Hello { protocol_version: 2, layout_version: 2, topics });
+    let expected = bytes(
+        "01000000 00000000 8877665544332211
+         00 000000 02000000 02000000
+         e4ffffff 01000000
+         00000000 00000000 00000000 00000000",
+    );
+    assert_eq!(encode(&hello)[..], expected);
+    assert_eq!(encode(&Request::Mapped)[..], padded("01", 36));
+    assert_eq!(encode(&Request::GetChainTip)[..], padded("02", 36));
+    assert_eq!(
+        encode(&Request::GetBlock { hash: [0x55; 32] })[..],
+        padded(&format!("03 {}", "55".repeat(32)), 36)
+    );
+    assert_eq!(encode(&Request::GetBlockByHeight { height: 258 })[..], padded("04 000000 02010000", 36));
+    let token = Token::new([0x77; 32]);
+    let expected = padded(&format!("08 {}", "77".repeat(32)), 36);
+    assert_eq!(encode(&Request::Authenticate { token })[..], expected);
+}
+
+#[test]
+fn replies_are_the_documented_bytes() {
+    let welcome = Welcome {
+        run_id: [0x77; 16],
+        node_version: "0.1.0".to_owned(),
+        network: "a-network".to_owned(),
+        topics: vec![TopicGrant { topic: 1, schema: 2 }],
+        leases: 3,
+    };
+    // The network has nine bytes and stands outside; the version has five and stands inside.
+    let expected = format!(
+        "612d6e6574776f726b 00000000000000
+         01000000 00000000 0200000000000000
+         00 000000 {} 302e312e30 ffffff  89000000 c4ffffff  ccffffff 01000000  03 000000",
+        "77".repeat(16)
+    );
+    assert_eq!(encode(&Reply::Welcome(welcome))[..], padded(&expected, 32 + 56));
+    let attached = Attached { starts: vec![TopicStart { topic: 1, sequence: 9 }] };
+    let expected = "01000000 00000000 0900000000000000  01 000000 ecffffff 01000000";
+    assert_eq!(encode(&Reply::Attached(attached))[..], padded(expected, 16 + 56));
+    let tip = ChainTip { hash: [0x11; 32], height: 7 };
+    let expected = format!("02 000000 {} 07000000", "11".repeat(32));
+    assert_eq!(encode(&Reply::ChainTip(tip))[..], padded(&expected, 56));
+    assert_eq!(encode(&Reply::Block(None))[..], padded("03", 56));
+    let block = Block { hash: [0x11; 32], height: 7, raw: vec![0xaa, 0xbb, 0xcc, 0xdd] };
+    let expected =
+        format!("aabbccdd 00000000  03 000000 01 000000 {} 07000000 ccffffff 04000000", "11".repeat(32));
+    assert_eq!(encode(&Reply::Block(Some(block)))[..], padded(&expected, 8 + 56));
+    assert_eq!(encode(&Reply::Authenticated)[..], padded("08", 56));
+    let token = Reply::Refused(Refusal::Token { tries_left: 2 });
+    assert_eq!(encode(&token)[..], padded("07 00000000000000  0d 000000 02000000", 56));
+}
+
+#[test]
+fn refusals_have_the_documented_numbers() {
+    let refusals = [
+        Refusal::Denied { permission: String::new() },
+        Refusal::Version { node_protocol: 0, module_protocol: 0, node_layout: 0, module_layout: 0 },
+        Refusal::Schema { topic: 0, node: 0, module: 0 },
+        Refusal::UnknownTopic { topic: 0 },
+        Refusal::OutOfTurn { request: String::new(), state: String::new() },
+        Refusal::Malformed { reason: String::new() },
+        Refusal::TooLarge { found_bytes: 0, limit_bytes: 0 },
+        Refusal::LeasePage { reason: String::new() },
+        Refusal::Transaction { rule: TransactionRefusal::Invalid, message: String::new() },
+        Refusal::Unread { limit: 0 },
+        Refusal::Deadline { deadline_ms: 0 },
+        Refusal::Node { reason: String::new() },
+        Refusal::Unnamed { topic: String::new() },
+        Refusal::Token { tries_left: 0 },
+        Refusal::TooManyPeers { limit: 0 },
+    ];
+    for (number, refusal) in refusals.into_iter().enumerate() {
+        let archive = encode(&Reply::Refused(refusal));
+        assert_eq!((archive[0], usize::from(archive[8])), (7, number));
+    }
+}

@@ -1,0 +1,112 @@
+//! Who is at the other end of a conversation: a module, or a program that attached by path.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use blvm_bus::lease::ScannedPage;
+use blvm_bus::memory::Mapped;
+use blvm_bus::request::{Permission, Statistics, TopicStart};
+use blvm_bus::wake::{WakerClient, WakerError, wake_socket_pair};
+use parking_lot::Mutex;
+
+use super::host::Shared;
+use crate::topics::Topics;
+
+/// What a conversation must know of the one it serves, and what it tells it.
+pub(super) trait Party: Send + Sync {
+    /// Its name in logs.
+    fn name(&self) -> &str;
+
+    /// Whether it may do what needs `permission`.
+    fn may(&self, permission: Permission) -> bool;
+
+    /// Whether it asked for the topic by name, where the permission alone does not do.
+    fn names_topic(&self, topic: u32) -> bool;
+
+    /// Whether it may hold bodies in place: only a process that the node can end may.
+    fn may_lease(&self) -> bool;
+
+    /// The wake socket that travels with the welcome; `None` if it has one already.
+    fn offer_wake(&self) -> Result<Option<OwnedFd>, WakerError>;
+
+    /// What it says it has read.
+    fn note_statistics(&self, statistics: Statistics);
+
+    /// Lets it wait for `topics` and keeps its lease page; answers the first sequences that count, or `None` if it is gone.
+    fn attach(&self, scanned: Option<Arc<ScannedPage<Mapped>>>, topics: Vec<u32>) -> Option<Vec<TopicStart>>;
+}
+
+/// The first sequence of each of `topics` that counts.
+pub(super) fn starts_of(bus: &Topics, topics: &[u32]) -> Vec<TopicStart> {
+    bus.start_sequences()
+        .into_iter()
+        .filter(|(topic, _)| topics.contains(topic))
+        .map(|(topic, sequence)| TopicStart { topic, sequence })
+        .collect()
+}
+
+/// A program that attached by path. The node cannot end it: it gets copies, and may only read.
+pub(super) struct PathPeer {
+    name: String,
+    shared: Arc<Shared>,
+    wake: Mutex<Wake>,
+}
+
+enum Wake {
+    /// Nothing was offered.
+    None,
+    /// The node's end waits for the peer to attach.
+    Offered(OwnedFd),
+    Added(WakerClient),
+}
+
+impl PathPeer {
+    pub(super) fn new(name: String, shared: Arc<Shared>) -> Self {
+        PathPeer { name, shared, wake: Mutex::new(Wake::None) }
+    }
+}
+
+impl Party for PathPeer {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn may(&self, permission: Permission) -> bool {
+        permission.only_reads()
+    }
+
+    /// There is no manifest that could leave one out.
+    fn names_topic(&self, _: u32) -> bool {
+        true
+    }
+
+    fn may_lease(&self) -> bool {
+        false
+    }
+
+    fn offer_wake(&self) -> Result<Option<OwnedFd>, WakerError> {
+        let (node, peer) = wake_socket_pair()?;
+        *self.wake.lock() = Wake::Offered(node);
+        Ok(Some(peer))
+    }
+
+    /// Nobody shows what a peer has read.
+    fn note_statistics(&self, _: Statistics) {}
+
+    fn attach(&self, _: Option<Arc<ScannedPage<Mapped>>>, topics: Vec<u32>) -> Option<Vec<TopicStart>> {
+        let mut wake = self.wake.lock();
+        let Wake::Offered(socket) = std::mem::replace(&mut *wake, Wake::None) else { return None };
+        let starts = starts_of(&self.shared.topics, &topics);
+        *wake = Wake::Added(self.shared.topics.waker.add(socket, topics));
+        Some(starts)
+    }
+}
+
+impl Drop for PathPeer {
+    /// What it holds of the node ends with its connection.
+    fn drop(&mut self) {
+        if let Wake::Added(client) = *self.wake.get_mut() {
+            self.shared.topics.waker.remove(client);
+        }
+    }
+}
