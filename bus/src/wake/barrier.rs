@@ -41,7 +41,7 @@ pub(super) fn publisher(has_membarrier: bool) {
     #[cfg(not(any(loom, miri)))]
     if has_membarrier {
         // The processor's part is done by the membarrier in `waker`.
-        return compiler_fence(Ordering::SeqCst);
+        return compiler_fence(Ordering::SeqCst); // ordering: bell-compiler-fence (not caught: models use the full fence below)
     }
     #[cfg(any(loom, miri))]
     let _ = has_membarrier;

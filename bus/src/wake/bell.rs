@@ -140,7 +140,8 @@ impl Bell {
 
     /// Wakes all waiters: nothing more comes.
     pub(crate) fn close(&self) {
-        self.told.is_closed.store(1, Ordering::Release);
+        // Release: the topic's close before this one. Pairs with the load in `has_news`: who is woken for it, finds it.
+        self.told.is_closed.store(1, Ordering::Release); // ordering: bell-close
         self.ring();
     }
 
@@ -168,7 +169,9 @@ impl Bell {
     pub(super) fn has_news(&self, cursor: u64, kinds: u64) -> bool {
         let told = &*self.told;
         let next = told.next.load(Ordering::Relaxed);
-        if next >= self.wake_at(cursor) || told.is_closed.load(Ordering::Acquire) != 0 {
+        // Acquire: pairs with `close`.
+        let is_closed = told.is_closed.load(Ordering::Acquire) != 0; // ordering: bell-close-look
+        if next >= self.wake_at(cursor) || is_closed {
             return true;
         }
         // A message that is noted and not counted yet has its look before it.
@@ -214,5 +217,32 @@ impl Bell {
         // Not blocking, and private to the node. It fails only when the counter is full: then the waker
         // has been told already.
         let _ = self.event.write(1);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use loom::thread;
+
+    use super::*;
+
+    #[test]
+    fn who_is_woken_by_the_close_finds_the_topic_closed() {
+        loom::model(|| {
+            let bell = Arc::new(Bell::new(1, 8, Arc::new(EventFd::default())));
+            // Stands for the state in the segment.
+            let state = Arc::new(AtomicU64::new(0));
+            let publisher = {
+                let (bell, state) = (Arc::clone(&bell), Arc::clone(&state));
+                thread::spawn(move || {
+                    state.store(1, Ordering::Relaxed);
+                    bell.close();
+                })
+            };
+            if bell.has_news(1, ALL_KINDS) {
+                assert_eq!(state.load(Ordering::Relaxed), 1);
+            }
+            publisher.join().unwrap();
+        });
     }
 }
