@@ -7,6 +7,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use blvm_bus::clock::Clock;
+use blvm_bus::message::Topic;
+use blvm_bus::message::chain::Chain;
+use blvm_bus::message::mempool::Mempool;
+use blvm_bus::message::peers::Peers;
+use blvm_bus::message::system::System;
 use blvm_bus::request::Permission;
 use blvm_node_adapter::module::{Manifest, ModuleHost, ModuleOptions, RunningModule};
 use blvm_node_adapter::topics::Topics;
@@ -265,7 +270,15 @@ impl Modules {
             account,
             starts: process.starts,
             statistics: process.running.statistics(),
-            next_sequences: self.topics.next_sequences(),
+            next_sequences: read(&self.topics),
         });
     }
+}
+
+/// The next sequence of every topic that the modules read: the others are silent here.
+fn read(topics: &Topics) -> Vec<(u32, u64)> {
+    let is_read = |(topic, _): &(u32, u64)| {
+        [Chain::NUMBER, Mempool::NUMBER, Peers::NUMBER, System::NUMBER].contains(topic)
+    };
+    topics.next_sequences().into_iter().filter(is_read).collect()
 }
