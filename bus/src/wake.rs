@@ -13,6 +13,8 @@ mod bell;
 #[cfg(not(loom))]
 mod client;
 #[cfg(not(loom))]
+mod credit;
+#[cfg(not(loom))]
 mod parker;
 #[cfg(not(loom))]
 mod record;

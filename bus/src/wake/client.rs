@@ -4,11 +4,13 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use nix::sys::epoll::EpollFlags;
 use nix::sys::socket::{MsgFlags, send};
 
 use super::WakerClient;
 use super::awaited::Awaited;
 use super::bell::Bell;
+use super::credit::Credit;
 use super::record::{MAX_RECORD_BYTES, Record, encode_wake};
 use crate::request::recv_refusing;
 
@@ -28,6 +30,9 @@ pub(super) struct Client {
     topics: Vec<u32>,
     waiters: Vec<Waiter>,
     is_mute: bool,
+    credit: Credit,
+    /// Its records are not taken before: it sends more than one that sleeps would.
+    paused_until: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -38,6 +43,8 @@ struct Waiter {
     awaited: Vec<Awaited>,
     /// Not armed before.
     held_until: Option<Instant>,
+    /// Whether there was nothing for it when it parked.
+    has_slept: bool,
 }
 
 impl Waiter {
@@ -49,7 +56,15 @@ impl Waiter {
 impl Client {
     /// A module that may wait for `topics`.
     pub(super) fn new(id: WakerClient, socket: OwnedFd, topics: Vec<u32>) -> Self {
-        Client { id, socket, topics, waiters: Vec::new(), is_mute: false }
+        Client {
+            id,
+            socket,
+            topics,
+            waiters: Vec::new(),
+            is_mute: false,
+            credit: Credit::new(),
+            paused_until: None,
+        }
     }
 
     pub(super) fn id(&self) -> WakerClient {
@@ -66,12 +81,30 @@ impl Client {
         self.is_mute = false;
     }
 
+    /// What its socket is watched for.
+    pub(super) fn interest(&self) -> EpollFlags {
+        let mut flags = EpollFlags::empty();
+        flags.set(EpollFlags::EPOLLIN, self.paused_until.is_none());
+        flags.set(EpollFlags::EPOLLOUT, self.is_mute);
+        flags
+    }
+
+    /// When its records are taken again, if they are not taken now.
+    pub(super) fn paused_until(&self) -> Option<Instant> {
+        self.paused_until
+    }
+
+    /// Ends its pause if it is over; whether it did.
+    pub(super) fn resume(&mut self, now: Instant) -> bool {
+        self.paused_until.take_if(|end| *end <= now).is_some()
+    }
+
     /// Takes one record, if there is one.
     ///
     /// # Errors
     ///
     /// [`Gone`].
-    pub(super) fn take_record(&mut self, bells: &[Arc<Bell>]) -> Result<(), Gone> {
+    pub(super) fn take_record(&mut self, bells: &[Arc<Bell>], now: Instant) -> Result<(), Gone> {
         let mut bytes = [0; MAX_RECORD_BYTES + 1];
         let length = match recv_refusing(&self.socket, &mut bytes) {
             Ok((_, true)) => {
@@ -87,6 +120,7 @@ impl Client {
         match Record::decode(&bytes[..length]) {
             Ok(record) => {
                 self.park(&record, bells);
+                self.paused_until = self.credit.spend(now);
                 Ok(())
             }
             Err(error) => {
@@ -105,7 +139,13 @@ impl Client {
         let place = place.unwrap_or_else(|| {
             // At most as many as a record can name.
             let number = record.waiter;
-            self.waiters.push(Waiter { number, epoch: 0, awaited: Vec::new(), held_until: None });
+            self.waiters.push(Waiter {
+                number,
+                epoch: 0,
+                awaited: Vec::new(),
+                held_until: None,
+                has_slept: false,
+            });
             self.waiters.len() - 1
         });
         let waiter = &mut self.waiters[place];
@@ -117,6 +157,7 @@ impl Client {
                 waiter.awaited.push(Awaited { bell, cursor, kinds: want.kinds });
             }
         }
+        waiter.has_slept = !waiter.awaited.iter().any(|one| one.has_news(bells));
     }
 
     /// Sends to every waiter that has news, or has it in the topic whose bell is `only`.
@@ -139,6 +180,9 @@ impl Client {
             // Another failure means that the module is gone, which its socket says too.
             waiter.awaited.clear();
             waiter.held_until = Some(now + HOLD);
+            if waiter.has_slept {
+                self.credit.give_back();
+            }
         }
     }
 

@@ -6,8 +6,9 @@
 //!
 //! Against floods: rounds are at least [`ROUND`] apart, so that a module that floods its socket costs a bounded share of
 //! a core; a waiter that parks again soon after its wake is looked at in each round, but armed only [`HOLD`] after that
-//! wake; a module that does not read its wakes is mute until it does. The thread's sleep has a bound in time only while
-//! a waiter is held: with all modules parked it takes no CPU.
+//! wake; a module that sends more records than one that sleeps would is read no more often than `credit.rs` says; a
+//! module that does not read its wakes is mute until it does. The thread's sleep has a bound in time only while a waiter
+//! is held or a module not read: with all modules parked it takes no CPU.
 
 #[cfg(all(test, not(miri)))]
 #[allow(clippy::unwrap_used)]
@@ -187,14 +188,15 @@ impl Round {
         if !self.take_inbox() {
             return None;
         }
-        self.take_ready();
+        self.resume(now);
+        self.take_ready(now);
         self.wake_matching(now);
         let awaited = self.clients.values().flat_map(|client| client.armed(now));
         let is_any_awaited = self.arming.arm(&self.bells, awaited);
         let is_ordered = !is_any_awaited || barrier::waker();
         // The second look: a message published before the arming rang no bell.
         self.wake_matching(now);
-        Some(if is_ordered { self.next_hold(now) } else { Some(RETRY) })
+        Some(if is_ordered { self.next_end(now) } else { Some(RETRY) })
     }
 
     fn take_inbox(&mut self) -> bool {
@@ -225,19 +227,33 @@ impl Round {
         }
     }
 
+    /// Reads again whoever was not read for a while.
+    fn resume(&mut self, now: Instant) {
+        for client in self.clients.values_mut() {
+            if client.resume(now) {
+                watch(&self.epoll, client);
+            }
+        }
+    }
+
     /// Takes one record of each socket that the sleep ended for.
-    fn take_ready(&mut self) {
+    fn take_ready(&mut self, now: Instant) {
         let mut ready = std::mem::take(&mut self.ready);
         for (name, flags) in ready.drain(..) {
             let id = WakerClient(name);
             let Some(client) = self.clients.get_mut(&id) else { continue };
             if flags.contains(EpollFlags::EPOLLOUT) {
                 client.unmute();
-                watch(&self.epoll, client, EpollFlags::EPOLLIN);
+                watch(&self.epoll, client);
             }
             // Anything but room to write is a record, or the end, which reading finds out.
-            if flags != EpollFlags::EPOLLOUT && matches!(client.take_record(&self.bells), Err(Gone)) {
+            if flags == EpollFlags::EPOLLOUT {
+                continue;
+            }
+            if let Err(Gone) = client.take_record(&self.bells, now) {
                 self.close(id);
+            } else if client.paused_until().is_some() {
+                watch(&self.epoll, client);
             }
         }
         self.ready = ready;
@@ -257,15 +273,16 @@ impl Round {
             for client in self.clients.values_mut().filter(|client| !client.is_mute()) {
                 client.wake_matching(&self.bells, only, now);
                 if client.is_mute() {
-                    watch(&self.epoll, client, EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT);
+                    watch(&self.epoll, client);
                 }
             }
         }
     }
 
-    /// How long until a waiter that is held may be armed.
-    fn next_hold(&self, now: Instant) -> Option<Duration> {
-        let next = self.clients.values().filter_map(|client| client.next_hold(now)).min()?;
+    /// How long until a waiter that is held may be armed, or a module is read again.
+    fn next_end(&self, now: Instant) -> Option<Duration> {
+        let ends = |client: &Client| client.next_hold(now).into_iter().chain(client.paused_until()).min();
+        let next = self.clients.values().filter_map(ends).min()?;
         Some(next.saturating_duration_since(now))
     }
 
@@ -290,8 +307,8 @@ fn ignore_signal(outcome: nix::Result<i32>) -> nix::Result<i32> {
     if outcome == Err(nix::Error::EINTR) { Ok(0) } else { outcome }
 }
 
-fn watch(epoll: &Epoll, client: &Client, flags: EpollFlags) {
-    if let Err(errno) = epoll.modify(client, &mut EpollEvent::new(flags, client.id().0)) {
+fn watch(epoll: &Epoll, client: &Client) {
+    if let Err(errno) = epoll.modify(client, &mut EpollEvent::new(client.interest(), client.id().0)) {
         tracing::error!(%errno, "a module that does not read its wakes cannot be watched: it gets none any more");
     }
 }

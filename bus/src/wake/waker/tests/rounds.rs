@@ -230,3 +230,47 @@ fn one_record_of_a_socket_is_taken_in_a_round() {
         assert_eq!(wakes(&module), [(waiter, 1)]);
     }
 }
+
+#[test]
+fn a_module_that_floods_is_read_once_in_100_microseconds_and_others_at_once() {
+    let mut turns = Turns::new();
+    let bell = turns.waker.bell(1, 64);
+    let (flooding, honest) = (turns.add(&[1]), turns.add(&[1]));
+    turns.turn(0);
+    let want = [Want::all(1, 1)];
+    // Never woken in between: the burst is read a record a round.
+    for epoch in 1..=u64::from(MAX_WAITERS) {
+        park(&flooding, 0, epoch, &want);
+        let is_last = epoch == u64::from(MAX_WAITERS);
+        assert_eq!(turns.turn(0), is_last.then_some(Duration::from_micros(100)));
+    }
+    park(&flooding, 0, 1_000, &want);
+    park(&honest, 0, 1, &want);
+    assert_eq!(turns.turn(10), Some(Duration::from_micros(90)));
+    tell(&bell, 2);
+    turns.turn(20);
+    // The honest module's record was read, the other's last one not.
+    assert_eq!(wakes(&honest), [(0, 1)]);
+    assert_eq!(wakes(&flooding), [(0, u64::from(MAX_WAITERS))]);
+    // Its pause is over: the round that ends it watches the socket, the next one reads.
+    turns.turn(100);
+    turns.turn(100);
+    assert_eq!(wakes(&flooding), [(0, 1_000)]);
+}
+
+#[test]
+fn a_module_that_sleeps_until_it_is_woken_is_never_paused() {
+    let mut turns = Turns::new();
+    let bell = turns.waker.bell(1, 1 << 20);
+    let module = turns.add(&[1]);
+    turns.turn(0);
+    for next in 1..1_000 {
+        let now_us = next * 60;
+        park(&module, 0, next, &[Want::all(1, next)]);
+        // Held at most, never paused.
+        assert!(turns.turn(now_us).is_none_or(|bound| bound < HOLD));
+        tell(&bell, next + 1);
+        turns.turn(now_us + 1);
+        assert_eq!(wakes(&module), [(0, next)]);
+    }
+}
