@@ -10,7 +10,7 @@ use crate::memory::{Mapped, Memory};
 use crate::message::{BodyAccess, DecodeError, Topic};
 use crate::ring::{BodyRef, Buffer, Read, Ring, Scratch, SlotHead};
 use crate::segment::{Bodies, header_of};
-use crate::wake::{ALL_KINDS, kind_bit};
+use crate::wake::kind_bit;
 
 /// Why [`Subscriber::poll`] stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -124,7 +124,10 @@ impl<T: Topic, M: Memory, P: Memory> Subscriber<T, M, P> {
     ///
     /// [`PollError`]: none of them ends the subscription but `Closed`.
     pub fn poll(&mut self) -> Result<Option<Sample<'_, T, M, P>>, PollError> {
-        self.poll_kinds(ALL_KINDS)
+        match self.read_slot()? {
+            Some(head) => self.take(head).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Takes the next message of `kinds` ([`kind_bit`]) and skips those before it; `Ok(None)` if there is none yet.
@@ -149,6 +152,7 @@ impl<T: Topic, M: Memory, P: Memory> Subscriber<T, M, P> {
     }
 
     /// The message at the cursor, in the scratch buffer as far as it stands in its slot.
+    #[inline(always)]
     fn read_slot(&mut self) -> Result<Option<SlotHead>, PollError> {
         let ring = Ring::new(&*self.memory, &self.layout);
         let sequence = self.cursor;
@@ -164,6 +168,7 @@ impl<T: Topic, M: Memory, P: Memory> Subscriber<T, M, P> {
     }
 
     /// Moves on, with the message whose slot was read.
+    #[inline(always)]
     fn take(&mut self, head: SlotHead) -> Result<Sample<'_, T, M, P>, PollError> {
         let sequence = self.cursor;
         self.cursor = sequence + 1;
@@ -190,6 +195,7 @@ impl<T: Topic, M: Memory, P: Memory> Subscriber<T, M, P> {
         }
     }
 
+    #[cold]
     fn overrun(&mut self) -> PollError {
         let next = Ring::new(&*self.memory, &self.layout).next_sequence();
         let oldest =
