@@ -28,7 +28,18 @@ pub fn measure(options: &Options, placement: Placement) -> Outcome<()> {
     for (bytes, touch) in in_slots.clone().chain(bodies.clone()) {
         let count = quick.then_some(if bytes > 1 << 10 { 60 } else { 30_000 });
         let rounds = if quick { 3 } else { 9 };
-        one_way::measure(&one_way::Options { bytes, touch, count, interval_ns: None, rounds }, placement)?;
+        one_way::measure(
+            &one_way::Options {
+                bytes,
+                touch,
+                count,
+                interval_ns: None,
+                terms: None,
+                term_bytes: None,
+                rounds,
+            },
+            placement,
+        )?;
     }
     for (bytes, touch) in in_slots.chain(bodies) {
         for mode in [Mode::Lossless, Mode::Overrun] {

@@ -14,6 +14,7 @@ use blvm_benches::pace::Pace;
 use blvm_benches::page::{FIRST_FREE_WORD, Page};
 use blvm_benches::report::{Line, median};
 use blvm_benches::stamp;
+use blvm_bus::layout::Geometry;
 use blvm_bus::message::Topic;
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,12 @@ pub struct Options {
     /// Time between two messages, in nanoseconds [default: by size]
     #[arg(long)]
     pub interval_ns: Option<u64>,
+    /// Terms of the topic's body area, for bodies [default: as many as `chain` has]
+    #[arg(long, requires = "term_bytes")]
+    pub terms: Option<u32>,
+    /// Size of a term, for bodies: a multiple of 4,096 [default: as `chain` has]
+    #[arg(long, requires = "terms")]
+    pub term_bytes: Option<u32>,
     /// Rounds, each with a line round trip of its own
     #[arg(long, default_value_t = 9)]
     pub rounds: u64,
@@ -69,7 +76,12 @@ fn measure_load<L: Load>(options: &Options, placement: Placement, mut load: L) -
     let per_round = count.div_ceil(options.rounds.max(1)).max(1);
     note(&format!("one-way: {} bytes, {} rounds of {per_round} messages", options.bytes, options.rounds));
     let node = Node::start(placement)?;
-    let mut topic = node.host::<L::Topic>(L::Topic::GEOMETRY)?;
+    let mut geometry = L::Topic::GEOMETRY;
+    if let (true, Some(terms), Some(term_bytes)) = (is_body(options.bytes), options.terms, options.term_bytes)
+    {
+        geometry = Geometry { terms, term_bytes, ..geometry };
+    }
+    let mut topic = node.host::<L::Topic>(geometry)?;
     let task = Task { bytes: options.bytes, touch: options.touch, rounds: options.rounds, per_round };
     let mut module = node.attach(&[&topic], placement.far, &Job::OneWay(task), &[])?;
     let mut next = 1;
