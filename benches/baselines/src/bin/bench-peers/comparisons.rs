@@ -105,6 +105,7 @@ pub fn groups(effort: Effort) -> Vec<Group> {
     groups.extend([1_024, 65_536, 1 << 20].map(|bytes| throughput(effort, bytes)));
     groups.push(publish_cost(effort));
     groups.push(wake(effort));
+    groups.push(isolation(effort));
     groups.push(codec(effort));
     groups.push(torment(effort));
     groups.push(idle(effort));
@@ -274,11 +275,8 @@ fn publish_cost(effort: Effort) -> Group {
     for (at, state) in STATES.iter().enumerate() {
         let one = Against::Side(2 * at);
         // Bursts of 32 are the finer measure: a clock that ticks every 10 ns costs as much as a publish. A single
-        // call to who sleeps writes an eventfd, which the budget allows once a burst. What hostile modules can do has rows of its own: torment.
-        let (single, bursts) = match *state {
-            "hostile" => (Budget::None, Budget::None),
-            _ => (Budget::None, Budget::AtMost(1.1)),
-        };
+        // call to who sleeps writes an eventfd, which the budget allows once a burst.
+        let (single, bursts) = (Budget::None, Budget::AtMost(1.1));
         let name = format!("publish-cost-{state}/32-vs-1");
         group = group.compare(name, 2 * at + 1, one, P50, single);
         let name = format!("publish-cost-{state}-bursts/32-vs-1");
@@ -309,6 +307,19 @@ fn wake(effort: Effort) -> Group {
     Group::new("Wake of a parked subscriber, publish to running", sides)
         .against("wake/bare-wake".to_owned(), 1, P50, Budget::AtMost(2.0))
         .against("wake/socket-wake".to_owned(), 2, P50, Budget::None)
+}
+
+/// An honest module's wakes beside one that does not behave, against its wakes alone.
+fn isolation(effort: Effort) -> Group {
+    let ours = format!("wake-isolation --rounds 1 --count {}", 100 * effort.scale);
+    let states = ["alone", "steal", "flood", "mute"];
+    let sides = states.map(|state| Side::bus(&format!("bus, {state}"), &ours).pick("state", state));
+    let mut group = Group::new("Wake of a parked subscriber beside a hostile one", sides.to_vec());
+    for (at, state) in states.iter().enumerate().skip(1) {
+        let name = format!("wake-isolation-{state}/alone");
+        group = group.compare(name, at, Against::Side(0), P50, Budget::AtMost(1.2));
+    }
+    group
 }
 
 fn codec(effort: Effort) -> Group {
