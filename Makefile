@@ -12,6 +12,9 @@ ARGS ?=
 export FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= segment ring message request record lease-page
 
+# Where scripts/step keeps its account: targets that run at the same time do not share one.
+export STEP_RESULTS ?= target/steps/$(or $(firstword $(MAKECMDGOALS)),help)
+
 PACKAGES := --workspace
 # libFuzzer switches on a feature of the crate `cc`, and with another `cc` Cargo would build the validation engine a
 # second time: the fuzz targets stand behind a feature and are never built together with the node.
