@@ -68,6 +68,10 @@ pub struct Publisher<T: Topic, M: Memory = Mapped, P: Memory = Mapped> {
     /// Where a body is put together that is stored word by word.
     body: Vec<u8>,
     is_closed: bool,
+    /// Messages of a batch that are stored and not announced yet, and the bits of their kinds. Here, not in the batch:
+    /// one that is forgotten must not leave a hole.
+    pending: u32,
+    pending_kinds: u64,
     topic: PhantomData<fn() -> T>,
 }
 
@@ -106,6 +110,8 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
             scratch: Scratch::with_capacity(layout.inline_capacity_bytes),
             body: Vec::new(),
             is_closed: false,
+            pending: 0,
+            pending_kinds: 0,
             topic: PhantomData,
         }
     }
@@ -117,6 +123,7 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
     /// [`PublishError`].
     pub fn publish<K: Kind<Topic = T>>(&mut self, message: &K) -> Result<u64, PublishError> {
         self.refuse_if_closed()?;
+        self.end_batch();
         message.archive_into(&mut self.scratch);
         let sequence = self.write(K::NUMBER, self.clock.now(), true)?;
         self.announce(kind_bit(K::NUMBER));
@@ -125,8 +132,9 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
 
     /// Begins a batch: its messages carry one time stamp, and waiters are looked for once.
     pub fn batch(&mut self) -> Batch<'_, T, M, P> {
+        self.end_batch();
         let limit = (self.layout.geometry.depth / 8).clamp(1, MAX_BATCH);
-        Batch { stamp: self.clock.now(), limit, pending: 0, kinds: 0, publisher: self }
+        Batch { stamp: self.clock.now(), limit, publisher: self }
     }
 
     /// Publishes `messages` as one batch; their sequences, in order.
@@ -156,6 +164,7 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
         body: &impl WriteBody,
     ) -> Result<Published, PublishError> {
         self.refuse_if_closed()?;
+        self.end_batch();
         message.archive_into(&mut self.scratch);
         self.refuse_if_larger(self.scratch.len(), self.layout.inline_capacity_bytes)?;
         let stamp = self.clock.now();
@@ -185,6 +194,7 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
         if self.is_closed {
             return;
         }
+        self.end_batch();
         self.is_closed = true;
         Ring::new(&*self.memory, &self.layout).close(self.next);
         self.bell.close();
@@ -217,6 +227,12 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
         let term_bytes = self.layout.geometry.term_bytes as usize;
         let limit_bytes = if T::BODIES == BodyAccess::Copied { term_bytes } else { 0 };
         self.refuse_if_larger(self.scratch.len(), limit_bytes.max(self.layout.inline_capacity_bytes))?;
+        // Entering a term gives bodies up, and nobody could have read those of a batch before it is shown.
+        let (mut commits, needs_term) = (commits, self.terms.reserve(self.scratch.len()).is_none());
+        if needs_term && self.pending > 0 {
+            self.end_batch();
+            commits = false;
+        }
         let archive = core::mem::take(&mut self.scratch);
         let stored = self.store_copied(&archive);
         self.scratch = archive;
@@ -287,6 +303,18 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
         sequence
     }
 
+    /// Shows the messages of a batch: the first one is committed last.
+    #[inline]
+    fn end_batch(&mut self) {
+        if self.pending > 0 {
+            let first = self.next - u64::from(self.pending);
+            Ring::new(&*self.memory, &self.layout).commit(first);
+            self.announce(self.pending_kinds);
+            self.pending = 0;
+            self.pending_kinds = 0;
+        }
+    }
+
     /// Says what is published, and rings for who waits for it: for one of `kinds`.
     #[inline]
     fn announce(&self, kinds: u64) {
@@ -302,9 +330,6 @@ pub struct Batch<'a, T: Topic, M: Memory = Mapped, P: Memory = Mapped> {
     publisher: &'a mut Publisher<T, M, P>,
     stamp: u64,
     limit: u32,
-    /// Messages written and not announced yet, and the bits of their kinds.
-    pending: u32,
-    kinds: u64,
 }
 
 impl<T: Topic, M: Memory, P: Memory> Batch<'_, T, M, P> {
@@ -316,15 +341,15 @@ impl<T: Topic, M: Memory, P: Memory> Batch<'_, T, M, P> {
     #[inline]
     pub fn push<K: Kind<Topic = T>>(&mut self, message: &K) -> Result<u64, PublishError> {
         self.publisher.refuse_if_closed()?;
-        if self.pending >= self.limit {
-            self.flush();
+        if self.publisher.pending >= self.limit {
+            self.publisher.end_batch();
             self.stamp = self.publisher.clock.now();
         }
         message.archive_into(&mut self.publisher.scratch);
         // The first one is committed last.
-        let sequence = self.publisher.write(K::NUMBER, self.stamp, self.pending > 0)?;
-        self.pending += 1;
-        self.kinds |= kind_bit(K::NUMBER);
+        let sequence = self.publisher.write(K::NUMBER, self.stamp, self.publisher.pending > 0)?;
+        self.publisher.pending += 1;
+        self.publisher.pending_kinds |= kind_bit(K::NUMBER);
         Ok(sequence)
     }
 
@@ -332,21 +357,10 @@ impl<T: Topic, M: Memory, P: Memory> Batch<'_, T, M, P> {
     pub fn limit(&self) -> u32 {
         self.limit
     }
-
-    fn flush(&mut self) {
-        if self.pending > 0 {
-            let publisher = &*self.publisher;
-            let first = publisher.next - u64::from(self.pending);
-            Ring::new(&*publisher.memory, &publisher.layout).commit(first);
-            self.publisher.announce(self.kinds);
-            self.pending = 0;
-            self.kinds = 0;
-        }
-    }
 }
 
 impl<T: Topic, M: Memory, P: Memory> Drop for Batch<'_, T, M, P> {
     fn drop(&mut self) {
-        self.flush();
+        self.publisher.end_batch();
     }
 }

@@ -749,4 +749,38 @@ mod tests {
         drop(batch);
         assert_eq!(subscriber.lag_messages(), 5);
     }
+
+    /// Three times the body area in one batch: what is published later may give up what was read, never what nobody could.
+    #[test]
+    fn a_batch_larger_than_the_body_area_is_shown_before_its_bodies_are_given_up() {
+        let (mut publisher, mut subscriber) = mempool(256, 2);
+        let mut batch = publisher.batch();
+        let mut received = 0;
+        for number in 0..24 {
+            batch.push(&added(900 + number)).unwrap();
+            while let Some(sample) = subscriber.poll().unwrap() {
+                assert!(sample.event().is_ok());
+                received += 1;
+            }
+        }
+        drop(batch);
+        while subscriber.poll().unwrap().is_some() {
+            received += 1;
+        }
+        assert_eq!(received, 24);
+    }
+
+    #[test]
+    fn a_batch_that_is_forgotten_leaves_no_hole() {
+        let (mut publisher, mut subscriber) = mempool(64, 2);
+        let message = TransactionRemoved { txid: [1; 32], reason: 1, replaced_by: [0; 32] };
+        let mut batch = publisher.batch();
+        batch.push(&message).unwrap();
+        batch.push(&message).unwrap();
+        std::mem::forget(batch);
+        publisher.publish(&message).unwrap();
+        for sequence in 1..=3 {
+            assert_eq!(subscriber.poll().unwrap().unwrap().sequence(), sequence);
+        }
+    }
 }

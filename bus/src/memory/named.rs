@@ -52,12 +52,13 @@ impl Named {
         self.shared.get_os_id()
     }
 
-    /// Holds the lock on the name for as long as this lives.
-    pub(crate) fn keep(&mut self, lock: Flock<OwnedFd>) {
-        self.lock = Some(lock);
+    /// Holds the lock on the name for as long as this lives, and takes the name away at its end.
+    pub(crate) fn keep(&mut self, lock: Flock<OwnedFd>) -> &Flock<OwnedFd> {
+        self.shared.set_owner(true);
+        self.lock.insert(lock)
     }
 
-    /// Leaves the name where it is when this is dropped: it is another segment's by now.
+    /// Leaves the name where it is when this is dropped: it may be another segment's by now.
     pub(crate) fn disown(&mut self) {
         self.shared.set_owner(false);
     }

@@ -6,22 +6,27 @@
 //!   nothing is read in place, there are no lease pages.
 //! - The file behind it can be shortened by whoever may write it: a reader then dies of SIGBUS.
 //! - A name outlives a killed process. Each is locked (flock(2)) by its creator for as long as it lives; a name that nobody
-//!   has locked is stale, and swept when a segment is created.
+//!   has locked is stale, and taken over when it is wanted again; [`sweep_named`] takes all of them away.
+//! - A reader is not told that its writer died: it finds nothing new, and the name still opens.
 //! - There is no wake socket: subscribers spin, or look now and then.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use nix::fcntl::{Flock, FlockArg, OFlag, posix_fallocate};
 use nix::sys::mman::{shm_open, shm_unlink};
 use nix::sys::stat::{FileStat, Mode, fstat};
+use nix::unistd::Uid;
 use shared_memory::ShmemError;
 
-use super::{Bodies, Header, HeaderError, Identity, read_header, write_header_with};
-use crate::layout::{Geometry, GeometryError, Layout};
-use crate::memory::{MapError, Mapped, Named};
+use super::{Bodies, Header, HeaderError, Identity, RunId, read_header, write_header_with};
+use crate::layout::{Geometry, GeometryError, Layout, PAGE_BYTES};
+use crate::memory::{MapError, Mapped, Named, WORD_BYTES, word};
 use crate::message::Topic;
+use crate::sync::Ordering;
 
 /// Where Linux shows the names.
 #[cfg(target_os = "linux")]
@@ -32,6 +37,9 @@ const PREFIX: &str = "blvm-";
 
 /// Longest name of an instance. Some systems bound a whole name to 31 bytes; Linux allows 255.
 const MAX_INSTANCE_BYTES: usize = 64;
+
+/// Word of a segment that tells its creator's file from another under the same name, until the header is written.
+const MARK_WORD: usize = PAGE_BYTES / WORD_BYTES - 1;
 
 /// How often a name is tried that somebody is sweeping at the very moment.
 const ATTEMPTS: usize = 10;
@@ -101,6 +109,14 @@ pub enum NamedError {
         #[source]
         source: HeaderError,
     },
+    /// Another user made it, or it is no file: whoever may write it decides what is read.
+    #[error("segment {name} belongs to user {uid}: only those of one's own user and of root are read")]
+    Foreign {
+        /// Its name.
+        name: String,
+        /// Its owner.
+        uid: u32,
+    },
     /// It is another topic's, or its bodies are not for copying.
     #[error("segment {name} is not one of topic {topic} for readers that copy")]
     NotThis {
@@ -135,6 +151,9 @@ impl NamedSegment {
         geometry: Geometry,
         identity: Identity,
     ) -> Result<Self, NamedError> {
+        if let Err(error) = sweep_named() {
+            tracing::debug!(%error, "names of dead processes were not swept");
+        }
         let name = name_of(instance, topic)?;
         let layout =
             geometry.layout().map_err(|source| NamedError::Geometry { name: name.clone(), source })?;
@@ -145,16 +164,29 @@ impl NamedSegment {
                 Err(ShmemError::MappingIdExists) => continue,
                 Err(source) => return Err(NamedError::Create { name, source }),
             };
-            // Whoever sweeps may have come between the creation and the lock: then the name is gone.
-            let Some(lock) = lock_name(&name)? else {
-                memory.disown();
+            // Whoever sweeps may have come between the creation and the lock: then the name is gone, or another's. Only
+            // with the lock on our own file may the name be taken away.
+            memory.disown();
+            let mark = RunId::random().map_err(|source| kernel(&name, "reading random numbers", source))?;
+            let mark = u64::from_le_bytes(mark.0.first_chunk().copied().unwrap_or_default());
+            word(&memory, MARK_WORD).store(mark, Ordering::Relaxed);
+            let Some(lock) = lock_name(&name)? else { continue };
+            let mut found = [0; 8];
+            let is_read = File::from(lock.try_clone().map_err(|source| kernel(&name, "dup", source))?)
+                .read_exact_at(&mut found, (MARK_WORD * WORD_BYTES) as u64);
+            if is_read.is_err() || u64::from_ne_bytes(found) != mark {
                 continue;
-            };
+            }
+            word(&memory, MARK_WORD).store(0, Ordering::Relaxed);
+            let lock = memory.keep(lock);
             let len = libc::off_t::try_from(layout.segment_bytes).unwrap_or(libc::off_t::MAX);
             // A page that cannot be had later is SIGBUS.
-            posix_fallocate(lock.as_fd(), 0, len).map_err(at(&name, "posix_fallocate"))?;
+            while let Err(errno) = posix_fallocate(lock.as_fd(), 0, len) {
+                if errno != nix::Error::EINTR {
+                    return Err(at(&name, "posix_fallocate")(errno));
+                }
+            }
             write_header_with(&memory, &layout, &identity, Bodies::Copied);
-            memory.keep(lock);
             return Ok(NamedSegment { memory: Arc::new(memory), layout, identity });
         }
         Err(NamedError::Taken { name })
@@ -170,13 +202,19 @@ impl NamedSegment {
 ///
 /// # Errors
 ///
-/// [`NamedError`]; `Kernel` with ENOENT if no such instance runs.
+/// [`NamedError`]; `Kernel` with ENOENT if there is none. A killed instance's opens like a living one's.
 pub fn open_named<T: Topic>(instance: &str) -> Result<(Mapped, Header), NamedError> {
     let name = name_of(instance, T::NAME)?;
-    let file = shm_open(name.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
-        .map_err(at(&name, "shm_open"))?;
-    let size = fstat(&file).map_err(at(&name, "fstat"))?.st_size;
-    let memory = Mapped::read_only(&file, usize::try_from(size).unwrap_or(0))
+    // Not blocking: the name may be a pipe's that somebody put there.
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+    let file = shm_open(name.as_str(), flags, Mode::empty()).map_err(at(&name, "shm_open"))?;
+    let stat = fstat(&file).map_err(at(&name, "fstat"))?;
+    let is_file = stat.st_mode & libc::S_IFMT == libc::S_IFREG;
+    let owners = [Uid::effective(), Uid::from_raw(0)];
+    if !is_file || !owners.contains(&Uid::from_raw(stat.st_uid)) {
+        return Err(NamedError::Foreign { name, uid: stat.st_uid });
+    }
+    let memory = Mapped::read_only(&file, usize::try_from(stat.st_size).unwrap_or(0))
         .map_err(|source| NamedError::Map { name: name.clone(), source })?;
     let header = read_header(&memory).map_err(|source| NamedError::Header { name: name.clone(), source })?;
     let is_topic = (header.identity.topic, header.identity.schema) == (T::NUMBER, T::SCHEMA);
@@ -216,6 +254,10 @@ fn name_of(instance: &str, topic: &str) -> Result<String, NamedError> {
         return Err(NamedError::Instance { instance: instance.to_owned() });
     }
     Ok(format!("/{PREFIX}{instance}-{topic}"))
+}
+
+fn kernel(name: &str, step: &'static str, source: io::Error) -> NamedError {
+    NamedError::Kernel { name: name.to_owned(), step, source }
 }
 
 fn at(name: &str, step: &'static str) -> impl Fn(nix::Error) -> NamedError {

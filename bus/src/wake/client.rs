@@ -45,6 +45,9 @@ struct Waiter {
     held_until: Option<Instant>,
     /// Whether there was nothing for it when it parked.
     has_slept: bool,
+    /// The sum of its cursors when it parked last, and when it was woken last: it rises as it reads.
+    cursors: u64,
+    woken_cursors: u64,
 }
 
 impl Waiter {
@@ -145,6 +148,8 @@ impl Client {
                 awaited: Vec::new(),
                 held_until: None,
                 has_slept: false,
+                cursors: 0,
+                woken_cursors: 0,
             });
             self.waiters.len() - 1
         });
@@ -158,6 +163,8 @@ impl Client {
             }
         }
         waiter.has_slept = !waiter.awaited.iter().any(|one| one.has_news(bells));
+        // No higher than what is published: a flood cannot raise it for ever.
+        waiter.cursors = waiter.awaited.iter().fold(0, |sum, one| sum.saturating_add(one.cursor));
     }
 
     /// Sends to every waiter that has news, or has it in the topic whose bell is `only`.
@@ -172,17 +179,25 @@ impl Client {
             }
             let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
             let wake = encode_wake(waiter.number, waiter.epoch);
-            if send(self.socket.as_raw_fd(), &wake, flags) == Err(nix::Error::EAGAIN) {
-                // It does not read: this wake and all others wait until it does.
-                self.is_mute = true;
-                return;
+            match send(self.socket.as_raw_fd(), &wake, flags) {
+                Ok(_) => {}
+                // The module is gone, or reads no more: nothing of it is waited for.
+                Err(nix::Error::EPIPE | nix::Error::ECONNRESET | nix::Error::ENOTCONN) => {
+                    waiter.awaited.clear();
+                    continue;
+                }
+                // It does not read, or the kernel has no memory: this wake and all others wait until there is room.
+                Err(_) => {
+                    self.is_mute = true;
+                    return;
+                }
             }
-            // Another failure means that the module is gone, which its socket says too.
             waiter.awaited.clear();
             waiter.held_until = Some(now + HOLD);
-            if waiter.has_slept {
+            if waiter.has_slept || waiter.cursors > waiter.woken_cursors {
                 self.credit.give_back();
             }
+            waiter.woken_cursors = waiter.cursors;
         }
     }
 

@@ -229,10 +229,20 @@ impl Round {
 
     /// Reads again whoever was not read for a while.
     fn resume(&mut self, now: Instant) {
-        for client in self.clients.values_mut() {
-            if client.resume(now) {
+        let mut gone = Vec::new();
+        for client in self.clients.values_mut().filter(|client| client.paused_until().is_some()) {
+            if !client.resume(now) {
+                continue;
+            }
+            // At once: a round of its own for the event would be one more for the flood.
+            if let Err(Gone) = client.take_record(&self.bells, now) {
+                gone.push(client.id());
+            } else if client.paused_until().is_none() {
                 watch(&self.epoll, client);
             }
+        }
+        for id in gone {
+            self.close(id);
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use blvm_bus::lease::ScannedPage;
 use blvm_bus::memory::Mapped;
-use blvm_bus::request::{Permission, Statistics, TopicStart};
+use blvm_bus::request::{Permission, Statistics, TopicStart, close_elsewhere};
 use blvm_bus::wake::{WakerClient, WakerError, wake_socket_pair};
 use parking_lot::Mutex;
 
@@ -105,8 +105,11 @@ impl Party for PathPeer {
 impl Drop for PathPeer {
     /// What it holds of the node ends with its connection.
     fn drop(&mut self) {
-        if let Wake::Added(client) = *self.wake.get_mut() {
-            self.shared.topics.waker.remove(client);
+        match std::mem::replace(self.wake.get_mut(), Wake::None) {
+            Wake::None => {}
+            // What the peer has sent there may be slow to close.
+            Wake::Offered(socket) => close_elsewhere(socket),
+            Wake::Added(client) => self.shared.topics.waker.remove(client),
         }
     }
 }

@@ -252,8 +252,7 @@ fn a_module_that_floods_is_read_once_in_100_microseconds_and_others_at_once() {
     // The honest module's record was read, the other's last one not.
     assert_eq!(wakes(&honest), [(0, 1)]);
     assert_eq!(wakes(&flooding), [(0, u64::from(MAX_WAITERS))]);
-    // Its pause is over: the round that ends it watches the socket, the next one reads.
-    turns.turn(100);
+    // Its pause is over: the round that ends it reads one more.
     turns.turn(100);
     assert_eq!(wakes(&flooding), [(0, 1_000)]);
 }
