@@ -17,7 +17,8 @@ use crate::wake::kind_bit;
 #[non_exhaustive]
 pub enum PollError {
     /// The publisher lapped this subscriber, or reclaimed a message's body before it was copied.
-    /// The cursor stands on the oldest message still held: poll again.
+    /// The cursor stands on the oldest message still held, as far as the publisher has told: poll again, and add what
+    /// the next polls report.
     #[error("{missed} messages were overwritten before they were read; repair by request, then poll again")]
     Overrun {
         /// How many messages are gone.

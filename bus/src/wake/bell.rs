@@ -113,7 +113,7 @@ impl Bell {
         self.topic
     }
 
-    /// Says that message `sequence` is of `kind`. Once its slot is committed, for each message before their `look`.
+    /// Says that message `sequence` is of `kind`. For each message once it is stored, before their `look`.
     #[inline]
     pub fn note(&self, kind: u16, sequence: u64) {
         // B1

@@ -79,7 +79,7 @@ pub struct ListenError {
     source: io::Error,
 }
 
-/// Lets programs attach by path. Dropping it lets nobody else in and removes socket and token; who is attached stays.
+/// Lets programs attach by path. Dropping it accepts nobody else and removes socket and token; who is connected stays.
 #[derive(Debug)]
 pub struct PathListener {
     directory: PathBuf,
