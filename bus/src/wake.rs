@@ -17,6 +17,8 @@ mod credit;
 #[cfg(not(loom))]
 mod parker;
 #[cfg(not(loom))]
+mod policy;
+#[cfg(not(loom))]
 mod record;
 #[cfg(not(loom))]
 mod socket;

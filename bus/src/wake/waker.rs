@@ -31,6 +31,7 @@ use super::awaited::Arming;
 use super::barrier;
 use super::bell::Bell;
 use super::client::{Client, Gone};
+use super::policy;
 use super::socket::{WakerError, at};
 use crate::request::close_elsewhere;
 
@@ -163,6 +164,9 @@ struct Round {
 
 impl Round {
     fn run(mut self) {
+        if let Err(error) = policy::never_preempt() {
+            tracing::debug!(%error, "the waker may take a processor from a publisher");
+        }
         // A pause between rounds delays everybody's wakes: not by the default slack of 50 µs on top.
         if let Err(errno) = nix::sys::prctl::set_timerslack(1_000) {
             tracing::debug!(%errno, "the waker keeps the default timer slack");
