@@ -45,7 +45,8 @@ struct Waiter {
     held_until: Option<Instant>,
     /// Whether there was nothing for it when it parked.
     has_slept: bool,
-    /// The sum of its cursors when it parked last, and when it was woken last: it rises as it reads.
+    /// The sum of its cursors when it parked last, and the highest it was ever woken with: it rises as it reads. The
+    /// highest, or a flood could go back and rise again.
     cursors: u64,
     woken_cursors: u64,
 }
@@ -197,7 +198,7 @@ impl Client {
             if waiter.has_slept || waiter.cursors > waiter.woken_cursors {
                 self.credit.give_back();
             }
-            waiter.woken_cursors = waiter.cursors;
+            waiter.woken_cursors = waiter.woken_cursors.max(waiter.cursors);
         }
     }
 

@@ -17,3 +17,24 @@ pub(super) fn never_preempt() -> io::Result<()> {
     let outcome = unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const priority) };
     if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
+
+#[cfg(all(test, not(miri)))]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    /// Source: proc(5), `/proc/PID/stat`, field 41.
+    #[test]
+    fn the_calling_thread_and_no_other_is_scheduled_so() {
+        let policy = || {
+            let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+            let after_name = stat.rsplit_once(')').unwrap().1.to_owned();
+            after_name.split_whitespace().nth(38).unwrap().parse::<i32>().unwrap()
+        };
+        let before = policy();
+        let changed = std::thread::spawn(move || {
+            super::never_preempt().unwrap();
+            policy()
+        });
+        assert_eq!(changed.join().unwrap(), libc::SCHED_BATCH);
+        assert_eq!(policy(), before);
+    }
+}

@@ -273,3 +273,25 @@ fn a_module_that_sleeps_until_it_is_woken_is_never_paused() {
         assert_eq!(wakes(&module), [(0, next)]);
     }
 }
+
+/// Cursors that rise are progress, but not the same ones twice.
+#[test]
+fn a_module_that_goes_back_and_rises_again_is_paused() {
+    let mut turns = Turns::new();
+    let bell = turns.waker.bell(1, 1 << 20);
+    let module = turns.add(&[1]);
+    turns.turn(0);
+    tell(&bell, 1_000);
+    let mut bounds = Vec::new();
+    for (epoch, cursor) in (1..=10).cycle().take(10 * MAX_WAITERS as usize).enumerate() {
+        park(&module, 0, epoch as u64, &[Want::all(1, cursor)]);
+        bounds.push(turns.turn(0));
+        if bounds.last().unwrap().is_some() {
+            break;
+        }
+        wakes(&module);
+    }
+    assert_eq!(bounds.pop().unwrap(), Some(Duration::from_micros(100)));
+    // Ten were progress, the others cost what a burst may.
+    assert!(bounds.len() <= MAX_WAITERS as usize + 10, "{}", bounds.len());
+}
