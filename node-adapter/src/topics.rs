@@ -296,6 +296,8 @@ impl EventSink for Topics {
             NodeEvent::PeerDisconnected { id, reason } => {
                 self.hosts.peers.publish(&PeerDisconnected { id, reason })
             }
+            // Without a message of their own so far.
+            _ => {}
         }
     }
 }

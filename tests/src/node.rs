@@ -295,6 +295,10 @@ impl MadeUpAnswers {
 }
 
 impl NodeApi for MadeUpAnswers {
+    fn source_name(&self) -> &'static str {
+        "made up"
+    }
+
     fn chain_tip(&self) -> ChainPosition {
         let mut tips = self.tips.lock();
         *tips += 1;

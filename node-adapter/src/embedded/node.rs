@@ -17,8 +17,8 @@ use super::mempool::Mempool;
 use super::rebuild::store;
 use super::utxo::{Coin, UtxoSet};
 use crate::source::{
-    ChainPosition, EventSink, Hash, MempoolTransaction, NodeApi, NodeError, NodeEvent, RemovalReason,
-    StoredBlock, SubmitError,
+    ChainPosition, EventSink, Hash, MempoolSnapshot, MempoolTransaction, NodeApi, NodeError, NodeEvent,
+    RemovalReason, StoredBlock, SubmitError,
 };
 
 /// Why a block could not be judged. An invalid block is no error but a verdict.
@@ -225,6 +225,17 @@ impl EmbeddedNode {
 }
 
 impl NodeApi for EmbeddedNode {
+    fn source_name(&self) -> &'static str {
+        "embedded"
+    }
+
+    fn mempool_snapshot(&self, mark: &dyn Fn() -> u64) -> Result<MempoolSnapshot, NodeError> {
+        // Events are published under this lock.
+        let state = self.state.lock();
+        let transactions = state.mempool.in_order().map(|entry| entry.published()).collect();
+        Ok(MempoolSnapshot { transactions, tip: self.status.tip(), mark: mark() })
+    }
+
     fn chain_tip(&self) -> ChainPosition {
         self.status.tip()
     }

@@ -129,7 +129,11 @@ impl EventSink for Follower {
                 let place = seen.mempool.iter().position(|there| there == txid);
                 seen.mempool.remove(place.expect("removed, but never added"));
             }
-            other => panic!("a node without peers says {other:?}"),
+            NodeEvent::PeerConnected(_) | NodeEvent::PeerDisconnected { .. } => {
+                panic!("a node without peers says {event:?}")
+            }
+            // Not of chain and mempool's contents.
+            _ => return,
         }
         seen.events.push(event);
     }

@@ -13,6 +13,10 @@ use crate::publish::added;
 pub(crate) struct Answers;
 
 impl NodeApi for Answers {
+    fn source_name(&self) -> &'static str {
+        "soak"
+    }
+
     fn chain_tip(&self) -> ChainPosition {
         ChainPosition { hash: [0; 32], height: 0 }
     }

@@ -32,6 +32,10 @@ use crate::topics::{Topics, TopicsOptions};
 pub(in crate::module) struct ScriptedNode;
 
 impl NodeApi for ScriptedNode {
+    fn source_name(&self) -> &'static str {
+        "scripted"
+    }
+
     fn chain_tip(&self) -> ChainPosition {
         ChainPosition { hash: [7; 32], height: 70 }
     }

@@ -55,6 +55,10 @@ impl FakeNode {
 }
 
 impl NodeApi for FakeNode {
+    fn source_name(&self) -> &'static str {
+        "fake"
+    }
+
     fn chain_tip(&self) -> ChainPosition {
         ChainPosition { hash: self.chain[HEIGHT as usize].block_hash().to_byte_array(), height: HEIGHT }
     }

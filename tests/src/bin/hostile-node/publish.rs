@@ -114,6 +114,10 @@ impl TestNode {
 }
 
 impl NodeApi for TestNode {
+    fn source_name(&self) -> &'static str {
+        "test"
+    }
+
     fn chain_tip(&self) -> ChainPosition {
         ChainPosition { hash: [1; 32], height: 1 }
     }
