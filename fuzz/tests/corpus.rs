@@ -165,6 +165,9 @@ fn the_seeds_get_past_the_header_to_blocks_reorganisations_overruns_and_closed_t
     assert!(bounded.bodies >= 1 && bounded.refused_bodies >= 1, "{bounded:?}");
     let copied = seen("chain-without-leases");
     assert_eq!((copied.bodies, copied.refused_bodies), (0, 0));
+    let copied = seen("bodies-are-copied");
+    assert!(copied.blocks >= 2 && copied.bodies == 0, "{copied:?}");
+    assert!(seen("a-copied-body-of-no-bytes").messages >= 1);
     assert!(seen("chain-lapped").overruns >= 1);
     assert!(seen("chain-closed").closed >= 1);
     assert!(seen("mempool").events >= 3);

@@ -25,7 +25,7 @@ use blvm_bus::wake::Bell;
 use nix::sys::eventfd::EventFd;
 
 use super::Seed;
-use crate::segment::{GEOMETRIES, MAX_PATCH_WORDS, MAX_POLLS, READ, fresh, identity};
+use crate::segment::{BODIES_WORD, GEOMETRIES, MAX_PATCH_WORDS, MAX_POLLS, READ, fresh, identity};
 
 // Indices in `TOPICS`, where the numbers follow one another from 1.
 const CHAIN: u8 = index::<Chain>();
@@ -93,6 +93,13 @@ fn hostile() -> Vec<Seed> {
     let mut growing = at(1, &[(next, u64::MAX)]);
     growing.push(READ | (MAX_POLLS - 1));
     push_patch(&mut growing, next, &[0]);
+    let mut copied = script(CHAIN, 3, 0, 1, publish_chain);
+    push_patch(&mut copied, BODIES_WORD as u16, &[1]);
+    let mut without_bytes = preamble(CHAIN, 3, 0, 1);
+    push_patch(&mut without_bytes, BODIES_WORD as u16, &[1]);
+    // The first slot: sequence 1, kind 1 with a body of no bytes at offset 0.
+    let first_slot = GEOMETRIES[3].layout().expect("within bounds").slot_word(1) as u16;
+    push_patch(&mut without_bytes, first_slot, &[1, 1, 1 << 62]);
     let mut raw = preamble(SYSTEM, 6, 0, 1);
     raw.extend_from_slice(&MAGIC.to_le_bytes());
     vec![
@@ -104,6 +111,8 @@ fn hostile() -> Vec<Seed> {
         ("impossible-depth", at(1, &[(7, u64::MAX)])),
         ("another-topic", at(1, &[(3, 1)])),
         ("raw", raw),
+        ("bodies-are-copied", copied),
+        ("a-copied-body-of-no-bytes", without_bytes),
     ]
 }
 
