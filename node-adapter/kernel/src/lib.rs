@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod chain;
+mod check;
 mod log;
 mod network;
 mod open;
@@ -16,6 +17,7 @@ mod processed;
 mod verify;
 
 pub use chain::{Chain, ReadError, SpentOutput};
+pub use check::{CheckError, check_block_alone};
 pub use network::{Network, UnknownNetwork};
 pub use open::OpenError;
 pub use processed::{Change, InvalidReason, Position, ProcessError, Processed, Verdict};

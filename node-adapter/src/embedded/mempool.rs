@@ -35,6 +35,7 @@ impl Entry {
             wtxid: self.wtxid.to_byte_array(),
             fee_sat: self.fee_sat,
             weight: self.weight,
+            sigop_cost: u32::try_from(self.sigop_cost).unwrap_or(u32::MAX),
             raw: Arc::clone(&self.raw),
         }
     }

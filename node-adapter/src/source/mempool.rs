@@ -33,6 +33,8 @@ pub struct MempoolTransaction {
     pub fee_sat: u64,
     /// Weight in weight units (BIP-0141).
     pub weight: u32,
+    /// Signature operation cost (BIP-0141); 0 where the source does not know what it spends.
+    pub sigop_cost: u32,
     /// The transaction in consensus encoding, witness included.
     pub raw: Arc<[u8]>,
 }

@@ -155,6 +155,9 @@ pub enum MiningError {
     /// The header of the solution does not meet the target.
     #[error("the header's hash is above the target")]
     LowWork,
+    /// A block of signet needs the signature of its operators.
+    #[error("a block of signet needs a signature in its coinbase (BIP-0325), and this one has none")]
+    UnsignedSignet,
     /// The node does not know the target: it depends on the block's time on this network.
     #[error("the node cannot tell the next target on this network")]
     NoTarget,

@@ -55,7 +55,14 @@ impl NodeApi for ScriptedNode {
         self.block(&[height as u8; 32])
     }
     fn mempool_transactions(&self) -> Vec<MempoolTransaction> {
-        vec![MempoolTransaction { txid: [1; 32], wtxid: [2; 32], fee_sat: 3, weight: 4, raw: [5; 6].into() }]
+        vec![MempoolTransaction {
+            txid: [1; 32],
+            wtxid: [2; 32],
+            fee_sat: 3,
+            weight: 4,
+            sigop_cost: 0,
+            raw: [5; 6].into(),
+        }]
     }
     fn mempool_transaction(&self, _: &Hash) -> Option<MempoolTransaction> {
         None

@@ -96,6 +96,7 @@ impl NodeApi for FakeNode {
             wtxid: transaction.compute_wtxid().to_byte_array(),
             fee_sat: 0,
             weight: transaction.weight().to_wu() as u32,
+            sigop_cost: 0,
             raw: raw.into(),
         };
         match self.mempool.lock().insert(txid, entry) {
