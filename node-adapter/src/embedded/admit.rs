@@ -137,7 +137,7 @@ fn coins(
                 let output = mempool.output(outpoint)?.clone();
                 Some(Coin { output, height: next_block.height, is_coinbase: false })
             };
-            utxo.coin(outpoint).cloned().or_else(unconfirmed).ok_or(SubmitError::MissingInput { input })
+            utxo.coin(outpoint).or_else(unconfirmed).ok_or(SubmitError::MissingInput { input })
         })
         .collect()
 }

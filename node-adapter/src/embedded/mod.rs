@@ -13,10 +13,12 @@
 //! | `apply` | the engine's changes, carried into our state and published |
 //! | `index`, `utxo`, `rebuild` | a block taken apart; unspent outputs; reading them again |
 //! | `mempool`, `admit`, `replace`, `finality` | what waits; who may enter, replace, and when |
+//! | `answers` | questions about the chain |
 //! | `tip` | the tip, and what the next block must meet |
 //! | `template`, `mine` | what the next block could hold; mining and reorganising on regtest |
 
 mod admit;
+mod answers;
 mod apply;
 mod datadir;
 mod finality;

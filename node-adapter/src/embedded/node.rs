@@ -17,8 +17,8 @@ use super::mempool::Mempool;
 use super::rebuild::store;
 use super::utxo::{Coin, UtxoSet};
 use crate::source::{
-    ChainPosition, EventSink, Hash, MempoolSnapshot, MempoolTransaction, NodeApi, NodeError, NodeEvent,
-    RemovalReason, StoredBlock, SubmitError,
+    ChainInfo, ChainPosition, EventSink, Hash, MempoolSnapshot, MempoolTransaction, NodeApi, NodeError,
+    NodeEvent, RemovalReason, Replay, ReplayError, StoredBlock, StoredHeader, SubmitError, UnspentOutput,
 };
 
 /// Why a block could not be judged. An invalid block is no error but a verdict.
@@ -150,7 +150,7 @@ impl EmbeddedNode {
 
     /// Answers the unspent output `outpoint` of the active chain; the mempool is not looked at.
     pub fn utxo(&self, outpoint: &OutPoint) -> Option<Coin> {
-        self.state.lock().utxo.coin(outpoint).cloned()
+        self.state.lock().utxo.coin(outpoint)
     }
 
     /// Reads any block the store has, also one that left the active chain or never joined it.
@@ -269,6 +269,36 @@ impl NodeApi for EmbeddedNode {
 
     fn submit_transaction(&self, raw: &[u8]) -> Result<Hash, SubmitError> {
         self.submit(raw)
+    }
+
+    fn header(&self, hash: &Hash) -> Result<Option<StoredHeader>, NodeError> {
+        Ok(self.stored_header(hash))
+    }
+
+    fn header_by_height(&self, height: u32) -> Result<Option<StoredHeader>, NodeError> {
+        Ok(self.chain.hash_at(height).and_then(|hash| self.stored_header(&hash)))
+    }
+
+    fn unspent_output(&self, txid: &Hash, vout: u32) -> Result<Option<UnspentOutput>, NodeError> {
+        Ok(self.coin_of(txid, vout))
+    }
+
+    fn chain_info(&self) -> Result<ChainInfo, NodeError> {
+        self.info()
+    }
+
+    fn find_fork(&self, locator: &[Hash]) -> Result<ChainPosition, NodeError> {
+        self.fork_with(locator)
+    }
+
+    fn replay(
+        &self,
+        position: &ChainPosition,
+        limit: usize,
+        limit_bytes: usize,
+        mark: &dyn Fn() -> u64,
+    ) -> Result<Replay, ReplayError> {
+        self.replay_steps(position, limit, limit_bytes, mark)
     }
 }
 

@@ -20,7 +20,8 @@ pub(super) fn tell_tip(chain: &Chain, network: Network, sink: &dyn EventSink) {
     }
 }
 
-fn tip(chain: &Chain, network: Network) -> Option<Tip> {
+/// Reads the tip; `None` if its headers cannot be read.
+pub(super) fn tip(chain: &Chain, network: Network) -> Option<Tip> {
     let position = chain_position(chain.tip());
     let (height, raw) = chain.header(&position.hash)?;
     let header: Header = deserialize(&raw).ok()?;

@@ -25,8 +25,8 @@ pub(super) struct UtxoSet {
 }
 
 impl UtxoSet {
-    pub(super) fn coin(&self, outpoint: &OutPoint) -> Option<&Coin> {
-        self.coins.get(outpoint)
+    pub(super) fn coin(&self, outpoint: &OutPoint) -> Option<Coin> {
+        self.coins.get(outpoint).cloned()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -150,7 +150,7 @@ mod tests {
         let block = [coinbase, parent.clone(), child];
         let undo = |set: &UtxoSet| {
             let within = Coin { output: parent.output[1].clone(), height: 2, is_coinbase: false };
-            vec![vec![spent(set.coin(&minted).unwrap())], vec![spent(&within)]]
+            vec![vec![spent(&set.coin(&minted).unwrap())], vec![spent(&within)]]
         };
         let undo = undo(&set);
         set.connect(&block, 2);

@@ -4,6 +4,7 @@
 //! the end the follower must know what the node knows.
 #![allow(clippy::unwrap_used)]
 
+mod answers;
 mod chain;
 mod follower;
 mod labelled;
