@@ -301,7 +301,7 @@ mod tests {
         let stopper = async {
             until(|| fixture.node.mempool_size() == 20).await;
             tokio::time::sleep(5 * TICK).await;
-            assert_eq!(fixture.listener.peer_count(), 1);
+            assert_eq!(fixture.p2p.peer_count(), 1);
             drop(stop);
         };
         let (report, ()) = tokio::join!(run(options, &mut line), stopper);
@@ -318,7 +318,7 @@ mod tests {
         let mut line = Vec::new();
         let node = async {
             assert!(matches!(fixture.events.nth(0).await, NodeEvent::PeerConnected(_)));
-            fixture.listener.shutdown().await;
+            fixture.p2p.shutdown().await;
         };
         let both = async { tokio::join!(run(lost, &mut line), node).0.unwrap_err() };
         let error = tokio::time::timeout(PATIENCE, both).await.unwrap();

@@ -1,7 +1,6 @@
-//! What every connection of one listener shares.
+//! What every connection of one node shares.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -9,17 +8,21 @@ use tokio_util::task::TaskTracker;
 
 use super::close::CloseReason;
 use super::known::Known;
-use super::listener::ListenerOptions;
+use super::live::Live;
+use super::options::P2pOptions;
+use super::traffic::Traffic;
 use crate::source::{EventSink, NodeApi};
 
-/// Shared by the listener and its connections.
+/// Shared by the manager, its listeners and diallers, and every session.
 pub(super) struct Context {
-    pub options: ListenerOptions,
+    pub options: P2pOptions,
     pub node: Arc<dyn NodeApi>,
     pub sink: Arc<dyn EventSink>,
     pub known: Arc<Mutex<Known>>,
     /// Connections whose handshake is complete.
-    pub connected: AtomicUsize,
+    pub live: Live,
+    /// Bytes of all connections of this run whose handshake was completed.
+    pub traffic: Traffic,
     pub stop: CancellationToken,
     /// Every task and every question to the node, so that shutting down can wait for all of them.
     pub tasks: TaskTracker,

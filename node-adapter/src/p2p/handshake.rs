@@ -97,6 +97,8 @@ pub(super) struct Remote {
     pub start_height: i32,
     /// Both ends announce transactions by wtxid.
     pub relays_by_wtxid: bool,
+    /// Bytes this end sent in the handshake.
+    pub sent_bytes: u64,
 }
 
 /// Which end opened the connection.
@@ -119,8 +121,9 @@ where
     W: AsyncWrite + Unpin,
 {
     let nonce = registry.fresh_nonce();
+    let mut sent_bytes = 0;
     if side == Side::Dialled {
-        send(writer, hello.version(&nonce)).await?;
+        sent_bytes += send(writer, hello.version(&nonce)).await?;
     }
     let mut remote: Option<Remote> = None;
     for _ in 0..MAX_MESSAGES {
@@ -132,16 +135,16 @@ where
                 }
                 remote = Some(Remote::new(*version)?);
                 if side == Side::Accepted {
-                    send(writer, hello.version(&nonce)).await?;
+                    sent_bytes += send(writer, hello.version(&nonce)).await?;
                 }
                 for command in [message::WTXID_RELAY, message::SEND_ADDR_V2, message::VERACK] {
-                    send(writer, wire::encode(hello.magic, command, &[])).await?;
+                    sent_bytes += send(writer, wire::encode(hello.magic, command, &[])).await?;
                 }
             }
             (Message::WtxidRelay, Some(remote)) => {
                 remote.relays_by_wtxid = remote.protocol_version >= PROTOCOL_VERSION;
             }
-            (Message::Verack, Some(remote)) => return Ok(remote.clone()),
+            (Message::Verack, Some(remote)) => return Ok(Remote { sent_bytes, ..remote.clone() }),
             (Message::Verack, None) => return Err(HandshakeError::OutOfOrder),
             _ => tracing::debug!(command = %frame.command, "ignored during the handshake"),
         }
@@ -149,8 +152,10 @@ where
     Err(HandshakeError::TooManyMessages)
 }
 
-async fn send<W: AsyncWrite + Unpin>(writer: &mut W, frame: Bytes) -> Result<(), WireError> {
-    Ok(writer.write_all(&frame).await?)
+/// Sends a message and answers its length in bytes.
+async fn send<W: AsyncWrite + Unpin>(writer: &mut W, frame: Bytes) -> Result<u64, WireError> {
+    writer.write_all(&frame).await?;
+    Ok(frame.len() as u64)
 }
 
 impl Hello {
@@ -185,6 +190,7 @@ impl Remote {
             user_agent: version.user_agent.chars().filter(|c| (' '..='~').contains(c)).collect(),
             start_height: version.start_height,
             relays_by_wtxid: false,
+            sent_bytes: 0,
         })
     }
 

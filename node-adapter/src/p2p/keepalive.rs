@@ -38,11 +38,10 @@ impl Keepalive {
         self.heard = now;
     }
 
-    /// Notes a pong; one that answers nothing is ignored.
-    pub fn pong(&mut self, nonce: u64) {
-        if self.unanswered.is_some_and(|(asked, _)| asked == nonce) {
-            self.unanswered = None;
-        }
+    /// Notes a pong and answers the round trip; one that answers nothing is ignored.
+    pub fn pong(&mut self, nonce: u64, now: Instant) -> Option<Duration> {
+        let (_, since) = self.unanswered.take_if(|(asked, _)| *asked == nonce)?;
+        Some(now.duration_since(since))
     }
 
     /// When to look again.
@@ -93,9 +92,9 @@ mod tests {
         assert_eq!(keepalive.next(), at(start, 2));
         assert_eq!(keepalive.due(at(start, 1)).unwrap(), Due::Nothing);
         assert_eq!(keepalive.due(at(start, 2)).unwrap(), Due::Ping(1));
-        keepalive.pong(9);
+        assert_eq!(keepalive.pong(9, at(start, 3)), None);
         assert_eq!(keepalive.due(at(start, 4)).unwrap(), Due::Nothing, "one ping at a time");
-        keepalive.pong(1);
+        assert_eq!(keepalive.pong(1, at(start, 3)), Some(Duration::from_secs(1)));
         assert_eq!(keepalive.due(at(start, 4)).unwrap(), Due::Ping(2));
     }
 

@@ -1,34 +1,41 @@
 //! Peers over the Bitcoin peer-to-peer protocol, version 1 transport.
 //!
 //! ```text
-//! Listener ── accept task ── one task per connection (`inbound`)
-//!                              ├─ Session   frame → message → Relay | serve | Keepalive
-//!                              │               └ questions to the node, on blocking threads
-//!                              └─ Drain     Outbox → socket
-//! Dialler ─── Connection       the same frames, messages and handshake, driven by its owner
+//! P2p ─┬─ listener   accepts ─┬─ one task per connection (`session`)
+//!      └─ dialler    dials  ──┘    ├─ Session   frame → message → Relay | serve | Keepalive
+//!                                  │               └ questions to the node, on blocking threads
+//!                                  └─ Drain     Outbox → socket
+//! Context    what they share: options, node, sink, live peers
+//! Connection the same frames, messages and handshake, driven by its owner (a wallet)
 //! ```
 //!
 //! A connection's messages are handled in order, each to its end: who sends transactions, then a
 //! ping, and sees the pong knows that the node has judged them all.
 //!
 //! What a peer sends is bounded before it is used, and a peer that breaks the protocol loses its
-//! own connection only. Nothing here is made for the open internet: there is no encryption
-//! (BIP-0324), no eviction and no ban list, so only loopback addresses are taken.
+//! own connection only. There is no encryption (BIP-0324) and no eviction: it listens on loopback
+//! addresses unless told otherwise.
 
 mod close;
 mod connection;
 mod context;
+mod dialler;
 mod handshake;
-mod inbound;
 mod keepalive;
 mod known;
 mod listener;
+mod live;
+mod manager;
 mod message;
+mod network_api;
 mod offered;
+mod options;
 mod outbox;
 mod registry;
 mod relay;
 mod serve;
+mod session;
+mod traffic;
 mod wire;
 
 #[cfg(test)]
@@ -36,7 +43,9 @@ pub(crate) mod tests;
 
 pub use connection::{Connection, ConnectionError, DialError, DialOptions};
 pub use handshake::HandshakeError;
-pub use listener::{BindError, Listener, ListenerOptions};
+pub use listener::BindError;
+pub use manager::P2p;
+pub use options::P2pOptions;
 pub use registry::Registry;
 pub use wire::{Command, MAX_PAYLOAD_BYTES, WireError};
 

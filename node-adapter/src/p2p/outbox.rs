@@ -58,12 +58,13 @@ impl Outbox {
 }
 
 impl Drain {
-    /// Writes queued messages until the socket fails or every [`Outbox`] is gone.
-    pub async fn run<W: AsyncWrite + Unpin>(mut self, writer: &mut W) -> CloseReason {
+    /// Writes queued messages until the socket fails or every [`Outbox`] is gone; tells `written` the bytes of each.
+    pub async fn run<W: AsyncWrite + Unpin>(mut self, writer: &mut W, written: impl Fn(u64)) -> CloseReason {
         while let Some((frame, permit)) = self.queue.recv().await {
             if let Err(error) = writer.write_all(&frame).await {
                 return WireError::Io(error).into();
             }
+            written(frame.len() as u64);
             drop(permit);
         }
         CloseReason::Shutdown
@@ -100,7 +101,7 @@ mod tests {
             theirs.read_exact(&mut bytes).await.unwrap();
             bytes
         };
-        let (_, _, bytes) = tokio::join!(feed, drain.run(&mut ours), read);
+        let (_, _, bytes) = tokio::join!(feed, drain.run(&mut ours, |_| ()), read);
         assert!(bytes.is_sorted() && bytes.last() == Some(&4));
     }
 }

@@ -1,5 +1,6 @@
 //! Listener and dialler over real sockets, with a node that records what it is asked.
 
+mod dial;
 mod misuse;
 pub(crate) mod node;
 mod relay;
@@ -30,7 +31,7 @@ fn loopback() -> SocketAddr {
 pub(crate) struct Fixture {
     pub(crate) node: Arc<FakeNode>,
     pub(crate) events: Arc<Recorder>,
-    pub(crate) listener: Listener,
+    pub(crate) p2p: P2p,
 }
 
 impl Fixture {
@@ -38,17 +39,17 @@ impl Fixture {
         Self::with(|_| {}).await
     }
 
-    async fn with(change: impl FnOnce(&mut ListenerOptions)) -> Self {
+    async fn with(change: impl FnOnce(&mut P2pOptions)) -> Self {
         let node = Arc::new(FakeNode::default());
         let events = Arc::new(Recorder::default());
-        let mut options = ListenerOptions::new(loopback(), Network::Regtest);
+        let mut options = P2pOptions { listen: vec![loopback()], ..P2pOptions::new(Network::Regtest) };
         change(&mut options);
-        let listener = Listener::bind(options, node.clone(), events.clone()).await.unwrap();
-        Self { node, events, listener }
+        let p2p = P2p::start(options, node.clone(), events.clone()).await.unwrap();
+        Self { node, events, p2p }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
-        self.listener.local_addr()
+        self.p2p.local_addrs()[0]
     }
 
     async fn dial(&self) -> Connection {
@@ -138,10 +139,10 @@ async fn a_peer_is_announced_after_its_handshake_and_again_when_it_leaves() {
     assert_eq!((connection.peer().services, connection.peer().is_inbound), (9, false));
     let NodeEvent::PeerConnected(peer) = fixture.event(0).await else { panic!("no peer") };
     assert_eq!((peer.id, peer.is_inbound, peer.protocol_version, peer.services), (1, true, 70_016, 8));
-    assert_eq!(fixture.listener.peer_count(), 1);
+    assert_eq!(fixture.p2p.peer_count(), 1);
     connection.close().await.unwrap();
     assert_eq!(fixture.reason().await, "the peer closed the connection");
-    assert_eq!(fixture.listener.peer_count(), 0);
+    assert_eq!(fixture.p2p.peer_count(), 0);
 }
 
 #[tokio::test]
@@ -165,9 +166,9 @@ async fn shutdown_closes_every_peer_and_leaves_no_task() {
         connections.push(fixture.dial().await);
     }
     let half_open = TcpStream::connect(fixture.address()).await.unwrap();
-    until(|| fixture.listener.peer_count() == 3).await;
+    until(|| fixture.p2p.peer_count() == 3).await;
     let address = fixture.address();
-    fixture.listener.shutdown().await;
+    fixture.p2p.shutdown().await;
     let gone = fixture.events.all().into_iter().filter(
         |event| matches!(event, NodeEvent::PeerDisconnected { reason, .. } if reason == "the node is shutting down"),
     );
@@ -185,6 +186,6 @@ async fn shutdown_closes_every_peer_and_leaves_no_task() {
 async fn dropping_the_listener_ends_its_connections() {
     let fixture = Fixture::start().await;
     let mut connection = fixture.dial().await;
-    drop(fixture.listener);
+    drop(fixture.p2p);
     assert!(connection.barrier().await.is_err());
 }

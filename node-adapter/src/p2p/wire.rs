@@ -139,12 +139,18 @@ pub(super) struct FrameReader<R> {
     magic: Magic,
     stream: R,
     buffer: BytesMut,
+    taken_bytes: u64,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Reads messages of the network with this magic.
     pub fn new(stream: R, magic: Magic) -> Self {
-        Self { magic, stream, buffer: BytesMut::new() }
+        Self { magic, stream, buffer: BytesMut::new(), taken_bytes: 0 }
+    }
+
+    /// Bytes of all messages handed out so far, headers included.
+    pub fn taken_bytes(&self) -> u64 {
+        self.taken_bytes
     }
 
     /// Waits for the next message; `None` when the peer closed the connection between two messages.
@@ -184,6 +190,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         if checksum(&payload) != [c0, c1, c2, c3] {
             return Err(WireError::Checksum { command });
         }
+        self.taken_bytes += (HEADER_BYTES + length_bytes) as u64;
         Ok(Some(Frame { command, payload }))
     }
 }

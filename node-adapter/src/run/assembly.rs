@@ -20,7 +20,7 @@ use super::status::{ModuleStatus, Status};
 use crate::demo::wallet::Wallet;
 use crate::embedded::{EmbeddedNode, EmbeddedOptions, Network};
 use crate::module::{Manifest, ModuleHost, ModuleOptions, PathListener, RunningModule};
-use crate::p2p::{Listener, ListenerOptions};
+use crate::p2p::{P2p, P2pOptions};
 use crate::source::{EventSink, NodeApi};
 use crate::topics::{Topics, TopicsOptions};
 
@@ -51,7 +51,8 @@ pub(crate) struct Assembly {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) node: Arc<EmbeddedNode>,
     pub(crate) modules: Vec<Running>,
-    listener: Option<Listener>,
+    /// The peers; who asks about them asks here.
+    pub(crate) p2p: Arc<P2p>,
     by_path: Option<PathListener>,
     host: ModuleHost,
     datadir: PathBuf,
@@ -90,10 +91,8 @@ impl Assembly {
             move || EmbeddedNode::open(options, sink)
         });
         let node = Arc::new(opened.await.map_err(join_error)??);
-        let default_port = if arguments.demo { 0 } else { REGTEST_PORT };
-        let address = arguments.listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, default_port)));
-        let listen = ListenerOptions::new(address, bitcoin::Network::Regtest);
-        let listener = Listener::bind(listen, Arc::clone(&node) as Arc<dyn NodeApi>, sink).await?;
+        let peers = peer_options(arguments);
+        let p2p = Arc::new(P2p::start(peers, Arc::clone(&node) as Arc<dyn NodeApi>, sink).await?);
         let options = ModuleOptions {
             data_directory: datadir.join("modules"),
             allow_weak_isolation: arguments.allow_weak_isolation,
@@ -110,23 +109,12 @@ impl Assembly {
         tracing::info!(
             network = arguments.network.name(),
             datadir = %datadir.display(),
-            peers = %listener.local_addr(),
+            peers = ?p2p.local_addrs(),
             height = tip.height,
             "node started"
         );
         let modules = Vec::new();
-        let listener = Some(listener);
-        Ok(Assembly {
-            topics,
-            ledger,
-            node,
-            modules,
-            listener,
-            by_path,
-            host,
-            datadir,
-            _temporary: temporary,
-        })
+        Ok(Assembly { topics, ledger, node, modules, p2p, by_path, host, datadir, _temporary: temporary })
     }
 
     /// Starts the modules named on the command line, and waits until each is attached. A demonstration without any takes the
@@ -168,7 +156,7 @@ impl Assembly {
 
     /// Where peers dial.
     pub(crate) fn listen_address(&self) -> Option<SocketAddr> {
-        self.listener.as_ref().map(Listener::local_addr)
+        self.p2p.local_addrs().first().copied()
     }
 
     /// The script mined coins go to: of a key whose seed is kept in the data directory.
@@ -216,16 +204,14 @@ impl Assembly {
         Status {
             height: self.node.chain_tip().height,
             mempool: self.node.mempool_size(),
-            peers: self.listener.as_ref().map_or(0, Listener::peer_count),
+            peers: self.p2p.peer_count(),
             modules: modules.collect(),
         }
     }
 
     /// Stops everything in order: peers, the way in by path, the node's submissions, the bus, then the modules once they have read it all.
     pub(crate) async fn stop(&mut self, reason: &str) {
-        if let Some(listener) = self.listener.take() {
-            listener.shutdown().await;
-        }
+        self.p2p.shutdown().await;
         self.by_path = None;
         // Nothing new from here on; what the node is at now is still published: its mempool answers after that.
         self.node.stop();
@@ -247,6 +233,21 @@ impl Drop for Assembly {
         self.by_path = None;
         // Before a temporary directory goes: work that still holds the node must not write there any more.
         self.node.close();
+    }
+}
+
+/// Where to listen and whom to dial.
+fn peer_options(arguments: &RunArguments) -> P2pOptions {
+    let default_port = if arguments.demo { 0 } else { REGTEST_PORT };
+    let mut listen = arguments.listen.clone();
+    if listen.is_empty() {
+        listen.push(SocketAddr::from((Ipv4Addr::LOCALHOST, default_port)));
+    }
+    P2pOptions {
+        listen,
+        connect: arguments.connect.clone(),
+        allows_remote_peers: arguments.allow_remote_peers,
+        ..P2pOptions::new(bitcoin::Network::Regtest)
     }
 }
 

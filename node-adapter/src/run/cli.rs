@@ -47,9 +47,17 @@ pub(crate) struct RunArguments {
     #[arg(long, default_value = "regtest", value_name = "NETWORK")]
     pub(crate) network: Network,
 
-    /// Loopback address for peers; port 0 takes a free one. A demonstration takes a free one unless told.
+    /// Address for peers, on loopback; port 0 takes a free one; may be repeated. A demonstration takes a free one unless told.
     #[arg(long, value_name = "ADDRESS")]
-    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) listen: Vec<SocketAddr>,
+
+    /// Node to dial, and to dial again when the connection ends; may be repeated.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) connect: Vec<SocketAddr>,
+
+    /// Let --listen name addresses that other machines can reach. The connections are not encrypted.
+    #[arg(long)]
+    pub(crate) allow_remote_peers: bool,
 
     /// Directory of a module (with its module.toml); may be repeated. A demonstration without one takes block-watch.
     #[arg(long = "module", value_name = "DIR")]

@@ -112,7 +112,7 @@ async fn nobody_there_and_the_wrong_network_are_told_apart() {
     let error = Connection::dial(fixture.address(), &DialOptions::new(Network::Bitcoin)).await.err().unwrap();
     assert!(matches!(error, DialError::Handshake { .. }), "{error}");
     let address = fixture.address();
-    fixture.listener.shutdown().await;
+    fixture.p2p.shutdown().await;
     let error = Connection::dial(address, &DialOptions::new(Network::Regtest)).await.err().unwrap();
     assert!(matches!(error, DialError::Unreachable { .. }), "{error}");
 }
@@ -132,7 +132,7 @@ async fn a_node_does_not_become_its_own_peer() {
 #[tokio::test]
 async fn connections_beyond_the_limit_are_closed_and_a_free_place_is_taken_again() {
     let fixture = Fixture::with(|options| {
-        options.max_connections = 2;
+        options.max_inbound = 2;
         // So that it is the limit that closes the third, and not its silence.
         options.handshake_timeout = 10 * PATIENCE;
     })
@@ -142,7 +142,7 @@ async fn connections_beyond_the_limit_are_closed_and_a_free_place_is_taken_again
     let (reader, _writer) = TcpStream::connect(fixture.address()).await.unwrap().into_split();
     assert_eq!(read_to_end(reader).await, b"");
     first.close().await.unwrap();
-    until(|| fixture.listener.peer_count() == 1).await;
+    until(|| fixture.p2p.peer_count() == 1).await;
     let third = async {
         loop {
             if let Ok(third) = Connection::dial(fixture.address(), &DialOptions::new(Network::Regtest)).await
@@ -180,7 +180,7 @@ async fn a_peer_that_answers_pings_stays() {
         assert_eq!((frame.command, &frame.payload[..]), (message::PING, &nonce.to_le_bytes()[..]));
         peer.send(message::PONG, &frame.payload).await;
     }
-    assert_eq!(fixture.listener.peer_count(), 1);
+    assert_eq!(fixture.p2p.peer_count(), 1);
 }
 
 #[tokio::test]
@@ -198,12 +198,15 @@ async fn a_peer_that_asks_and_does_not_read_is_dropped() {
 async fn a_taken_port_and_an_open_address_are_refused_with_what_to_do() {
     let fixture = Fixture::start().await;
     let bind = async |address: SocketAddr| {
-        let options = ListenerOptions::new(address, Network::Regtest);
-        Listener::bind(options, fixture.node.clone(), fixture.events.clone()).await.err().unwrap()
+        let options = P2pOptions { listen: vec![address], ..P2pOptions::new(Network::Regtest) };
+        P2p::start(options, fixture.node.clone(), fixture.events.clone()).await.err().unwrap()
     };
     let taken = bind(fixture.address()).await;
     assert!(matches!(taken, BindError::InUse { address } if address == fixture.address()));
     assert!(taken.to_string().contains("choose another port"), "{taken}");
     let open = bind(SocketAddr::from(([0, 0, 0, 0], 0))).await;
-    assert_eq!(open.to_string(), "0.0.0.0:0 is not a loopback address: use 127.0.0.1 or [::1]");
+    assert_eq!(
+        open.to_string(),
+        "0.0.0.0:0 is not a loopback address: use 127.0.0.1 or [::1], or add --allow-remote-peers"
+    );
 }

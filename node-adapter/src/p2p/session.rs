@@ -1,64 +1,73 @@
-//! The life of one accepted connection, in one task: handshake, messages, end.
+//! The life of one connection, accepted or dialled, in one task: handshake, messages, end.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bitcoin::p2p::ServiceFlags;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::close::CloseReason;
 use super::context::Context;
 use super::handshake::{self, HandshakeError, Hello, Remote, Side};
 use super::keepalive::{Due, Keepalive};
+use super::live::LivePeer;
 use super::message::{self, Message};
 use super::outbox::{Outbox, outbox};
 use super::relay::Relay;
 use super::serve;
+use super::traffic::Traffic;
 use super::wire::{Frame, FrameReader, WireError};
-use crate::source::NodeEvent;
 
-/// Serves the connection until it ends. `_slot` counts it against the limit.
+/// Completes the handshake and serves the connection until it ends or the node stops.
+///
+/// # Errors
+///
+/// [`HandshakeError`]; no event tells of such a connection.
 pub(super) async fn run(
-    context: Arc<Context>,
+    context: &Arc<Context>,
     stream: TcpStream,
     address: SocketAddr,
-    _slot: OwnedSemaphorePermit,
-) {
-    let stop = context.stop.clone();
+    side: Side,
+) -> Result<(), HandshakeError> {
     let opened = tokio::select! {
-        () = stop.cancelled() => return,
-        opened = open(&context, stream, address) => opened,
+        () = context.stop.cancelled() => return Ok(()),
+        opened = open(context, stream, address, side) => opened,
     };
-    let (reader, mut writer, remote) = match opened {
-        Ok(opened) => opened,
-        Err(error) => {
-            tracing::debug!(%address, error = &error as &dyn std::error::Error, "no handshake");
-            return;
-        }
-    };
-    let id = context.options.registry.next_id();
-    context.connected.fetch_add(1, Ordering::Relaxed);
-    context.sink.event(NodeEvent::PeerConnected(remote.into_peer(id, address, true)));
-
+    let (reader, mut writer, remote) = opened?;
+    let traffic = Arc::new(Traffic::default());
     let (outbox, drain) = outbox(context.options.write_patience);
-    let session = Session::new(&context, reader, outbox);
-    let reason = tokio::select! {
-        () = stop.cancelled() => CloseReason::Shutdown,
-        reason = session.run() => reason,
-        reason = drain.run(&mut writer) => reason,
+    let sent_bytes = remote.sent_bytes;
+    let peer = remote.into_peer(context.options.registry.next_id(), address, side == Side::Accepted);
+    let peer = Arc::new(LivePeer::new(peer, outbox, Arc::clone(&traffic)));
+    let count_sent = |bytes| {
+        traffic.sent(bytes);
+        context.traffic.sent(bytes);
     };
-    context.connected.fetch_sub(1, Ordering::Relaxed);
-    tracing::debug!(id, %address, %reason, "peer disconnected");
-    context.sink.event(NodeEvent::PeerDisconnected { id, reason: reason.to_string() });
+    count_sent(sent_bytes);
+    let mut session = Session::new(context, reader, &peer);
+    session.count_received();
+    context.live.join(Arc::clone(&peer), &*context.sink);
+    let reason = tokio::select! {
+        () = context.stop.cancelled() => CloseReason::Shutdown,
+        reason = peer.closed() => reason,
+        reason = session.run() => reason,
+        reason = drain.run(&mut writer, count_sent) => reason,
+    };
+    tracing::debug!(id = peer.id(), %address, %reason, "peer disconnected");
+    context.live.leave(peer.id(), &reason, &*context.sink);
+    Ok(())
 }
 
 type Opened = (FrameReader<OwnedReadHalf>, OwnedWriteHalf, Remote);
 
-async fn open(context: &Context, stream: TcpStream, address: SocketAddr) -> Result<Opened, HandshakeError> {
+async fn open(
+    context: &Context,
+    stream: TcpStream,
+    address: SocketAddr,
+    side: Side,
+) -> Result<Opened, HandshakeError> {
     let options = &context.options;
     stream.set_nodelay(true).map_err(WireError::Io)?;
     let local = stream.local_addr().map_err(WireError::Io)?;
@@ -74,7 +83,7 @@ async fn open(context: &Context, stream: TcpStream, address: SocketAddr) -> Resu
     };
     let (reader, mut writer) = stream.into_split();
     let mut reader = FrameReader::new(reader, options.magic);
-    let shake = handshake::shake(Side::Accepted, &hello, &options.registry, &mut reader, &mut writer);
+    let shake = handshake::shake(side, &hello, &options.registry, &mut reader, &mut writer);
     let remote = timeout(options.handshake_timeout, shake)
         .await
         .map_err(|_| HandshakeError::Timeout { after_ms: options.handshake_timeout.as_millis() })??;
@@ -86,17 +95,23 @@ struct Session {
     context: Arc<Context>,
     reader: FrameReader<OwnedReadHalf>,
     outbox: Outbox,
+    peer: Arc<LivePeer>,
+    /// Bytes of the messages counted so far.
+    counted_bytes: u64,
     relay: Relay,
     keepalive: Keepalive,
 }
 
 impl Session {
-    fn new(context: &Arc<Context>, reader: FrameReader<OwnedReadHalf>, outbox: Outbox) -> Self {
+    fn new(context: &Arc<Context>, reader: FrameReader<OwnedReadHalf>, peer: &Arc<LivePeer>) -> Self {
         let options = &context.options;
+        let outbox = peer.outbox.clone();
         Self {
             keepalive: Keepalive::new(options.ping_interval, options.inactivity_timeout, Instant::now()),
             relay: Relay::new(Arc::clone(context), outbox.clone()),
             context: Arc::clone(context),
+            peer: Arc::clone(peer),
+            counted_bytes: 0,
             reader,
             outbox,
         }
@@ -110,10 +125,19 @@ impl Session {
         }
     }
 
+    /// Counts what has been read since the last call.
+    fn count_received(&mut self) {
+        let bytes = self.reader.taken_bytes() - self.counted_bytes;
+        self.counted_bytes += bytes;
+        self.peer.traffic.received(bytes);
+        self.context.traffic.received(bytes);
+    }
+
     async fn step(&mut self) -> Result<(), CloseReason> {
         tokio::select! {
             frame = self.reader.next() => {
                 let frame = frame?.ok_or(CloseReason::PeerClosed)?;
+                self.count_received();
                 self.handle(&frame).await?;
                 // After the work: the time the node took is not the peer's silence.
                 self.keepalive.heard(Instant::now());
@@ -132,7 +156,11 @@ impl Session {
         let magic = self.context.options.magic;
         match Message::decode(frame)? {
             Message::Ping(nonce) => self.outbox.send(message::frame(magic, message::PONG, &nonce)).await?,
-            Message::Pong(nonce) => self.keepalive.pong(nonce),
+            Message::Pong(nonce) => {
+                if let Some(round_trip) = self.keepalive.pong(nonce, Instant::now()) {
+                    self.peer.pinged(round_trip);
+                }
+            }
             Message::Inv(items) => self.relay.announced(items).await?,
             Message::NotFound(items) => self.relay.not_found(&items),
             Message::Tx(raw) => self.relay.transaction(raw).await?,

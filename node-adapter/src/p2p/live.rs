@@ -1,0 +1,147 @@
+//! The peers whose handshake is complete, and what is known of each.
+//!
+//! A peer is entered and taken out under one lock, and its event is published under the same: who
+//! holds the lock sees exactly the peers whose `PeerConnected` was published and whose
+//! `PeerDisconnected` was not.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::close::CloseReason;
+use super::outbox::Outbox;
+use super::traffic::Traffic;
+use crate::source::{EventSink, NodeEvent, Peer, PeerStatus};
+
+/// A connection whose handshake is complete, as everybody but its own session sees it.
+#[derive(Debug)]
+pub(super) struct LivePeer {
+    /// What its handshake said.
+    pub peer: Peer,
+    /// What it is sent.
+    pub outbox: Outbox,
+    /// Bytes that passed.
+    pub traffic: Arc<Traffic>,
+    /// Misbehaviour so far.
+    pub misbehaviour: AtomicU32,
+    since: Instant,
+    best_height: AtomicI32,
+    /// `u64::MAX` before the first pong.
+    min_ping_us: AtomicU64,
+    close: CancellationToken,
+    close_reason: Mutex<Option<CloseReason>>,
+}
+
+impl LivePeer {
+    /// A peer that has just completed its handshake.
+    pub fn new(peer: Peer, outbox: Outbox, traffic: Arc<Traffic>) -> Self {
+        Self {
+            best_height: AtomicI32::new(peer.start_height),
+            peer,
+            outbox,
+            traffic,
+            misbehaviour: AtomicU32::new(0),
+            since: Instant::now(),
+            min_ping_us: AtomicU64::new(u64::MAX),
+            close: CancellationToken::new(),
+            close_reason: Mutex::new(None),
+        }
+    }
+
+    /// Number of the connection.
+    pub fn id(&self) -> u64 {
+        self.peer.id
+    }
+
+    #[allow(dead_code, reason = "bans and stalls close connections")]
+    /// Ends the connection soon; the first reason given is the one published.
+    pub fn close(&self, reason: CloseReason) {
+        self.close_reason.lock().get_or_insert(reason);
+        self.close.cancel();
+    }
+
+    /// Waits until somebody closes the connection, and answers why.
+    pub async fn closed(&self) -> CloseReason {
+        self.close.cancelled().await;
+        // `close` stores the reason before it cancels, and nobody else takes it.
+        self.close_reason.lock().take().unwrap_or(CloseReason::Shutdown)
+    }
+
+    #[allow(dead_code, reason = "synchronisation learns it")]
+    /// Notes that the peer has a block at this height.
+    pub fn has_height(&self, height: u32) {
+        self.best_height.fetch_max(i32::try_from(height).unwrap_or(i32::MAX), Ordering::Relaxed);
+    }
+
+    /// Notes the time of a ping.
+    pub fn pinged(&self, round_trip: Duration) {
+        let us = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
+        self.min_ping_us.fetch_min(us, Ordering::Relaxed);
+    }
+
+    fn status(&self) -> PeerStatus {
+        let min_ping_us = self.min_ping_us.load(Ordering::Relaxed);
+        PeerStatus {
+            peer: self.peer.clone(),
+            connected_s: self.since.elapsed().as_secs(),
+            received_bytes: self.traffic.received_bytes(),
+            sent_bytes: self.traffic.sent_bytes(),
+            best_height: self.best_height.load(Ordering::Relaxed),
+            min_ping_us: (min_ping_us != u64::MAX).then_some(min_ping_us),
+            misbehaviour: self.misbehaviour.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// Every live peer, by the number of its connection.
+#[derive(Debug, Default)]
+pub(super) struct Live {
+    peers: Mutex<BTreeMap<u64, Arc<LivePeer>>>,
+}
+
+impl Live {
+    /// Enters a peer and publishes `PeerConnected`.
+    pub fn join(&self, peer: Arc<LivePeer>, sink: &dyn EventSink) {
+        let mut peers = self.peers.lock();
+        sink.event(NodeEvent::PeerConnected(peer.peer.clone()));
+        peers.insert(peer.id(), peer);
+    }
+
+    /// Takes a peer out and publishes `PeerDisconnected`.
+    pub fn leave(&self, id: u64, reason: &CloseReason, sink: &dyn EventSink) {
+        let mut peers = self.peers.lock();
+        if peers.remove(&id).is_some() {
+            sink.event(NodeEvent::PeerDisconnected { id, reason: reason.to_string() });
+        }
+    }
+
+    /// A peer by its number.
+    pub fn get(&self, id: u64) -> Option<Arc<LivePeer>> {
+        self.peers.lock().get(&id).cloned()
+    }
+
+    #[allow(dead_code, reason = "announcements go to all")]
+    /// Every peer, ascending by number.
+    pub fn all(&self) -> Vec<Arc<LivePeer>> {
+        self.peers.lock().values().cloned().collect()
+    }
+
+    /// Every peer as it stands, and what `mark` answered while no peer came or went.
+    pub fn statuses(&self, mark: &dyn Fn() -> u64) -> (Vec<PeerStatus>, u64) {
+        let peers = self.peers.lock();
+        (peers.values().map(|peer| peer.status()).collect(), mark())
+    }
+
+    /// Peers that dialled us, and peers that we dialled.
+    pub fn counts(&self) -> (u32, u32) {
+        let peers = self.peers.lock();
+        let inbound = peers.values().filter(|peer| peer.peer.is_inbound).count();
+        // Far fewer than 2^32: each holds a socket.
+        (inbound as u32, (peers.len() - inbound) as u32)
+    }
+}

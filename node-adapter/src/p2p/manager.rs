@@ -1,0 +1,85 @@
+//! Listeners, diallers and live connections of a node: started together, stopped together.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use super::context::Context;
+use super::dialler;
+use super::known::Known;
+use super::listener::{self, BindError};
+use super::live::Live;
+use super::options::P2pOptions;
+use super::traffic::Traffic;
+use crate::source::{EventSink, NodeApi};
+
+/// A node's peers: accepts and dials them, serves them, and says so through the event sink.
+///
+/// Questions about it are [`crate::source::NetworkApi`]. Dropping it ends every connection soon;
+/// [`P2p::shutdown`] waits for their end.
+pub struct P2p {
+    local_addrs: Vec<SocketAddr>,
+    pub(super) context: Arc<Context>,
+    _stop_on_drop: DropGuard,
+}
+
+impl P2p {
+    /// Listens and dials from now on. Needs a tokio runtime with time and net.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError`] says which address to choose instead.
+    pub async fn start(
+        options: P2pOptions,
+        node: Arc<dyn NodeApi>,
+        sink: Arc<dyn EventSink>,
+    ) -> Result<Self, BindError> {
+        let sockets = listener::bind(&options).await?;
+        let stop = CancellationToken::new();
+        let context = Arc::new(Context {
+            options,
+            node,
+            sink,
+            known: Arc::new(Mutex::new(Known::default())),
+            live: Live::default(),
+            traffic: Traffic::default(),
+            stop: stop.clone(),
+            tasks: TaskTracker::new(),
+        });
+        let slots = Arc::new(Semaphore::new(context.options.max_inbound));
+        let mut local_addrs = Vec::new();
+        for (socket, local) in sockets {
+            tracing::info!(address = %local, "listening for peers");
+            local_addrs.push(local);
+            context.tasks.spawn(listener::accept(socket, Arc::clone(&context), Arc::clone(&slots)));
+        }
+        for address in context.options.connect.clone() {
+            context.tasks.spawn(dialler::keep_connected(Arc::clone(&context), address));
+        }
+        Ok(Self { local_addrs, context, _stop_on_drop: stop.drop_guard() })
+    }
+
+    /// Where peers connect, in the order asked for; ports are real also where 0 was asked for.
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.local_addrs
+    }
+
+    /// Number of peers whose handshake is complete.
+    pub fn peer_count(&self) -> usize {
+        let (inbound, outbound) = self.context.live.counts();
+        (inbound + outbound) as usize
+    }
+
+    /// Closes every connection and waits until all tasks and questions to the node have ended.
+    ///
+    /// Every connected peer's `PeerDisconnected` has been sent when this returns.
+    pub async fn shutdown(&self) {
+        self.context.stop.cancel();
+        self.context.tasks.close();
+        self.context.tasks.wait().await;
+    }
+}

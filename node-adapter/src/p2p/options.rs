@@ -1,0 +1,65 @@
+//! How a node deals with its peers.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bitcoin::Network;
+use bitcoin::p2p::Magic;
+
+use super::USER_AGENT;
+use super::registry::Registry;
+
+/// How a [`super::P2p`] behaves. [`P2pOptions::new`] gives the defaults.
+#[derive(Debug, Clone)]
+pub struct P2pOptions {
+    /// Addresses to listen on; port 0 takes a free one. Default none.
+    pub listen: Vec<SocketAddr>,
+    /// Whether `listen` may name addresses that other machines can reach. Default no.
+    pub allows_remote_peers: bool,
+    /// Addresses that are dialled, and dialled again when the connection ends. Default none.
+    pub connect: Vec<SocketAddr>,
+    /// First bytes of every message of the network.
+    pub magic: Magic,
+    /// What the node calls itself (BIP-0014).
+    pub user_agent: String,
+    /// Shared by all listeners and diallers of a node.
+    pub registry: Registry,
+    /// Accepted connections at a time, those in their handshake included; more are closed at once. Default 32.
+    pub max_inbound: usize,
+    /// Time to connect, and again to complete the handshake. Default 10 s.
+    pub handshake_timeout: Duration,
+    /// Time between two pings. Default 2 min.
+    pub ping_interval: Duration,
+    /// Time without any message, or without a pong, that ends a connection. Default 20 min.
+    pub inactivity_timeout: Duration,
+    /// Time a peer may leave its answers unread. Default 20 s.
+    pub write_patience: Duration,
+    /// Transactions breaking consensus rules that end a connection. Default 10.
+    pub max_offences: u32,
+    /// Pause before the first new dial; each failure doubles it. Default 500 ms.
+    pub redial_first: Duration,
+    /// Longest pause between two dials of one address. Default 1 min.
+    pub redial_longest: Duration,
+}
+
+impl P2pOptions {
+    /// The defaults for a network: nobody is dialled, and nobody can dial.
+    pub fn new(network: Network) -> Self {
+        Self {
+            listen: Vec::new(),
+            allows_remote_peers: false,
+            connect: Vec::new(),
+            magic: network.into(),
+            user_agent: USER_AGENT.to_owned(),
+            registry: Registry::default(),
+            max_inbound: 32,
+            handshake_timeout: Duration::from_secs(10),
+            ping_interval: Duration::from_secs(120),
+            inactivity_timeout: Duration::from_secs(20 * 60),
+            write_patience: Duration::from_secs(20),
+            max_offences: 10,
+            redial_first: Duration::from_millis(500),
+            redial_longest: Duration::from_secs(60),
+        }
+    }
+}

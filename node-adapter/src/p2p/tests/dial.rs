@@ -1,0 +1,87 @@
+//! Nodes that dial each other.
+
+use super::*;
+use crate::source::{NetworkApi as _, NetworkStats, Peer};
+
+impl Fixture {
+    /// A node that dials `address`, and again soon after each failure.
+    async fn dialling(address: SocketAddr) -> Self {
+        Self::with(|options| {
+            options.connect = vec![address];
+            options.redial_first = Duration::from_millis(10);
+            options.redial_longest = Duration::from_millis(20);
+        })
+        .await
+    }
+
+    fn connected(&self) -> Vec<Peer> {
+        let peer = |event| match event {
+            NodeEvent::PeerConnected(peer) => Some(peer),
+            _ => None,
+        };
+        self.events.all().into_iter().filter_map(peer).collect()
+    }
+
+    fn attempts(&self) -> Vec<(String, bool)> {
+        let attempt = |event| match event {
+            NodeEvent::ConnectionAttempt { address, failure } => Some((address, failure.is_none())),
+            _ => None,
+        };
+        self.events.all().into_iter().filter_map(attempt).collect()
+    }
+}
+
+#[tokio::test]
+async fn a_dialled_node_is_an_outbound_peer_here_and_an_inbound_one_there() {
+    let theirs = Fixture::start().await;
+    let ours = Fixture::dialling(theirs.address()).await;
+    until(|| ours.p2p.peer_count() == 1 && theirs.p2p.peer_count() == 1).await;
+    assert_eq!(ours.attempts(), [(theirs.address().to_string(), true)]);
+    let [peer] = &ours.connected()[..] else { panic!("one peer") };
+    assert_eq!((peer.is_inbound, &peer.address), (false, &theirs.address().to_string()));
+    assert_eq!((peer.services, peer.user_agent.as_str()), (9, USER_AGENT));
+    assert!(theirs.connected()[0].is_inbound);
+    let (statuses, mark) = ours.p2p.peers(&|| 7);
+    assert_eq!((statuses.len(), mark, &statuses[0].peer), (1, 7, peer));
+    assert_eq!(statuses[0].best_height, node::HEIGHT as i32);
+    let (here, there) = (ours.p2p.stats(), theirs.p2p.stats());
+    assert_eq!((here.inbound, here.outbound, there.inbound, there.outbound), (0, 1, 1, 0));
+    // What one has written may still be on its way to the other.
+    let agree = || {
+        let crossed = |a: NetworkStats, b: NetworkStats| a.sent_bytes == b.received_bytes;
+        crossed(ours.p2p.stats(), theirs.p2p.stats()) && crossed(theirs.p2p.stats(), ours.p2p.stats())
+    };
+    until(agree).await;
+    assert!(here.sent_bytes > 100);
+}
+
+#[tokio::test]
+async fn an_address_is_dialled_until_somebody_answers_and_again_when_they_leave() {
+    let address = Fixture::start().await.address();
+    let ours = Fixture::dialling(address).await;
+    until(|| ours.attempts().iter().filter(|(_, is_connected)| !is_connected).count() >= 2).await;
+    for round in 1..=2 {
+        let theirs = Fixture::with(|options| options.listen = vec![address]).await;
+        until(|| ours.connected().len() == round && ours.p2p.peer_count() == 1).await;
+        theirs.p2p.shutdown().await;
+        until(|| ours.p2p.peer_count() == 0).await;
+    }
+    let ids: Vec<_> = ours.connected().iter().map(|peer| peer.id).collect();
+    assert_eq!(ids, [1, 2]);
+    ours.p2p.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_node_that_dials_itself_gets_no_peer() {
+    // The address is known only once it listens, so that the dialler must be a second start with the same registry.
+    let registry = Registry::default();
+    let listening = Fixture::with(|options| options.registry = registry.clone()).await;
+    let dialling = Fixture::with(|options| {
+        options.registry = registry.clone();
+        options.connect = vec![listening.address()];
+        options.redial_first = Duration::from_millis(1);
+    })
+    .await;
+    until(|| dialling.attempts().len() >= 3).await;
+    assert_eq!((dialling.connected().len(), listening.connected().len()), (0, 0));
+}
