@@ -13,8 +13,9 @@ mod network;
 
 pub use api::NodeApi;
 pub use chain::{
-    BlockVerdict, ChainInfo, ChainPosition, ConnectedBlock, FoundTransaction, Replay, ReplayError,
-    ReplayStep, StoredBlock, StoredHeader, Tip, TransactionEntry, TransactionMetadata, UnspentOutput,
+    BlockVerdict, ChainInfo, ChainPosition, ConnectedBlock, FoundTransaction, HeadersVerdict, Replay,
+    ReplayError, ReplayStep, StoredBlock, StoredHeader, Tip, TransactionEntry, TransactionMetadata,
+    UnspentOutput,
 };
 pub use error::{NodeError, SubmitError};
 pub use event::{EventSink, NodeEvent};

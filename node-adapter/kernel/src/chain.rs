@@ -66,7 +66,7 @@ type Queue = Arc<Mutex<Vec<Notice>>>;
 /// inconsistent. [`flush`](Self::flush) and a clean drop write everything.
 pub struct Chain {
     // Before `context`: the engine's state must go first.
-    manager: RwLock<Option<ChainstateManager>>,
+    pub(crate) manager: RwLock<Option<ChainstateManager>>,
     context: Context,
     queue: Queue,
     processing: Mutex<()>,

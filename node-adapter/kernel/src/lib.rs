@@ -10,6 +10,7 @@
 
 mod chain;
 mod check;
+mod headers;
 mod log;
 mod network;
 mod open;
@@ -18,6 +19,7 @@ mod verify;
 
 pub use chain::{Chain, ReadError, SpentOutput};
 pub use check::{CheckError, check_block_alone};
+pub use headers::HeaderVerdict;
 pub use network::{Network, UnknownNetwork};
 pub use open::OpenError;
 pub use processed::{Change, InvalidReason, Position, ProcessError, Processed, Verdict};

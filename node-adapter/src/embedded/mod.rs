@@ -22,6 +22,7 @@ mod answers;
 mod apply;
 mod datadir;
 mod finality;
+mod incoming;
 mod index;
 mod journal;
 mod mempool;

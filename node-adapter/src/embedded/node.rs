@@ -9,7 +9,7 @@ use blvm_kernel::{Chain, Network, ProcessError, Verdict};
 use parking_lot::Mutex;
 
 use super::admit::{Admitted, Origin, admit, decode};
-use super::apply::{Applier, removal};
+use super::apply::{Applier, chain_position, removal};
 use super::datadir::DataDirectory;
 use super::finality::NextBlock;
 use super::journal::Journal;
@@ -17,8 +17,9 @@ use super::mempool::Mempool;
 use super::rebuild::store;
 use super::utxo::{Coin, UtxoSet};
 use crate::source::{
-    ChainInfo, ChainPosition, EventSink, Hash, MempoolSnapshot, MempoolTransaction, NodeApi, NodeError,
-    NodeEvent, RemovalReason, Replay, ReplayError, StoredBlock, StoredHeader, SubmitError, UnspentOutput,
+    BlockVerdict, ChainInfo, ChainPosition, EventSink, Hash, HeadersVerdict, MempoolSnapshot,
+    MempoolTransaction, MiningError, NodeApi, NodeError, NodeEvent, RemovalReason, Replay, ReplayError,
+    StoredBlock, StoredHeader, SubmitError, UnspentOutput,
 };
 
 /// Why a block could not be judged. An invalid block is no error but a verdict.
@@ -277,6 +278,22 @@ impl NodeApi for EmbeddedNode {
 
     fn header_by_height(&self, height: u32) -> Result<Option<StoredHeader>, NodeError> {
         Ok(self.chain.hash_at(height).and_then(|hash| self.stored_header(&hash)))
+    }
+
+    fn submit_headers(&self, headers: &[[u8; 80]]) -> Result<HeadersVerdict, NodeError> {
+        self.take_headers(headers)
+    }
+
+    fn best_header(&self) -> Result<ChainPosition, NodeError> {
+        self.chain.best_header().map(chain_position).ok_or(NodeError::ShuttingDown)
+    }
+
+    fn ancestor(&self, hash: &Hash, height: u32) -> Result<Option<Hash>, NodeError> {
+        Ok(self.chain.ancestor(hash, height))
+    }
+
+    fn submit_block(&self, raw: &[u8]) -> Result<BlockVerdict, MiningError> {
+        self.judge_block(raw)
     }
 
     fn unspent_output(&self, txid: &Hash, vout: u32) -> Result<Option<UnspentOutput>, NodeError> {

@@ -2,9 +2,9 @@
 
 use super::{
     BlockVerdict, ChainInfo, ChainPosition, CoinbaseConstraints, FeeEstimate, FeeRateClass, FoundTransaction,
-    Hash, MempoolInfo, MempoolSnapshot, MempoolTransaction, MiningError, NodeError, PackageError, Replay,
-    ReplayError, Solution, StoredBlock, StoredHeader, SubmitError, Template, TemplateRequest,
-    TransactionMetadata, UnspentOutput,
+    Hash, HeadersVerdict, MempoolInfo, MempoolSnapshot, MempoolTransaction, MiningError, NodeError,
+    PackageError, Replay, ReplayError, Solution, StoredBlock, StoredHeader, SubmitError, Template,
+    TemplateRequest, TransactionMetadata, UnspentOutput,
 };
 
 /// What a node answers. Called from request threads; may read the disk.
@@ -60,6 +60,33 @@ pub trait NodeApi: Send + Sync {
     ///
     /// [`NodeError`] if the store failed.
     fn header_by_height(&self, _height: u32) -> Result<Option<StoredHeader>, NodeError> {
+        unsupported(self, "get_block_header")
+    }
+
+    /// Offers headers in consensus encoding, each building on the one before it; empty is refused as unconnected.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError`] if they could not be judged.
+    fn submit_headers(&self, _headers: &[[u8; 80]]) -> Result<HeadersVerdict, NodeError> {
+        unsupported(self, "submit_headers")
+    }
+
+    /// The header with the most work: the tip, or one whose block is still missing.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError`] if the store failed.
+    fn best_header(&self) -> Result<ChainPosition, NodeError> {
+        unsupported(self, "get_block_header")
+    }
+
+    /// The hash at `height` on the way to the header `hash`, itself included; `None` above it, or if it is not known.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError`] if the store failed.
+    fn ancestor(&self, _hash: &Hash, _height: u32) -> Result<Option<Hash>, NodeError> {
         unsupported(self, "get_block_header")
     }
 

@@ -201,3 +201,19 @@ pub enum BlockVerdict {
         previous: Hash,
     },
 }
+
+/// What the engine said of headers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HeadersVerdict {
+    /// All are known now; this is the last one's place in its own branch.
+    Accepted(ChainPosition),
+    /// The header before the first is not known: ask for what leads there.
+    Unconnected,
+    /// One breaks a rule; those before it are known now.
+    Invalid {
+        /// Its hash.
+        hash: Hash,
+        /// The rule in the engine's words, such as `high-hash`.
+        reason: String,
+    },
+}

@@ -7,6 +7,7 @@
 mod answers;
 mod chain;
 mod follower;
+mod headers;
 mod labelled;
 mod mempool;
 mod random;
