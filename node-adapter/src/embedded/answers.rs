@@ -5,11 +5,14 @@ use bitcoin::consensus::deserialize;
 use bitcoin::hashes::Hash as _;
 use bitcoin::{OutPoint, Txid};
 
+use super::index::IndexedBlock;
 use super::node::EmbeddedNode;
+use super::reconcile::{decode, store};
 use super::tip::tip;
+use super::utxo::Place;
 use crate::source::{
-    ChainInfo, ChainPosition, Hash, NodeError, Replay, ReplayError, ReplayStep, StoredBlock, StoredHeader,
-    UnspentOutput,
+    ChainInfo, ChainPosition, FoundTransaction, Hash, MempoolTransaction, NodeError, Replay, ReplayError,
+    ReplayStep, StoredBlock, StoredHeader, TransactionEntry, TransactionMetadata, UnspentOutput,
 };
 
 /// The way from a block to the tip: positions only, the blocks are read afterwards.
@@ -18,6 +21,12 @@ struct Way {
     disconnects: Vec<(ChainPosition, Hash)>,
     connects: Vec<ChainPosition>,
     reaches_tip: bool,
+}
+
+/// Where a transaction is found.
+enum Whereabouts {
+    Mempool(MempoolTransaction),
+    Block(ChainPosition, u32),
 }
 
 impl EmbeddedNode {
@@ -37,6 +46,71 @@ impl EmbeddedNode {
         })
     }
 
+    /// A transaction of the mempool or the chain.
+    pub(super) fn found_transaction(&self, txid: &Hash) -> Result<Option<FoundTransaction>, NodeError> {
+        let (position, index) = match self.whereabouts(txid)? {
+            None => return Ok(None),
+            Some(Whereabouts::Mempool(entry)) => {
+                let raw = entry.raw.to_vec();
+                return Ok(Some(FoundTransaction { txid: *txid, raw, confirmed: None }));
+            }
+            Some(Whereabouts::Block(position, index)) => (position, index),
+        };
+        let (block, raw) = self.block_of(&position)?;
+        let entry = entry_at(&block, index)?;
+        let (start, length) = (entry.offset_bytes as usize, entry.length_bytes as usize);
+        let raw = raw[start..start + length].to_vec();
+        Ok(Some(FoundTransaction { txid: *txid, raw, confirmed: Some((position, index)) }))
+    }
+
+    /// What is known of a transaction of the mempool or the chain besides its bytes.
+    pub(super) fn metadata_of(&self, txid: &Hash) -> Result<Option<TransactionMetadata>, NodeError> {
+        let (position, index) = match self.whereabouts(txid)? {
+            None => return Ok(None),
+            Some(Whereabouts::Mempool(entry)) => {
+                return Ok(Some(TransactionMetadata {
+                    txid: *txid,
+                    wtxid: entry.wtxid,
+                    confirmed: None,
+                    confirmations: 0,
+                    fee_sat: Some(entry.fee_sat),
+                    weight: entry.weight,
+                }));
+            }
+            Some(Whereabouts::Block(position, index)) => (position, index),
+        };
+        let (mut block, _) = self.block_of(&position)?;
+        if let Some(spent) = self.chain.read_spent(&position.hash).map_err(store)? {
+            block.set_fees(&spent);
+        }
+        let entry = entry_at(&block, index)?;
+        Ok(Some(TransactionMetadata {
+            txid: *txid,
+            wtxid: entry.wtxid,
+            confirmed: Some((position, index)),
+            confirmations: self.status.tip().height.saturating_sub(position.height) + 1,
+            fee_sat: entry.fee_sat,
+            weight: entry.weight,
+        }))
+    }
+
+    fn whereabouts(&self, txid: &Hash) -> Result<Option<Whereabouts>, NodeError> {
+        let state = self.state.lock();
+        let txid = Txid::from_byte_array(*txid);
+        if let Some(entry) = state.mempool.entry(&txid) {
+            return Ok(Some(Whereabouts::Mempool(entry.published())));
+        }
+        let Some(Place { height, index }) = state.utxo.place(&txid) else { return Ok(None) };
+        let hash = self.chain.hash_at(height).ok_or(NodeError::ShuttingDown)?;
+        Ok(Some(Whereabouts::Block(ChainPosition { hash, height }, index)))
+    }
+
+    fn block_of(&self, position: &ChainPosition) -> Result<(IndexedBlock, Vec<u8>), NodeError> {
+        let missing = || NodeError::Store { reason: format!("block {} is missing", position.height) };
+        let raw = self.stored_block(&position.hash)?.ok_or_else(missing)?.raw;
+        Ok((decode(&raw)?, raw))
+    }
+
     pub(super) fn info(&self) -> Result<ChainInfo, NodeError> {
         // The tip and what is counted must belong together.
         let state = self.state.lock();
@@ -48,7 +122,7 @@ impl EmbeddedNode {
             // The earliest time of the next block is one second later (BIP-0113).
             median_time: tip.next_min_time.saturating_sub(1),
             bits: header.bits.to_consensus(),
-            unspent_outputs: Some(state.utxo.len() as u64),
+            unspent_outputs: Some(state.utxo.len()),
             tip,
         })
     }
@@ -129,6 +203,11 @@ impl EmbeddedNode {
     fn is_closed(&self) -> bool {
         self.chain.hash_at(0).is_none()
     }
+}
+
+fn entry_at(block: &IndexedBlock, index: u32) -> Result<&TransactionEntry, NodeError> {
+    let missing = || NodeError::Store { reason: format!("a block has no transaction {index}") };
+    block.entries.get(index as usize).ok_or_else(missing)
 }
 
 fn unreadable(error: impl std::fmt::Display) -> NodeError {

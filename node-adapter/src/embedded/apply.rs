@@ -16,7 +16,7 @@ use super::admit::{Origin, admit};
 use super::finality::NextBlock;
 use super::mempool::{Entry, Mempool};
 use super::node::{State, Status};
-use super::rebuild::{decode, rebuild};
+use super::reconcile::{decode, rebuild};
 use super::tip::tell_tip;
 use crate::source::{
     ChainPosition, ConnectedBlock, EventSink, Hash, MempoolTransaction, NodeError, NodeEvent, RemovalReason,
@@ -78,7 +78,7 @@ impl Applier<'_> {
             Ok(Some(spent)) => block.set_fees(&spent),
             other => tracing::error!(height = position.height, "no undo data, so no fees: {:?}", other.err()),
         }
-        self.state.utxo.connect(&block.transactions, position.height);
+        self.state.utxo.connect(chain_position(position), &block.transactions);
         for transaction in &block.transactions {
             remove_for(&mut self.state.mempool, transaction, &mut summary.removed);
         }
@@ -98,12 +98,13 @@ impl Applier<'_> {
         let block = decode(raw)?;
         let previous = block.header.prev_blockhash.to_byte_array();
         let spent = self.chain.read_spent(&position.hash).ok().flatten();
-        let is_undone = spent.is_some_and(|spent| self.state.utxo.disconnect(&block.transactions, spent));
+        let fork = ChainPosition { hash: previous, height: position.height.saturating_sub(1) };
+        let is_undone =
+            spent.is_some_and(|spent| self.state.utxo.disconnect(fork, &block.transactions, spent));
         if !is_undone {
             tracing::error!(height = position.height, "no undo data: reading the whole chain again");
-            self.state.utxo = rebuild(self.chain, previous)?;
+            rebuild(self.chain, &mut self.state.utxo, previous)?;
         }
-        let fork = ChainPosition { hash: previous, height: position.height.saturating_sub(1) };
         if summary.connected.last() == Some(&position.hash) {
             summary.connected.pop();
         } else {

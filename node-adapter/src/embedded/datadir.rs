@@ -6,6 +6,7 @@
 //! | `lock` | held exclusively (flock) while the node runs; left in place, worthless without its holder |
 //! | `chain/` | what the validation engine keeps |
 //! | `bus.sock`, `bus.token` | where programs attach by path, and what they show; of this run (see `module::by_path`) |
+//! | `state.redb` | unspent outputs and where transactions stand (see `utxo::store`); made anew where it is missing |
 //! | `unflushed-blocks` | blocks the engine may not have written yet (see `journal`) |
 
 use std::fs::{self, File};
@@ -110,6 +111,11 @@ impl DataDirectory {
     /// Where the validation engine keeps its files.
     pub(super) fn chain(&self) -> PathBuf {
         self.path.join("chain")
+    }
+
+    /// Where unspent outputs and the index of transactions are.
+    pub(super) fn state(&self) -> PathBuf {
+        self.path.join("state.redb")
     }
 
     /// Where the journal is.

@@ -11,7 +11,7 @@
 //! | `open`, `node` | opening the node; what it answers and what is submitted to it |
 //! | `datadir`, `journal` | whose the directory is; blocks the engine may not have written |
 //! | `apply` | the engine's changes, carried into our state and published |
-//! | `index`, `utxo`, `rebuild` | a block taken apart; unspent outputs; reading them again |
+//! | `index`, `utxo`, `reconcile` | a block taken apart; unspent outputs on disk; bringing them to the engine's tip |
 //! | `mempool`, `admit`, `replace`, `finality` | what waits; who may enter, replace, and when |
 //! | `answers` | questions about the chain |
 //! | `tip` | the tip, and what the next block must meet |
@@ -29,7 +29,7 @@ mod mempool;
 mod mine;
 mod node;
 mod open;
-mod rebuild;
+mod reconcile;
 mod replace;
 mod template;
 mod tip;
@@ -40,4 +40,4 @@ pub use datadir::DataDirectoryError;
 pub use mine::{MineError, ReorgError, Reorganisation};
 pub use node::{EmbeddedNode, SubmitBlockError};
 pub use open::{EmbeddedOptions, OpenError};
-pub use utxo::Coin;
+pub use utxo::{Coin, StoreError};

@@ -14,12 +14,12 @@ use super::datadir::DataDirectory;
 use super::finality::NextBlock;
 use super::journal::Journal;
 use super::mempool::Mempool;
-use super::rebuild::store;
+use super::reconcile::{failed, store};
 use super::utxo::{Coin, UtxoSet};
 use crate::source::{
-    BlockVerdict, ChainInfo, ChainPosition, EventSink, Hash, HeadersVerdict, MempoolSnapshot,
-    MempoolTransaction, MiningError, NodeApi, NodeError, NodeEvent, RemovalReason, Replay, ReplayError,
-    StoredBlock, StoredHeader, SubmitError, UnspentOutput,
+    BlockVerdict, ChainInfo, ChainPosition, EventSink, FoundTransaction, Hash, HeadersVerdict,
+    MempoolSnapshot, MempoolTransaction, MiningError, NodeApi, NodeError, NodeEvent, RemovalReason, Replay,
+    ReplayError, StoredBlock, StoredHeader, SubmitError, TransactionMetadata, UnspentOutput,
 };
 
 /// Why a block could not be judged. An invalid block is no error but a verdict.
@@ -144,6 +144,9 @@ impl EmbeddedNode {
             sink: &*self.sink,
         };
         applier.apply(processed.changes).inspect_err(|_| self.stop())?;
+        if state.utxo.has_failed() {
+            self.stop();
+        }
         journalled.map_err(SubmitBlockError::Journal)?;
         self.flush_if_due(state);
         Ok(processed.verdict)
@@ -152,6 +155,19 @@ impl EmbeddedNode {
     /// Answers the unspent output `outpoint` of the active chain; the mempool is not looked at.
     pub fn utxo(&self, outpoint: &OutPoint) -> Option<Coin> {
         self.state.lock().utxo.coin(outpoint)
+    }
+
+    /// The tip, and SHA-256 over all its unspent outputs: see `docs/operating.md` for the bytes. Reads the whole set,
+    /// while blocks go on being connected.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError`] if the store failed.
+    pub fn utxo_digest(&self) -> Result<(ChainPosition, Hash), NodeError> {
+        let snapshot = self.state.lock().utxo.snapshot().map_err(failed)?;
+        let tip = snapshot.tip().ok_or(NodeError::ShuttingDown)?;
+        let (digest, _) = snapshot.digest().map_err(failed)?;
+        Ok((tip, digest))
     }
 
     /// Reads any block the store has, also one that left the active chain or never joined it.
@@ -198,6 +214,9 @@ impl EmbeddedNode {
         }
         if let Err(error) = write_out(&self.chain, &mut state.journal) {
             tracing::error!("the chain could not be written and is offered again at the next start: {error}");
+        }
+        if let Err(error) = state.utxo.write_all() {
+            tracing::error!("the state could not be written and is made good at the next start: {error}");
         }
         self.chain.close();
     }
@@ -294,6 +313,14 @@ impl NodeApi for EmbeddedNode {
 
     fn submit_block(&self, raw: &[u8]) -> Result<BlockVerdict, MiningError> {
         self.judge_block(raw)
+    }
+
+    fn transaction(&self, txid: &Hash) -> Result<Option<FoundTransaction>, NodeError> {
+        self.found_transaction(txid)
+    }
+
+    fn transaction_metadata(&self, txid: &Hash) -> Result<Option<TransactionMetadata>, NodeError> {
+        self.metadata_of(txid)
     }
 
     fn unspent_output(&self, txid: &Hash, vout: u32) -> Result<Option<UnspentOutput>, NodeError> {

@@ -13,8 +13,9 @@ use super::journal::Journal;
 use super::mempool::Mempool;
 use super::mine::first_extra_nonce;
 use super::node::{EmbeddedNode, State, Status, write_out};
-use super::rebuild::rebuild;
+use super::reconcile::reconcile;
 use super::tip::tell_tip;
+use super::utxo::{Store, StoreError, UtxoSet};
 use crate::source::{EventSink, NodeError};
 
 /// What a node is opened with.
@@ -31,10 +32,13 @@ pub struct EmbeddedOptions {
     /// Bytes of blocks kept in the journal before the engine is made to write its state, which takes as long as
     /// opening it.
     pub journal_bytes: u64,
+    /// Blocks after which the unspent outputs are written to disk, in the background; a killed node reads so many
+    /// again when it starts.
+    pub state_blocks: u32,
 }
 
 impl EmbeddedOptions {
-    /// Options with a mempool of 300 MB, a journal of 256 MiB and no extra threads.
+    /// Options with a mempool of 300 MB, a journal of 256 MiB, 1,000 blocks between writes of the state and no extra threads.
     pub fn new(datadir: impl Into<PathBuf>, network: Network) -> Self {
         Self {
             datadir: datadir.into(),
@@ -42,6 +46,7 @@ impl EmbeddedOptions {
             mempool_bytes: 300_000_000,
             script_threads: 0,
             journal_bytes: 256 << 20,
+            state_blocks: 1_000,
         }
     }
 }
@@ -64,13 +69,21 @@ pub enum OpenError {
         /// What the system said.
         source: io::Error,
     },
+    /// The database of unspent outputs cannot be used.
+    #[error("{path}: {source}", path = .path.display())]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        source: StoreError,
+    },
     /// A block of the chain could not be read.
     #[error(transparent)]
     Store(#[from] NodeError),
 }
 
 impl EmbeddedNode {
-    /// Opens the node in its directory and reads the unspent outputs of its chain, which on a long chain takes long.
+    /// Opens the node in its directory and brings the state to the tip of its chain.
     ///
     /// Tells the tip and nothing else: blocks that were connected before, or are while it opens, are not told again,
     /// nor is genesis. The mempool starts empty.
@@ -79,12 +92,16 @@ impl EmbeddedNode {
     ///
     /// [`OpenError`] says what is wrong with the directory, and what to do.
     pub fn open(options: EmbeddedOptions, sink: Arc<dyn EventSink>) -> Result<Self, OpenError> {
-        let EmbeddedOptions { datadir, network, mempool_bytes, script_threads, journal_bytes } = options;
+        let EmbeddedOptions { datadir, network, mempool_bytes, script_threads, journal_bytes, state_blocks } =
+            options;
         let directory = DataDirectory::open(&datadir, network)?;
         let chain = Chain::open(&directory.chain(), network, script_threads)?;
         let journal = replay_journal(&directory, &chain)?;
         let tip = chain_position(chain.tip());
-        let utxo = rebuild(&chain, tip.hash)?;
+        let path = directory.state();
+        let state = Store::open(&path).and_then(|store| UtxoSet::open(store, state_blocks));
+        let mut utxo = state.map_err(|source| OpenError::State { path, source })?;
+        reconcile(&chain, &mut utxo)?;
         tracing::info!(%network, height = tip.height, outputs = utxo.len(), "the embedded node is open");
         tell_tip(&chain, network, &*sink);
         let mempool = Mempool::new(mempool_bytes);

@@ -3,7 +3,7 @@
 use bitcoin::consensus::{deserialize, serialize};
 use bitcoin::hashes::Hash as _;
 use bitcoin::{Block, block::Header};
-use blvm_node_adapter::source::{ChainPosition, NodeApi as _, ReplayError, ReplayStep};
+use blvm_node_adapter::source::{ChainPosition, NodeApi as _, ReplayError, ReplayStep, TransactionMetadata};
 
 use super::Fixture;
 
@@ -125,4 +125,35 @@ fn unspent_outputs_and_the_summary_follow_the_chain() {
     assert_eq!(info.tip_time, times[10]);
     times.sort_unstable();
     assert_eq!(info.median_time, times[5]);
+}
+
+#[test]
+fn a_transaction_is_found_in_the_mempool_in_a_block_and_back_after_a_reorganisation() {
+    let Fixture { node, wallet, .. } = &Fixture::at_110();
+    let transaction = wallet.spend(&[wallet.coinbase(node, 1)], 1, 4_321);
+    let (raw, txid) = (serialize(&transaction), transaction.compute_txid().to_byte_array());
+    let weight = u32::try_from(transaction.weight().to_wu()).unwrap();
+    let wtxid = transaction.compute_wtxid().to_byte_array();
+    assert!(
+        node.transaction(&txid).unwrap().is_none() && node.transaction_metadata(&txid).unwrap().is_none()
+    );
+    node.submit_transaction(&raw).unwrap();
+    let check = |confirmed, confirmations| {
+        let found = node.transaction(&txid).unwrap().unwrap();
+        assert_eq!((found.raw, found.txid, found.confirmed), (raw.clone(), txid, confirmed));
+        let expected =
+            TransactionMetadata { txid, wtxid, confirmed, confirmations, fee_sat: Some(4_321), weight };
+        assert_eq!(node.transaction_metadata(&txid).unwrap(), Some(expected));
+    };
+    check(None, 0);
+    node.mine_block(&wallet.segwit_script()).unwrap();
+    let position = node.chain_tip();
+    check(Some((position, 1)), 1);
+    node.mine_block(&wallet.segwit_script()).unwrap();
+    check(Some((position, 1)), 2);
+    node.reorganise(2, &wallet.segwit_script()).unwrap();
+    check(None, 0);
+    let coinbase = wallet.coinbase(node, 5).0.txid.to_byte_array();
+    let metadata = node.transaction_metadata(&coinbase).unwrap().unwrap();
+    assert_eq!((metadata.wtxid, metadata.fee_sat, metadata.confirmations), ([0; 32], Some(0), 109));
 }

@@ -227,6 +227,7 @@ pub(crate) fn added(key: u64, raw_bytes: usize) -> NodeEvent {
         wtxid: content::hash(key ^ 2),
         fee_sat: key,
         weight: key as u32,
+        sigop_cost: 0,
         raw: content::bytes(key, raw_bytes).into(),
     })
 }
