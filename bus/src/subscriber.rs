@@ -729,6 +729,7 @@ mod tests {
             match sample.event().unwrap() {
                 MempoolEvent::TransactionRemoved(event) => assert_eq!(event.txid, [number; 32]),
                 MempoolEvent::TransactionAdded(event) => assert_eq!((event.raw.len(), number), (1000, 10)),
+                other => panic!("{other:?}"),
             }
         }
         assert!(published_at[10] == published_at[11] && published_at[0] <= published_at[10]);

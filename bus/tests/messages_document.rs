@@ -15,8 +15,8 @@ use blvm_bus::message::chain::{
     ArchivedBlockBody, ArchivedBlockTransaction, ArchivedReorganisationBody, BlockBody, BlockConnected,
     BlockTransaction, ReorganisationBody, WriteBody,
 };
-use blvm_bus::message::mempool::TransactionAdded;
-use blvm_bus::message::mining::{FeeDelta, TemplateUpdated, TipChanged};
+use blvm_bus::message::mempool::{FeeEstimatesChanged, TransactionAdded};
+use blvm_bus::message::mining::{BlockMined, FeeDelta, TemplateUpdated, TipChanged};
 use blvm_bus::message::modules::ModuleEvent;
 use blvm_bus::message::peers::PeerConnected;
 use blvm_bus::message::system::ModuleStopped;
@@ -183,6 +183,9 @@ fn line<K: Kind>(message: &K) -> (String, String) {
         let value = match value {
             Value::Hash(hash) => hex(hash),
             Value::Hashes(hashes) => hashes.iter().map(|hash| hex(hash)).collect::<Vec<_>>().join(","),
+            Value::Numbers(numbers) => {
+                numbers.iter().map(|number| number.to_string()).collect::<Vec<_>>().join(",")
+            }
             Value::Bool(is_true) => u8::from(is_true).to_string(),
             other => other.to_string(),
         };
@@ -232,6 +235,10 @@ fn cases() -> Vec<(String, String)> {
         line(&tip(Some(0x207f_ffff))),
         line(&tip(None)),
         line(&FeeDelta { template_id: 1, announced_fees_sat: 2, fees_sat: 3 }),
+        line(&BlockMined { hash: [1; 32], height: 2, template_id: Some(u64::MAX) }),
+        line(&BlockMined { hash: [1; 32], height: 2, template_id: None }),
+        line(&FeeEstimatesChanged { target_blocks: vec![], sat_per_kvb: vec![] }),
+        line(&FeeEstimatesChanged { target_blocks: vec![2, 6, 144], sat_per_kvb: vec![9, u64::MAX, 7] }),
         line(&TransactionAdded { txid: [1; 32], wtxid: [2; 32], fee_sat: 3, weight: 4, raw: vec![5; 301] }),
         line(&PeerConnected {
             id: 1,

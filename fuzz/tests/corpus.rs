@@ -1,9 +1,11 @@
 //! Replays the corpus, and every seed cut short and damaged, so that an ordinary test run has what fuzzing found.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use blvm_bus::message::TOPICS;
 use blvm_fuzz::{Leased, Seen, lease_page, message, record, request, ring, seeds, segment};
 
 /// What the committed corpus may take, all targets together.
@@ -113,14 +115,19 @@ fn the_seeds_of_lies_get_to_bodies_refusals_overruns_and_closed_topics() {
 #[test]
 fn every_message_of_the_corpus_is_one_and_both_bodies_are_read() {
     let (_, seeds) = seeds::all().into_iter().find(|(target, _)| *target == "message").expect("a target");
+    let mut kinds = BTreeSet::new();
     for (name, seed) in seeds {
         let seen = message(&seed);
+        kinds.insert((u32::from(seed[0]), u16::from_le_bytes([seed[1], seed[2]])));
         match name {
             "block-body" => assert_eq!((seen.blocks, seen.transactions), (1, 2), "{seen:?}"),
             "reorganisation-body" => assert!(seen.reorganisations == 1, "{seen:?}"),
             _ => assert_eq!(seen.events, 1, "{name}"),
         }
     }
+    let known = TOPICS.iter().flat_map(|topic| topic.kinds.iter().map(|(kind, _)| (topic.number, *kind)));
+    let without: Vec<_> = known.filter(|kind| !kinds.contains(kind)).collect();
+    assert!(without.is_empty(), "no seed of these (topic, kind): {without:?}");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The node's topics: their segments, their publishers, and what of the node's events goes where.
 
+mod events;
 mod host;
+mod standing;
 
 use std::io;
 use std::sync::Arc;
@@ -9,16 +11,13 @@ use std::time::Instant;
 use blvm_bus::layout::Geometry;
 use blvm_bus::lease::{LEASE_PAGE_BYTES, ScanTable};
 use blvm_bus::memory::Mapped;
-use blvm_bus::message::chain::{
-    BlockBody, BlockConnected, BlockDisconnected, BlockTransaction, Chain, ChainReorganised, FEE_UNKNOWN,
-    ReorganisationBody,
-};
-use blvm_bus::message::mempool::{self, Mempool, TransactionAdded, TransactionRemoved};
+use blvm_bus::message::chain::Chain;
+use blvm_bus::message::mempool::Mempool;
 use blvm_bus::message::mesh_packets::MeshPackets;
-use blvm_bus::message::mining::{Mining, TipChanged};
+use blvm_bus::message::mining::Mining;
 use blvm_bus::message::modules::Modules;
 use blvm_bus::message::payments::Payments;
-use blvm_bus::message::peers::{PeerConnected, PeerDisconnected, Peers};
+use blvm_bus::message::peers::Peers;
 use blvm_bus::message::stratum_packets::StratumPackets;
 use blvm_bus::message::system::System;
 use blvm_bus::message::{Kind, Topic};
@@ -27,10 +26,11 @@ use blvm_bus::segment::{CreateError, RunId};
 use blvm_bus::wake::{Waker, WakerError};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::Uid;
+use parking_lot::Mutex;
 
 use host::{AnyTopic, Grant, TopicHost};
 
-use crate::source::{ConnectedBlock, EventSink, NodeEvent, RemovalReason, Tip, TransactionEntry};
+use crate::source::SyncState;
 
 /// Sizes of the node's topics.
 #[derive(Debug, Clone, Copy)]
@@ -150,6 +150,8 @@ pub struct Topics {
     pub(crate) table: Arc<ScanTable<Mapped>>,
     pub(crate) waker: Waker,
     hosts: Hosts,
+    /// What the node fetched when it was last said.
+    sync: Mutex<SyncState>,
 }
 
 impl Topics {
@@ -172,7 +174,8 @@ impl Topics {
         let table = Arc::new(ScanTable::new(lease_holders));
         let waker = Waker::start()?;
         let hosts = Hosts::create(run_id, &options, &table, &waker)?;
-        let topics = Topics { run_id, options, table, waker, hosts };
+        let sync = Mutex::new(SyncState::NoPeers);
+        let topics = Topics { run_id, options, table, waker, hosts, sync };
         topics.lock_rings();
         let mib = topics.segment_bytes() >> 20;
         tracing::info!(topics = Hosts::COUNT, mib, after_ms = begun.elapsed().as_millis(), "topics created");
@@ -216,10 +219,18 @@ impl Topics {
         self.hosts.all().map(|topic| (topic.number(), topic.next_sequence())).to_vec()
     }
 
-    /// The first sequence of every topic that counts for a module that attaches now, by number: of `mining` that of the
-    /// current tip, so that it need not ask; of all others the next one.
-    pub fn start_sequences(&self) -> Vec<(u32, u64)> {
-        self.hosts.all().map(|topic| (topic.number(), topic.start_sequence())).to_vec()
+    /// The first sequence that counts for a module that attaches now, of each of `topics`, by number: of `mining` that of the
+    /// current tip or template, whichever was first, so that it need not ask; of all others the next one.
+    ///
+    /// Sends what is current again where too much has been published since.
+    pub fn start_sequences(&self, topics: &[u32]) -> Vec<(u32, u64)> {
+        let hosts = self.hosts.all().into_iter().filter(|host| topics.contains(&host.number()));
+        hosts.map(|host| (host.number(), host.start_sequence())).collect()
+    }
+
+    /// Publishes the current tip and template again, unchanged, for a module that lost them.
+    pub fn repeat_mining(&self) {
+        self.hosts.mining.repeat_standing();
     }
 
     /// How often `chain` entered a term.
@@ -236,103 +247,6 @@ impl Topics {
     pub(crate) fn grant(&self, topic: u32) -> Option<Grant<'_>> {
         self.hosts.all().into_iter().find(|host| host.number() == topic).map(AnyTopic::grant)
     }
-
-    fn block_connected(&self, block: &ConnectedBlock) {
-        let transactions: Vec<BlockTransaction> = block.transactions.iter().map(index_entry).collect();
-        let message = BlockConnected {
-            hash: block.position.hash,
-            previous: block.previous,
-            height: block.position.height,
-            // Consensus bounds a block to 4 MB: both counts fit.
-            transactions: transactions.len() as u32,
-            raw_bytes: block.raw.len() as u32,
-        };
-        self.hosts
-            .chain
-            .publish_with_body(&message, &BlockBody { transactions: &transactions, raw: &block.raw });
-    }
-}
-
-impl EventSink for Topics {
-    fn event(&self, event: NodeEvent) {
-        match event {
-            NodeEvent::TipChanged(tip) => self.hosts.mining.publish_current(&tip_changed(&tip)),
-            NodeEvent::BlockConnected(block) => self.block_connected(&block),
-            NodeEvent::BlockDisconnected { position, previous } => self
-                .hosts
-                .chain
-                .publish(&BlockDisconnected { hash: position.hash, previous, height: position.height }),
-            NodeEvent::ChainReorganised { fork, disconnected, connected } => {
-                self.hosts.chain.publish_with_body(
-                    &ChainReorganised {
-                        fork_hash: fork.hash,
-                        fork_height: fork.height,
-                        disconnected: disconnected.len() as u32,
-                        connected: connected.len() as u32,
-                    },
-                    &ReorganisationBody { disconnected: &disconnected, connected: &connected },
-                )
-            }
-            NodeEvent::TransactionAdded(transaction) => self.hosts.mempool.publish(&TransactionAdded {
-                txid: transaction.txid,
-                wtxid: transaction.wtxid,
-                fee_sat: transaction.fee_sat,
-                weight: transaction.weight,
-                raw: transaction.raw.to_vec(),
-            }),
-            NodeEvent::TransactionRemoved { txid, reason } => {
-                let (reason, replaced_by) = removal(reason);
-                self.hosts.mempool.publish(&TransactionRemoved { txid, reason, replaced_by });
-            }
-            NodeEvent::PeerConnected(peer) => self.hosts.peers.publish(&PeerConnected {
-                id: peer.id,
-                address: peer.address,
-                is_inbound: peer.is_inbound,
-                protocol_version: peer.protocol_version,
-                services: peer.services,
-                user_agent: peer.user_agent,
-                start_height: peer.start_height,
-            }),
-            NodeEvent::PeerDisconnected { id, reason } => {
-                self.hosts.peers.publish(&PeerDisconnected { id, reason })
-            }
-            // Without a message of their own so far.
-            _ => {}
-        }
-    }
-}
-
-fn tip_changed(tip: &Tip) -> TipChanged {
-    TipChanged {
-        hash: tip.position.hash,
-        previous: tip.previous,
-        height: tip.position.height,
-        header: tip.header,
-        next_bits: tip.next_bits,
-        next_min_time: tip.next_min_time,
-    }
-}
-
-fn index_entry(entry: &TransactionEntry) -> BlockTransaction {
-    BlockTransaction {
-        txid: entry.txid,
-        wtxid: entry.wtxid,
-        fee_sat: entry.fee_sat.unwrap_or(FEE_UNKNOWN),
-        offset_bytes: entry.offset_bytes,
-        length_bytes: entry.length_bytes,
-        weight: entry.weight,
-        reserved: 0,
-    }
-}
-
-fn removal(reason: RemovalReason) -> (u16, [u8; 32]) {
-    match reason {
-        RemovalReason::Mined => (mempool::REMOVED_MINED, [0; 32]),
-        RemovalReason::Replaced { by } => (mempool::REMOVED_REPLACED, by),
-        RemovalReason::Conflict => (mempool::REMOVED_CONFLICT, [0; 32]),
-        RemovalReason::Expired => (mempool::REMOVED_EXPIRED, [0; 32]),
-        RemovalReason::Evicted => (mempool::REMOVED_EVICTED, [0; 32]),
-    }
 }
 
 #[cfg(test)]
@@ -346,24 +260,25 @@ mod tests {
     use blvm_bus::segment::{Identity, open_sealed};
     use blvm_bus::subscriber::Subscriber;
 
+    use super::standing::NEAR_MESSAGES;
     use super::*;
     use crate::embedded::{BlockVerdict, EmbeddedNode, EmbeddedOptions, Network};
-    use crate::source::{ChainPosition, NodeApi};
+    use crate::source::{ChainPosition, CoinbaseConstraints, EventSink, NodeApi, NodeEvent, Template, Tip};
 
-    fn topics() -> Topics {
+    pub(super) fn topics() -> Topics {
         let chain = Geometry { depth: 16, slot_bytes: 128, terms: 4, term_bytes: 64 << 10 };
         Topics::create(TopicsOptions { chain, leases: 1, lease_holders: 2 }).unwrap()
     }
 
     /// Maps a topic as a module does.
-    fn subscribe<T: Topic>(topics: &Topics, start: u64) -> Subscriber<T> {
+    pub(super) fn subscribe<T: Topic>(topics: &Topics, start: u64) -> Subscriber<T> {
         let grant = topics.grant(T::NUMBER).unwrap();
         let identity = Identity { topic: grant.topic, schema: grant.schema, run_id: topics.run_id() };
         let (memory, layout) = open_sealed(grant.segment.open_for_module().unwrap(), &identity).unwrap();
         Subscriber::new(Arc::new(memory), layout, start, None)
     }
 
-    fn tip(height: u32) -> Tip {
+    pub(super) fn tip(height: u32) -> Tip {
         Tip {
             position: ChainPosition { hash: [height as u8; 32], height },
             previous: [height as u8 - 1; 32],
@@ -408,7 +323,8 @@ mod tests {
     #[test]
     fn a_tip_is_published_and_read_first_by_who_attaches_later() {
         let topics = topics();
-        let starts = |topics: &Topics| topics.start_sequences().into_iter().collect::<BTreeMap<_, _>>();
+        let all: Vec<_> = TOPICS.iter().map(|topic| topic.number).collect();
+        let starts = |topics: &Topics| topics.start_sequences(&all).into_iter().collect::<BTreeMap<_, _>>();
         assert!(starts(&topics).values().all(|start| *start == 1));
         topics.event(NodeEvent::TipChanged(tip(1)));
         topics.event(NodeEvent::TipChanged(tip(2)));
@@ -445,7 +361,7 @@ mod tests {
         let mut mining = subscribe::<Mining>(&topics, 1);
         let mut tips = Vec::new();
         while let Some(sample) = mining.poll().unwrap() {
-            let MiningEvent::TipChanged(tip) = sample.event().unwrap() else { panic!("another kind") };
+            let MiningEvent::TipChanged(tip) = sample.event().unwrap() else { continue };
             let header: bitcoin::block::Header = deserialize(&tip.header).unwrap();
             assert_eq!(header.block_hash().to_byte_array(), tip.hash);
             assert_eq!(header.prev_blockhash.to_byte_array(), tip.previous);
@@ -465,19 +381,100 @@ mod tests {
         assert_eq!(min_time, times[5] + 1, "the median of the last eleven, plus 1");
     }
 
+    /// What a module that attaches now finds on `mining`: sequence and number of the kind of each message.
+    fn found_by_who_attaches(topics: &Topics) -> Vec<(u64, &'static str)> {
+        let [(_, start)] = topics.start_sequences(&[Mining::NUMBER])[..] else { panic!("one topic") };
+        let mut mining = subscribe::<Mining>(topics, start);
+        let mut found = Vec::new();
+        while let Some(sample) = mining.poll().unwrap() {
+            let kind = Mining::visit_event(&sample.event().unwrap(), &mut |_, _| {});
+            found.push((sample.sequence(), kind));
+        }
+        found
+    }
+
+    pub(super) fn template(id: u64) -> Arc<Template> {
+        Arc::new(Template {
+            id,
+            previous: [1; 32],
+            height: 2,
+            version: 3,
+            bits: 4,
+            min_time: 5,
+            coinbase_value_sat: 6,
+            fees_sat: 7,
+            weight: 8,
+            sigop_cost: 9,
+            coinbase_weight_limit: 10,
+            coinbase_sigop_cost_limit: 11,
+            constraints: CoinbaseConstraints { output_bytes: 12, sigop_cost: 13 },
+            coinbase_version: 14,
+            coinbase_sequence: 15,
+            coinbase_lock_time: 16,
+            coinbase_prefix: vec![17],
+            witness_commitment: vec![18],
+            outputs: Vec::new(),
+            merkle_path: vec![[19; 32]],
+            is_empty: false,
+            transactions: Arc::new([]),
+        })
+    }
+
+    const DELTA: NodeEvent = NodeEvent::FeeDelta { template_id: 1, announced_fees_sat: 2, fees_sat: 3 };
+
     #[test]
-    fn a_tip_that_would_soon_be_lapped_is_not_promised() {
+    fn who_attaches_later_reads_the_tip_and_the_template_that_stand() {
+        let topics = topics();
+        assert_eq!(found_by_who_attaches(&topics), []);
+        topics.event(NodeEvent::TipChanged(tip(1)));
+        assert_eq!(found_by_who_attaches(&topics), [(1, "TipChanged")]);
+        topics.event(NodeEvent::TemplateUpdated(template(1)));
+        topics.event(NodeEvent::TemplateUpdated(template(2)));
+        topics.event(DELTA);
+        let all = [(1, "TipChanged"), (2, "TemplateUpdated"), (3, "TemplateUpdated"), (4, "FeeDelta")];
+        assert_eq!(found_by_who_attaches(&topics), all);
+        // A template on the tip before stands no more.
+        topics.event(NodeEvent::TipChanged(tip(2)));
+        assert_eq!(found_by_who_attaches(&topics), [(5, "TipChanged")]);
+        assert_eq!(topics.hosts.mining.next_sequence(), 6, "nobody's attaching has published anything");
+    }
+
+    #[test]
+    fn what_stands_is_sent_again_to_who_attaches_long_after_it_even_once_it_was_lapped() {
         let topics = topics();
         topics.event(NodeEvent::TipChanged(tip(1)));
-        let delta =
-            blvm_bus::message::mining::FeeDelta { template_id: 1, announced_fees_sat: 2, fees_sat: 3 };
-        let half = u64::from(Mining::GEOMETRY.depth / 2);
-        for _ in 1..half {
-            topics.hosts.mining.publish(&delta);
-        }
-        assert_eq!(topics.hosts.mining.start_sequence(), 1);
-        topics.hosts.mining.publish(&delta);
-        assert_eq!(topics.hosts.mining.start_sequence(), half + 2);
+        topics.event(NodeEvent::TemplateUpdated(template(7)));
+        (2..NEAR_MESSAGES).for_each(|_| topics.event(DELTA));
+        assert_eq!(found_by_who_attaches(&topics).len() as u64, NEAR_MESSAGES);
+        topics.event(DELTA);
+        let again = NEAR_MESSAGES + 2;
+        let repeated = [(again, "TipChanged"), (again + 1, "TemplateUpdated")];
+        assert_eq!(found_by_who_attaches(&topics), repeated);
+        assert_eq!(found_by_who_attaches(&topics), repeated, "near enough now");
+        (0..=Mining::GEOMETRY.depth).for_each(|_| topics.event(DELTA));
+        let again = again + 3 + u64::from(Mining::GEOMETRY.depth);
+        assert_eq!(found_by_who_attaches(&topics), [(again, "TipChanged"), (again + 1, "TemplateUpdated")]);
+        let mut mining = subscribe::<Mining>(&topics, again);
+        let sample = mining.poll().unwrap().unwrap();
+        let MiningEvent::TipChanged(found) = sample.event().unwrap() else { panic!("another kind") };
+        assert_eq!((found.hash, found.height.to_native()), ([1; 32], 1), "the tip as it was");
+        let sample = mining.poll().unwrap().unwrap();
+        let MiningEvent::TemplateUpdated(found) = sample.event().unwrap() else { panic!("another kind") };
+        assert_eq!(found.template_id, 7);
+    }
+
+    #[test]
+    fn what_stands_is_sent_again_on_request_and_not_after_the_close() {
+        let topics = topics();
+        topics.repeat_mining();
+        assert_eq!(topics.hosts.mining.next_sequence(), 1, "nothing stands");
+        topics.event(NodeEvent::TipChanged(tip(1)));
+        topics.event(NodeEvent::TemplateUpdated(template(1)));
+        topics.repeat_mining();
+        assert_eq!(found_by_who_attaches(&topics), [(3, "TipChanged"), (4, "TemplateUpdated")]);
+        topics.close();
+        topics.repeat_mining();
+        assert_eq!(topics.hosts.mining.next_sequence(), 5);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Topic `mempool`: transactions that come and go. Messages larger than a slot are copied from the body area.
+//! Topic `mempool`: transactions that come and go, and what it takes to be among them. Messages larger than a slot are
+//! copied from the body area.
 
 use super::{BodyAccess, Hash};
 use crate::layout::Geometry;
@@ -30,6 +31,37 @@ topic! {
         reason: u16,
         /// For [`REMOVED_REPLACED`] the transaction that took its place, else all zero.
         replaced_by: Hash,
+    }
+
+    /// The least fee rate that the mempool takes is another one.
+    3 FeeRateChanged / ArchivedFeeRateChanged {
+        /// Fee rate now, in satoshi for 1,000 virtual bytes.
+        floor_sat_per_kvb: u64,
+    }
+
+    /// The fee estimates are others; sent after a block. One estimate per target that has one, ascending by target: the
+    /// two lists belong together by index.
+    4 FeeEstimatesChanged / ArchivedFeeEstimatesChanged {
+        /// Blocks within which a transaction is expected to be confirmed.
+        target_blocks: Vec<u64>,
+        /// Fee rate for that, in satoshi for 1,000 virtual bytes.
+        sat_per_kvb: Vec<u64>,
+    }
+
+    /// The mempool has passed a threshold of its limit, upwards.
+    5 MempoolThresholdExceeded / ArchivedMempoolThresholdExceeded {
+        /// The threshold, in hundredths of the limit.
+        percent: u16,
+        /// Bytes of its transactions in consensus encoding.
+        bytes: u64,
+        /// The most it holds, in bytes.
+        limit_bytes: u64,
+    }
+
+    /// An operator emptied the mempool. Its transactions are not named one by one: forget them all.
+    6 MempoolCleared / ArchivedMempoolCleared {
+        /// Number of transactions it held.
+        transactions: u64,
     }
 }
 

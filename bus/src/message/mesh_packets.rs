@@ -4,7 +4,7 @@ use super::BodyAccess;
 use crate::layout::Geometry;
 
 topic! {
-    /// Raw packets of the mesh protocol. Nothing sends them yet: they come with the node's peers that speak it.
+    /// Raw packets of the mesh protocol.
     MeshPackets = 5 "mesh_packets", MeshPacketsEvent,
     Geometry { depth: 16_384, slot_bytes: 256, terms: 2, term_bytes: 8 << 20 }, BodyAccess::Copied, "";
 

@@ -1,5 +1,8 @@
-//! Topic `mining`: what miners work on. Repaired by the messages themselves: each stands alone and replaces the one
-//! before it.
+//! Topic `mining`: what miners work on. Repaired by the messages themselves: each stands alone and replaces the one of its
+//! kind before it; a tip also replaces the template before it.
+//!
+//! The current tip and template may be sent again, unchanged, for a module that attaches: a hash or a template's number that
+//! was there before is nothing new.
 
 use super::{BodyAccess, Hash};
 use crate::layout::Geometry;
@@ -27,8 +30,7 @@ topic! {
         next_min_time: u32,
     }
 
-    /// The node would mine another block than it said before. Nothing sends it yet: it comes with the node's template
-    /// service.
+    /// The node would mine another block than it said before.
     2 TemplateUpdated / ArchivedTemplateUpdated {
         /// Number of the template; never reused in this run.
         template_id: u64,
@@ -73,8 +75,7 @@ topic! {
         merkle_path: Vec<Hash>,
     }
 
-    /// What the mempool would pay now, while the template announced last is still being worked on. Nothing sends it yet:
-    /// it comes with the node's template service.
+    /// What the mempool would pay now, while the template announced last is still being worked on.
     3 FeeDelta / ArchivedFeeDelta {
         /// Number of the template announced last.
         template_id: u64,
@@ -82,6 +83,26 @@ topic! {
         announced_fees_sat: u64,
         /// Fees of the best template now, in satoshi.
         fees_sat: u64,
+    }
+
+    /// A block that this node assembled, as its own miner or from a module's solution, joined the active chain.
+    4 BlockMined / ArchivedBlockMined {
+        /// Block hash.
+        hash: Hash,
+        /// Its height.
+        height: u32,
+        /// Number of the template it came from; unknown for a block given as a whole.
+        template_id: Option<u64>,
+    }
+
+    /// The target of the next block is another one.
+    5 DifficultyAdjusted / ArchivedDifficultyAdjusted {
+        /// Height of the first block with the new target.
+        height: u32,
+        /// Target before, in compact form (nBits).
+        old_bits: u32,
+        /// Target now, in compact form (nBits).
+        new_bits: u32,
     }
 }
 

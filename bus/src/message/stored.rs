@@ -71,4 +71,17 @@ macro_rules! as_rkyv_does {
     )* };
 }
 
-as_rkyv_does!(bool, u16, u32, u64, i32, i64, Option<u32>, String, Vec<u8>, Vec<[u8; 32]>);
+as_rkyv_does!(
+    bool,
+    u16,
+    u32,
+    u64,
+    i32,
+    i64,
+    Option<u32>,
+    Option<u64>,
+    String,
+    Vec<u8>,
+    Vec<u64>,
+    Vec<[u8; 32]>
+);

@@ -4,7 +4,7 @@ use super::BodyAccess;
 use crate::layout::Geometry;
 
 topic! {
-    /// Raw Stratum V2 messages. Nothing sends them yet: they come with the node's peers that speak it.
+    /// Raw Stratum V2 messages.
     StratumPackets = 6 "stratum_packets", StratumPacketsEvent,
     Geometry { depth: 16_384, slot_bytes: 256, terms: 2, term_bytes: 8 << 20 }, BodyAccess::Copied, "";
 

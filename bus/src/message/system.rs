@@ -41,4 +41,95 @@ topic! {
         /// Why, in words for a log; at most 256 bytes.
         reason: String,
     }
+
+    /// The node began or ended fetching headers or blocks.
+    5 SyncStateChanged / ArchivedSyncStateChanged {
+        /// What it does now: 1 nothing for want of peers, 2 fetches headers, 3 fetches blocks, 4 nothing is missing (the
+        /// `SYNC_…` numbers).
+        state: u16,
+        /// Height of the tip.
+        height: u32,
+        /// Height of the best header.
+        header_height: u32,
+    }
+
+    /// The node fetches headers from now on.
+    6 HeadersSyncStarted / ArchivedHeadersSyncStarted {
+        /// Height of the best header.
+        header_height: u32,
+    }
+
+    /// Headers are being fetched; at most once a second.
+    7 HeadersSyncProgress / ArchivedHeadersSyncProgress {
+        /// Height of the best header so far.
+        header_height: u32,
+    }
+
+    /// No header is known to be missing. Not sent if the fetching ended for want of peers.
+    8 HeadersSyncCompleted / ArchivedHeadersSyncCompleted {
+        /// Height of the best header.
+        header_height: u32,
+    }
+
+    /// The node fetches blocks from now on.
+    9 BlockSyncStarted / ArchivedBlockSyncStarted {
+        /// Height of the tip.
+        height: u32,
+        /// Height of the best header: where the blocks lead.
+        header_height: u32,
+    }
+
+    /// Blocks are being fetched; at most once a second.
+    10 BlockSyncProgress / ArchivedBlockSyncProgress {
+        /// Height of the tip so far.
+        height: u32,
+        /// Height of the best header: where the blocks lead.
+        header_height: u32,
+    }
+
+    /// No block is known to be missing. Not sent if the fetching ended for want of peers or went back to headers.
+    11 BlockSyncCompleted / ArchivedBlockSyncCompleted {
+        /// Height of the tip.
+        height: u32,
+    }
+
+    /// A block was refused: it breaks a consensus rule.
+    12 ConsensusRuleViolation / ArchivedConsensusRuleViolation {
+        /// Hash of the block.
+        hash: Hash,
+        /// The rule in the engine's words, such as `bad-txnmrklroot`; at most 256 bytes.
+        reason: String,
+    }
+
+    /// Something is withheld from peers until further notice.
+    13 MaintenanceStarted / ArchivedMaintenanceStarted {
+        /// What: `blocks`.
+        withheld: String,
+    }
+
+    /// Peers are served again.
+    14 MaintenanceCompleted / ArchivedMaintenanceCompleted {
+        /// What was withheld: `blocks`.
+        withheld: String,
+    }
+
+    /// The disk that holds the data is nearly full.
+    15 DiskSpaceLow / ArchivedDiskSpaceLow {
+        /// Bytes left.
+        free_bytes: u64,
+        /// Below how many bytes this is said.
+        threshold_bytes: u64,
+    }
 }
+
+/// There is no peer to fetch from.
+pub const SYNC_NO_PEERS: u16 = 1;
+/// Headers are being fetched.
+pub const SYNC_HEADERS: u16 = 2;
+/// Blocks are being fetched.
+pub const SYNC_BLOCKS: u16 = 3;
+/// Nothing is known to be missing.
+pub const SYNC_SYNCED: u16 = 4;
+
+/// Longest text for a log in a message.
+pub const MAX_TEXT_BYTES: usize = 256;

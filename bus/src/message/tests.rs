@@ -3,17 +3,27 @@
 use std::collections::BTreeSet;
 
 use super::chain::{BlockConnected, BlockDisconnected, ChainReorganised};
-use super::mempool::{TransactionAdded, TransactionRemoved};
+use super::mempool::{
+    FeeEstimatesChanged, FeeRateChanged, MempoolCleared, MempoolThresholdExceeded, TransactionAdded,
+    TransactionRemoved,
+};
 use super::mining::{
-    FeeDelta, MAX_COINBASE_PREFIX_BYTES, MAX_MERKLE_PATH, MAX_WITNESS_COMMITMENT_BYTES, Mining,
-    TemplateUpdated, TipChanged,
+    BlockMined, DifficultyAdjusted, FeeDelta, MAX_COINBASE_PREFIX_BYTES, MAX_MERKLE_PATH,
+    MAX_WITNESS_COMMITMENT_BYTES, Mining, TemplateUpdated, TipChanged,
 };
 use super::modules::{
     MAX_EVENT_NAME_BYTES, MAX_EVENT_PAYLOAD_BYTES, MAX_PUBLISHER_BYTES, ModuleEvent, Modules,
 };
 use super::payments::{NAMES, PaymentEvent, Payments};
-use super::peers::{PeerConnected, PeerDisconnected};
-use super::system::{ModuleStarted, ModuleStopped, NodeShutdown, NodeStartupCompleted};
+use super::peers::{
+    AddressDiscovered, AddressExpired, ConnectionAttempt, MessageReceived, MessageSent, PeerBanned,
+    PeerConnected, PeerDisconnected, PeerMisbehaved, PeerUnbanned, RateLimitExceeded,
+};
+use super::system::{
+    BlockSyncCompleted, BlockSyncProgress, BlockSyncStarted, ConsensusRuleViolation, DiskSpaceLow,
+    HeadersSyncCompleted, HeadersSyncProgress, HeadersSyncStarted, MaintenanceCompleted, MaintenanceStarted,
+    ModuleStarted, ModuleStopped, NodeShutdown, NodeStartupCompleted, SyncStateChanged, System,
+};
 use super::{DecodeError, Kind, TOPICS, Topic, Value, mesh_packets, stratum_packets, topic, topic_named};
 use crate::ring::Scratch;
 use crate::with_topic;
@@ -66,7 +76,8 @@ const HEADER: [u8; 80] = [7; 80];
 
 #[test]
 fn every_kind_is_read_back_and_visited_by_name() {
-    use Value::{Absent, Bool, Bytes, Hash, Hashes, I64, Text, U64};
+    use Value::{Absent, Bool, Bytes, Hash, Hashes, I64, Numbers, Text, U64};
+    let number = rkyv::rend::u64_le::from_native;
     let mut seen = BTreeSet::new();
     check!(
         seen,
@@ -114,10 +125,33 @@ fn every_kind_is_read_back_and_visited_by_name() {
     );
     check!(
         seen,
+        BlockMined { hash: A, height: 1, template_id: Some(u64::MAX) },
+        [Hash(&A), U64(1), U64(u64::MAX)]
+    );
+    check!(seen, BlockMined { hash: A, height: 1, template_id: None }, [Hash(&A), U64(1), Absent]);
+    check!(
+        seen,
+        DifficultyAdjusted { height: 2_016, old_bits: 1, new_bits: 2 },
+        [U64(2_016), U64(1), U64(2)]
+    );
+    check!(
+        seen,
         TransactionAdded { txid: A, wtxid: B, fee_sat: 1, weight: 2, raw: vec![3; 300] },
         [Hash(&A), Hash(&B), U64(1), U64(2), Bytes(&[3; 300])]
     );
     check!(seen, TransactionRemoved { txid: A, reason: 2, replaced_by: B }, [Hash(&A), U64(2), Hash(&B)]);
+    check!(seen, FeeRateChanged { floor_sat_per_kvb: 1_000 }, [U64(1_000)]);
+    check!(
+        seen,
+        FeeEstimatesChanged { target_blocks: vec![2, 6], sat_per_kvb: vec![9_000, u64::MAX] },
+        [Numbers(&[number(2), number(6)]), Numbers(&[number(9_000), number(u64::MAX)])]
+    );
+    check!(
+        seen,
+        MempoolThresholdExceeded { percent: 75, bytes: 1, limit_bytes: 2 },
+        [U64(75), U64(1), U64(2)]
+    );
+    check!(seen, MempoolCleared { transactions: 1 }, [U64(1)]);
     check!(
         seen,
         PeerConnected {
@@ -132,6 +166,39 @@ fn every_kind_is_read_back_and_visited_by_name() {
         [U64(1), Text("127.0.0.1:8333"), Bool(true), U64(70_016), U64(9), Text("/x/"), I64(-1)]
     );
     check!(seen, PeerDisconnected { id: 1, reason: String::new() }, [U64(1), Text("")]);
+    check!(
+        seen,
+        PeerBanned { address: "203.0.113.7".to_owned(), until_s: 1, reason: "x".to_owned() },
+        [Text("203.0.113.7"), U64(1), Text("x")]
+    );
+    check!(
+        seen,
+        PeerUnbanned { address: "2001:db8::7".to_owned(), is_early: true },
+        [Text("2001:db8::7"), Bool(true)]
+    );
+    check!(
+        seen,
+        ConnectionAttempt { address: "a:1".to_owned(), is_connected: false, failure: "refused".to_owned() },
+        [Text("a:1"), Bool(false), Text("refused")]
+    );
+    check!(seen, AddressDiscovered { address: "a:1".to_owned(), services: 9 }, [Text("a:1"), U64(9)]);
+    check!(seen, AddressExpired { address: "a:1".to_owned() }, [Text("a:1")]);
+    check!(
+        seen,
+        MessageReceived { peer: 1, command: "inv".to_owned(), payload_bytes: 37 },
+        [U64(1), Text("inv"), U64(37)]
+    );
+    check!(
+        seen,
+        MessageSent { peer: 1, command: "sendtxrcncl1".to_owned(), payload_bytes: 37 },
+        [U64(1), Text("sendtxrcncl1"), U64(37)]
+    );
+    check!(
+        seen,
+        PeerMisbehaved { peer: 1, points: 20, total: 60, offence: "x".to_owned() },
+        [U64(1), U64(20), U64(60), Text("x")]
+    );
+    check!(seen, RateLimitExceeded { peer: 1, what: "addresses".to_owned() }, [U64(1), Text("addresses")]);
     check!(
         seen,
         mesh_packets::PacketReceived { peer: 1, payload: vec![9; 1_000] },
@@ -150,6 +217,21 @@ fn every_kind_is_read_back_and_visited_by_name() {
         [Text("nine-byte"), U64(1), I64(-9)]
     );
     check!(seen, NodeShutdown { reason: "asked".to_owned() }, [Text("asked")]);
+    check!(seen, SyncStateChanged { state: 3, height: 1, header_height: 2 }, [U64(3), U64(1), U64(2)]);
+    check!(seen, HeadersSyncStarted { header_height: 1 }, [U64(1)]);
+    check!(seen, HeadersSyncProgress { header_height: 1 }, [U64(1)]);
+    check!(seen, HeadersSyncCompleted { header_height: 1 }, [U64(1)]);
+    check!(seen, BlockSyncStarted { height: 1, header_height: 2 }, [U64(1), U64(2)]);
+    check!(seen, BlockSyncProgress { height: 1, header_height: 2 }, [U64(1), U64(2)]);
+    check!(seen, BlockSyncCompleted { height: 1 }, [U64(1)]);
+    check!(
+        seen,
+        ConsensusRuleViolation { hash: A, reason: "bad-cb-amount".to_owned() },
+        [Hash(&A), Text("bad-cb-amount")]
+    );
+    check!(seen, MaintenanceStarted { withheld: "blocks".to_owned() }, [Text("blocks")]);
+    check!(seen, MaintenanceCompleted { withheld: "blocks".to_owned() }, [Text("blocks")]);
+    check!(seen, DiskSpaceLow { free_bytes: 1, threshold_bytes: 2 }, [U64(1), U64(2)]);
     check!(
         seen,
         ModuleEvent { publisher: "mesh".to_owned(), name: "RouteDiscovered".to_owned(), payload: vec![1] },
@@ -212,6 +294,16 @@ fn the_largest_template_fits_a_slot() {
     let most = archive(&largest).len() + 7;
     assert!(most <= inline_bytes::<Mining>(), "{most} bytes");
     assert!(archive(&tip(Some(2))).len() <= inline_bytes::<Mining>());
+}
+
+#[test]
+fn the_longest_texts_about_the_node_fit_a_slot() {
+    let reason = "r".repeat(super::system::MAX_TEXT_BYTES);
+    let most = [
+        archive(&ConsensusRuleViolation { hash: A, reason: reason.clone() }).len(),
+        archive(&NodeShutdown { reason }).len(),
+    ];
+    assert!(most.iter().all(|bytes| *bytes <= inline_bytes::<System>()), "{most:?}");
 }
 
 #[test]

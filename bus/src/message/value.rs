@@ -26,6 +26,8 @@ pub enum Value<'a> {
     Hash(&'a Hash),
     /// Several of them.
     Hashes(&'a [Hash]),
+    /// Several numbers that are never negative.
+    Numbers(&'a [u64_le]),
     /// Bytes in their own order.
     Bytes(&'a [u8]),
     /// A text.
@@ -49,6 +51,7 @@ impl Display for Value<'_> {
                 }
                 f.write_str("]")
             }
+            Value::Numbers(numbers) => f.debug_list().entries(numbers.iter().map(|n| n.to_native())).finish(),
             Value::Bytes(bytes) => hex(f, bytes.iter()),
             Value::Text(text) => f.write_str(text),
             Value::Absent => f.write_str("unknown"),
@@ -105,6 +108,12 @@ impl Field for ArchivedVec<Hash> {
     }
 }
 
+impl Field for ArchivedVec<u64_le> {
+    fn value(&self) -> Value<'_> {
+        Value::Numbers(self)
+    }
+}
+
 impl Field for ArchivedVec<u8> {
     fn value(&self) -> Value<'_> {
         Value::Bytes(self)
@@ -135,6 +144,7 @@ mod tests {
         assert_eq!(Value::Hash(&hash).to_string(), shown);
         assert_eq!(Value::Hashes(&[hash, hash]).to_string(), format!("[{shown}, {shown}]"));
         assert_eq!(Value::Hashes(&[]).to_string(), "[]");
+        assert_eq!(Value::Numbers(&[u64_le::from_native(1), u64_le::from_native(2)]).to_string(), "[1, 2]");
         assert_eq!(Value::Bytes(&[0xab, 0]).to_string(), "ab00");
         assert_eq!(Value::I64(-5).to_string(), "-5");
         assert_eq!(Value::U64(u64::MAX).to_string(), u64::MAX.to_string());

@@ -5,12 +5,22 @@ use blvm_bus::message::chain::{
     BlockBody, BlockConnected, BlockDisconnected, BlockTransaction, ChainReorganised, ReorganisationBody,
     WriteBody,
 };
-use blvm_bus::message::mempool::{REMOVED_MINED, TransactionAdded, TransactionRemoved};
-use blvm_bus::message::mining::{FeeDelta, TipChanged};
+use blvm_bus::message::mempool::{
+    FeeEstimatesChanged, FeeRateChanged, MempoolCleared, MempoolThresholdExceeded, REMOVED_MINED,
+    TransactionAdded, TransactionRemoved,
+};
+use blvm_bus::message::mining::{BlockMined, DifficultyAdjusted, FeeDelta, TipChanged};
 use blvm_bus::message::modules::ModuleEvent;
 use blvm_bus::message::payments::PaymentEvent;
-use blvm_bus::message::peers::{PeerConnected, PeerDisconnected};
-use blvm_bus::message::system::{ModuleStarted, ModuleStopped, NodeShutdown, NodeStartupCompleted};
+use blvm_bus::message::peers::{
+    AddressDiscovered, AddressExpired, ConnectionAttempt, MessageReceived, MessageSent, PeerBanned,
+    PeerConnected, PeerDisconnected, PeerMisbehaved, PeerUnbanned, RateLimitExceeded,
+};
+use blvm_bus::message::system::{
+    BlockSyncCompleted, BlockSyncProgress, BlockSyncStarted, ConsensusRuleViolation, DiskSpaceLow,
+    HeadersSyncCompleted, HeadersSyncProgress, HeadersSyncStarted, MaintenanceCompleted, MaintenanceStarted,
+    ModuleStarted, ModuleStopped, NodeShutdown, NodeStartupCompleted, SYNC_BLOCKS, SyncStateChanged,
+};
 use blvm_bus::message::{Kind, Topic, mesh_packets, stratum_packets};
 
 use super::Seed;
@@ -150,6 +160,88 @@ pub(super) fn messages() -> Vec<Seed> {
             }),
         ),
         ("node-shutdown", message(&NodeShutdown { reason: "asked to stop".to_owned() })),
+        ("fee-rate-changed", message(&FeeRateChanged { floor_sat_per_kvb: 1_000 })),
+        (
+            "fee-estimates-changed",
+            message(&FeeEstimatesChanged {
+                target_blocks: vec![2, 6, 144],
+                sat_per_kvb: vec![9_000, 4_000, 1_000],
+            }),
+        ),
+        (
+            "mempool-threshold-exceeded",
+            message(&MempoolThresholdExceeded { percent: 75, bytes: 225_000_000, limit_bytes: 300_000_000 }),
+        ),
+        ("mempool-cleared", message(&MempoolCleared { transactions: 12 })),
+        ("block-mined", message(&BlockMined { hash: [2; 32], height: 9, template_id: Some(7) })),
+        (
+            "difficulty-adjusted",
+            message(&DifficultyAdjusted { height: 2_016, old_bits: 0x1d00_ffff, new_bits: 0x1c7f_ff80 }),
+        ),
+    ]
+    .into_iter()
+    .chain(peers())
+    .chain(system())
+    .collect()
+}
+
+fn peers() -> Vec<Seed> {
+    let address = || "203.0.113.7:8333".to_owned();
+    let command = || "inv".to_owned();
+    vec![
+        (
+            "peer-banned",
+            message(&PeerBanned {
+                address: "203.0.113.7".to_owned(),
+                until_s: 1_700_086_400,
+                reason: "an invalid block".to_owned(),
+            }),
+        ),
+        ("peer-unbanned", message(&PeerUnbanned { address: "2001:db8::7".to_owned(), is_early: false })),
+        (
+            "connection-attempt",
+            message(&ConnectionAttempt {
+                address: address(),
+                is_connected: false,
+                failure: "connection refused".to_owned(),
+            }),
+        ),
+        ("address-discovered", message(&AddressDiscovered { address: address(), services: 9 })),
+        ("address-expired", message(&AddressExpired { address: address() })),
+        ("message-received", message(&MessageReceived { peer: 1, command: command(), payload_bytes: 37 })),
+        ("message-sent", message(&MessageSent { peer: 1, command: command(), payload_bytes: 37 })),
+        (
+            "peer-misbehaved",
+            message(&PeerMisbehaved {
+                peer: 1,
+                points: 20,
+                total: 60,
+                offence: "an unrequested block".to_owned(),
+            }),
+        ),
+        ("rate-limit-exceeded", message(&RateLimitExceeded { peer: 1, what: "addresses".to_owned() })),
+    ]
+}
+
+fn system() -> Vec<Seed> {
+    vec![
+        (
+            "sync-state-changed",
+            message(&SyncStateChanged { state: SYNC_BLOCKS, height: 9, header_height: 2_000 }),
+        ),
+        ("headers-sync-started", message(&HeadersSyncStarted { header_height: 9 })),
+        ("headers-sync-progress", message(&HeadersSyncProgress { header_height: 900 })),
+        ("headers-sync-completed", message(&HeadersSyncCompleted { header_height: 2_000 })),
+        ("block-sync-started", message(&BlockSyncStarted { height: 9, header_height: 2_000 })),
+        ("block-sync-progress", message(&BlockSyncProgress { height: 900, header_height: 2_000 })),
+        ("block-sync-completed", message(&BlockSyncCompleted { height: 2_000 })),
+        (
+            "consensus-rule-violation",
+            message(&ConsensusRuleViolation { hash: [2; 32], reason: "bad-cb-amount".to_owned() }),
+        ),
+        ("maintenance-started", message(&MaintenanceStarted { withheld: "blocks".to_owned() })),
+        ("maintenance-completed", message(&MaintenanceCompleted { withheld: "blocks".to_owned() })),
+        ("disk-space-low", message(&DiskSpaceLow { free_bytes: 1 << 29, threshold_bytes: 1 << 30 })),
     ]
 }
 

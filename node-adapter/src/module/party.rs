@@ -38,11 +38,7 @@ pub(super) trait Party: Send + Sync {
 
 /// The first sequence of each of `topics` that counts.
 pub(super) fn starts_of(bus: &Topics, topics: &[u32]) -> Vec<TopicStart> {
-    bus.start_sequences()
-        .into_iter()
-        .filter(|(topic, _)| topics.contains(topic))
-        .map(|(topic, sequence)| TopicStart { topic, sequence })
-        .collect()
+    bus.start_sequences(topics).into_iter().map(|(topic, sequence)| TopicStart { topic, sequence }).collect()
 }
 
 /// A program that attached by path. The node cannot end it: it gets copies, and may only read.

@@ -1,7 +1,6 @@
 //! One topic of the node: its segment, its publisher, and what a module that attaches is given of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use blvm_bus::lease::ScanTable;
 use blvm_bus::memory::Mapped;
@@ -13,6 +12,7 @@ use blvm_bus::wake::Waker;
 use parking_lot::Mutex;
 
 use super::TopicsOptions;
+use super::standing::Standing;
 
 /// Terms of `chain` that have their memory before the first block; the others follow in the background.
 const TERMS_AT_START: usize = 2;
@@ -22,8 +22,8 @@ const TERMS_AT_START: usize = 2;
 pub(super) struct TopicHost<T: Topic> {
     segment: Arc<SealedSegment>,
     pub(super) publisher: Arc<Mutex<Publisher<T>>>,
-    /// Sequence of the message that an attaching module is to read first; 0 for the next one.
-    current: AtomicU64,
+    /// What an attaching module is to read first. Locked after the publisher.
+    standing: Mutex<Standing<T>>,
 }
 
 impl<T: Topic> TopicHost<T> {
@@ -46,8 +46,8 @@ impl<T: Topic> TopicHost<T> {
             is_leased.then(|| Arc::clone(table)),
             waker.bell(T::NUMBER, geometry.depth),
         );
-        let host =
-            TopicHost { segment, publisher: Arc::new(Mutex::new(publisher)), current: AtomicU64::new(0) };
+        let publisher = Arc::new(Mutex::new(publisher));
+        let host = TopicHost { segment, publisher, standing: Mutex::new(Standing::new()) };
         if is_leased {
             populate_rest(&host);
         }
@@ -58,15 +58,28 @@ impl<T: Topic> TopicHost<T> {
         report::<K>(self.publisher.lock().publish(message).map(|_| ()));
     }
 
-    /// Publishes a message that stands until the next one: a module that attaches later reads it first.
-    pub(super) fn publish_current<K: Kind<Topic = T>>(&self, message: &K) {
+    /// Publishes a message that stands until the next one of its kind: a module that attaches later reads it first. With
+    /// `replaces_all`, until the next of any kind that stands: what stood before it does no longer.
+    pub(super) fn publish_standing<K>(&self, message: K, replaces_all: bool)
+    where
+        K: Kind<Topic = T> + Send + 'static,
+    {
         let mut publisher = self.publisher.lock();
-        let outcome = publisher.publish(message);
+        let outcome = publisher.publish(&message);
         if let Ok(sequence) = outcome {
-            // Relaxed: written and read under the publisher's lock.
-            self.current.store(sequence, Ordering::Relaxed);
+            let mut standing = self.standing.lock();
+            if replaces_all {
+                standing.clear();
+            }
+            standing.put(message, sequence);
         }
         report::<K>(outcome.map(|_| ()));
+    }
+
+    /// Publishes what stands once more, in its order.
+    pub(super) fn repeat_standing(&self) {
+        let mut publisher = self.publisher.lock();
+        self.standing.lock().repeat(&mut publisher);
     }
 
     pub(super) fn publish_with_body<K: Kind<Topic = T>>(&self, message: &K, body: &impl WriteBody) {
@@ -87,7 +100,7 @@ pub(super) trait AnyTopic {
     /// The next sequence.
     fn next_sequence(&self) -> u64;
 
-    /// The first sequence that counts for a module that attaches now.
+    /// The first sequence that counts for a module that attaches now. Publishes again what stands and is far behind.
     fn start_sequence(&self) -> u64;
 
     fn close(&self);
@@ -108,12 +121,8 @@ impl<T: Topic> AnyTopic for TopicHost<T> {
     }
 
     fn start_sequence(&self) -> u64 {
-        let publisher = self.publisher.lock();
-        let next = publisher.next_sequence();
-        let current = self.current.load(Ordering::Relaxed);
-        // Half of the ring is room enough to read it before it is lapped.
-        let is_held = next - current <= u64::from(self.segment.layout.geometry.depth / 2);
-        if current > 0 && is_held { current } else { next }
+        let mut publisher = self.publisher.lock();
+        self.standing.lock().start(&mut publisher)
     }
 
     fn close(&self) {

@@ -199,11 +199,14 @@ pub fn mempool(key: u64) -> MempoolContent {
 /// The longest transaction that `mempool` takes.
 pub const LARGEST_TRANSACTION_BYTES: usize = MEMPOOL_TERM_BYTES - ADDED_ROOT_BYTES;
 
-/// Letters of a peer's user agent, or of the reason why it left, which may be longer than a slot.
+/// Most bytes of a text in a message of `peers`. With it the message is longer than a slot.
+const PEER_TEXT_BYTES: usize = 256;
+
+/// Letters of a peer's user agent, of the reason why it left, or of what it did.
 pub fn peer_letters(key: u64) -> usize {
     let random = next_random(&mut (key ^ 1));
     let size = (random >> 16) as usize;
-    if random.is_multiple_of(50) { size % (16 << 10) } else { size % 60 }
+    if random.is_multiple_of(50) { PEER_TEXT_BYTES - size % 60 } else { size % 60 }
 }
 
 /// Letters in a message of `system`.

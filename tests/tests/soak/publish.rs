@@ -237,8 +237,8 @@ fn peers<'a>(topics: &'a Topics, sequence: u64) -> Box<dyn FnOnce() + 'a> {
     let letters = content::letters(key, content::peer_letters(key));
     event(
         topics,
-        if sequence.is_multiple_of(2) {
-            NodeEvent::PeerConnected(Peer {
+        match sequence % 4 {
+            0 => NodeEvent::PeerConnected(Peer {
                 id: sequence,
                 address: format!("{sequence}:{}", key as u16),
                 is_inbound: key & 1 == 1,
@@ -246,9 +246,20 @@ fn peers<'a>(topics: &'a Topics, sequence: u64) -> Box<dyn FnOnce() + 'a> {
                 services: key,
                 user_agent: letters,
                 start_height: key as i32,
-            })
-        } else {
-            NodeEvent::PeerDisconnected { id: sequence, reason: letters }
+            }),
+            1 => NodeEvent::PeerDisconnected { id: sequence, reason: letters },
+            2 => NodeEvent::MessageReceived {
+                peer: sequence,
+                // The node cuts it.
+                command: letters,
+                payload_bytes: key as u32,
+            },
+            _ => NodeEvent::PeerMisbehaved {
+                peer: sequence,
+                points: key as u32,
+                total: (key >> 32) as u32,
+                offence: letters,
+            },
         },
     )
 }

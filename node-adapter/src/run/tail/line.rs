@@ -75,6 +75,10 @@ fn json_value(value: Value<'_>, out: &mut String) {
             let texts: Vec<_> = hashes.iter().map(|hash| format!("\"{}\"", Value::Hash(hash))).collect();
             write!(out, "[{}]", texts.join(","))
         }
+        Value::Numbers(numbers) => {
+            let texts: Vec<_> = numbers.iter().map(|number| number.to_native().to_string()).collect();
+            write!(out, "[{}]", texts.join(","))
+        }
         Value::Text(text) => {
             json_text(text, out);
             Ok(())

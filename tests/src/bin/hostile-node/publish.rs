@@ -101,7 +101,14 @@ fn block(height: u32) -> Vec<u8> {
 pub(crate) fn transaction(height: u32) -> MempoolTransaction {
     let raw = &block(height)[..500];
     let txid = Sha256::digest(raw).into();
-    MempoolTransaction { txid, wtxid: txid, fee_sat: u64::from(height), weight: 2_000, raw: raw.into() }
+    MempoolTransaction {
+        txid,
+        wtxid: txid,
+        fee_sat: u64::from(height),
+        weight: 2_000,
+        sigop_cost: 0,
+        raw: raw.into(),
+    }
 }
 
 /// A node that knows one block.

@@ -116,7 +116,7 @@ pub(crate) fn peers(sequence: u64, event: &PeersEvent<'_>) -> Checked {
     let letters = content::letters(key, content::peer_letters(key));
     let is_so = match event {
         PeersEvent::PeerConnected(peer) => {
-            sequence.is_multiple_of(2)
+            sequence.is_multiple_of(4)
                 && peer.id.to_native() == sequence
                 && peer.address == format!("{sequence}:{}", key as u16)
                 && peer.is_inbound == (key & 1 == 1)
@@ -126,8 +126,22 @@ pub(crate) fn peers(sequence: u64, event: &PeersEvent<'_>) -> Checked {
                 && peer.start_height.to_native() == key as i32
         }
         PeersEvent::PeerDisconnected(peer) => {
-            !sequence.is_multiple_of(2) && peer.id.to_native() == sequence && peer.reason == *letters
+            sequence % 4 == 1 && peer.id.to_native() == sequence && peer.reason == *letters
         }
+        PeersEvent::MessageReceived(message) => {
+            sequence % 4 == 2
+                && message.peer.to_native() == sequence
+                && message.command == letters[..letters.len().min(12)]
+                && message.payload_bytes.to_native() == key as u32
+        }
+        PeersEvent::PeerMisbehaved(peer) => {
+            sequence % 4 == 3
+                && peer.peer.to_native() == sequence
+                && peer.points.to_native() == key as u32
+                && peer.total.to_native() == (key >> 32) as u32
+                && peer.offence == *letters
+        }
+        _ => false,
     };
     demand(is_so, "the peers message", sequence)
 }
@@ -164,8 +178,7 @@ pub(crate) fn system(sequence: u64, event: &SystemEvent<'_>) -> Result<Option<u6
             demand(event.name.starts_with("soak-") && event.pid > 0, "a module's end", sequence)?;
             Ok(None)
         }
-        // Kinds may be added: nobody publishes them here.
-        #[expect(unreachable_patterns, reason = "there are none yet")]
+        // The other kinds: nobody publishes them here.
         _ => Err(format!("system, sequence {sequence}: a kind that was not published")),
     }
 }
