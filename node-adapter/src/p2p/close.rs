@@ -29,12 +29,15 @@ pub(super) enum CloseReason {
         /// How long nothing could be queued.
         stalled_ms: u128,
     },
-    /// The peer sent transactions that no honest peer relays.
-    #[error("{count} transactions that break consensus rules")]
+    /// The peer did what no honest peer does, once too often.
+    #[error("misbehaviour: {offence}")]
     Misbehaving {
-        /// How many; the limit was reached.
-        count: u32,
+        /// What it did last.
+        offence: &'static str,
     },
+    /// Somebody banned its address.
+    #[error("its address is banned")]
+    Banned,
     /// The node could not answer.
     #[error("the node failed while answering")]
     NodeFailed,

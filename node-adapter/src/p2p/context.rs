@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::close::CloseReason;
+use super::guard::Guard;
 use super::known::Known;
 use super::live::Live;
 use super::options::P2pOptions;
@@ -21,6 +22,8 @@ pub(super) struct Context {
     pub known: Arc<Mutex<Known>>,
     /// Connections whose handshake is complete.
     pub live: Live,
+    /// Points, bans, and what is withheld.
+    pub guard: Arc<Guard>,
     /// Bytes of all connections of this run whose handshake was completed.
     pub traffic: Traffic,
     pub stop: CancellationToken,

@@ -39,8 +39,11 @@ pub(super) async fn keep_connected(context: Arc<Context>, address: SocketAddr) {
     }
 }
 
-/// One attempt, and the event that tells of it.
+/// One attempt, and the event that tells of it; none while the address is banned.
 async fn dial(context: &Context, address: SocketAddr) -> Option<TcpStream> {
+    if context.guard.is_banned(address.ip()) {
+        return None;
+    }
     let connected = timeout(context.options.handshake_timeout, TcpStream::connect(address))
         .await
         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));

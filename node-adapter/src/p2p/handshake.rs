@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_util::bytes::Bytes;
 
 use super::message::{self, Message};
+use super::misbehaviour::Offence;
 use super::registry::{OwnNonce, Registry};
 use super::wire::{self, FrameReader, WireError};
 use crate::source::Peer;
@@ -74,6 +75,17 @@ pub enum HandshakeError {
     /// The bytes are not messages of this network.
     #[error("the handshake broke")]
     Wire(#[from] WireError),
+}
+
+impl HandshakeError {
+    /// What it says about the other end; `None` where an honest node could be behind it.
+    pub(super) fn offence(&self) -> Option<Offence> {
+        match self {
+            Self::Wire(error) => Offence::of_wire(error),
+            Self::OutOfOrder | Self::TooManyMessages | Self::UserAgent { .. } => Some(Offence::Malformed),
+            Self::SelfConnection | Self::TooOld { .. } | Self::Closed | Self::Timeout { .. } => None,
+        }
+    }
 }
 
 /// What this end says of itself.

@@ -34,6 +34,9 @@ pub enum BindError {
         /// The address asked for.
         address: SocketAddr,
     },
+    /// The list of bans cannot be used.
+    #[error(transparent)]
+    Bans(#[from] super::BansError),
     /// The system refused otherwise.
     #[error("cannot listen on {address}: choose another address or a port from 1024 up")]
     Refused {
@@ -71,6 +74,10 @@ pub(super) async fn accept(socket: TcpListener, context: Arc<Context>, slots: Ar
         };
         match accepted {
             Ok((stream, address)) => {
+                if context.guard.is_banned(address.ip()) {
+                    tracing::debug!(%address, "banned");
+                    continue;
+                }
                 let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
                     tracing::debug!(%address, limit = context.options.max_inbound, "no room for this peer");
                     continue;
@@ -78,6 +85,9 @@ pub(super) async fn accept(socket: TcpListener, context: Arc<Context>, slots: Ar
                 let serving = Arc::clone(&context);
                 context.tasks.spawn(async move {
                     if let Err(error) = session::run(&serving, stream, address, Side::Accepted).await {
+                        if let Some(offence) = error.offence() {
+                            serving.misbehaved_before_handshake(address, offence);
+                        }
                         let error = &error as &dyn std::error::Error;
                         tracing::debug!(%address, error, "no handshake");
                     }

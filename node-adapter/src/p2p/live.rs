@@ -5,6 +5,7 @@
 //! `PeerDisconnected` was not.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::close::CloseReason;
 use super::outbox::Outbox;
+use super::packets::PeerTakes;
 use super::traffic::Traffic;
 use crate::source::{EventSink, NodeEvent, Peer, PeerStatus};
 
@@ -27,8 +29,10 @@ pub(super) struct LivePeer {
     pub outbox: Outbox,
     /// Bytes that passed.
     pub traffic: Arc<Traffic>,
-    /// Misbehaviour so far.
-    pub misbehaviour: AtomicU32,
+    /// Raw packets it takes.
+    pub takes: PeerTakes,
+    address: SocketAddr,
+    misbehaviour: AtomicU32,
     since: Instant,
     best_height: AtomicI32,
     /// `u64::MAX` before the first pong.
@@ -39,12 +43,14 @@ pub(super) struct LivePeer {
 
 impl LivePeer {
     /// A peer that has just completed its handshake.
-    pub fn new(peer: Peer, outbox: Outbox, traffic: Arc<Traffic>) -> Self {
+    pub fn new(peer: Peer, address: SocketAddr, outbox: Outbox, traffic: Arc<Traffic>) -> Self {
         Self {
             best_height: AtomicI32::new(peer.start_height),
             peer,
             outbox,
             traffic,
+            takes: PeerTakes::default(),
+            address,
             misbehaviour: AtomicU32::new(0),
             since: Instant::now(),
             min_ping_us: AtomicU64::new(u64::MAX),
@@ -58,7 +64,16 @@ impl LivePeer {
         self.peer.id
     }
 
-    #[allow(dead_code, reason = "bans and stalls close connections")]
+    /// Where it is.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Notes the points it has.
+    pub fn set_misbehaviour(&self, total: u32) {
+        self.misbehaviour.store(total, Ordering::Relaxed);
+    }
+
     /// Ends the connection soon; the first reason given is the one published.
     pub fn close(&self, reason: CloseReason) {
         self.close_reason.lock().get_or_insert(reason);
@@ -125,7 +140,6 @@ impl Live {
         self.peers.lock().get(&id).cloned()
     }
 
-    #[allow(dead_code, reason = "announcements go to all")]
     /// Every peer, ascending by number.
     pub fn all(&self) -> Vec<Arc<LivePeer>> {
         self.peers.lock().values().cloned().collect()

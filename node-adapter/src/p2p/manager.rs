@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::context::Context;
 use super::dialler;
+use super::guard::Guard;
 use super::known::Known;
 use super::listener::{self, BindError};
 use super::live::Live;
@@ -38,6 +39,7 @@ impl P2p {
         node: Arc<dyn NodeApi>,
         sink: Arc<dyn EventSink>,
     ) -> Result<Self, BindError> {
+        let guard = Arc::new(Guard::open(&options)?);
         let sockets = listener::bind(&options).await?;
         let stop = CancellationToken::new();
         let context = Arc::new(Context {
@@ -46,6 +48,7 @@ impl P2p {
             sink,
             known: Arc::new(Mutex::new(Known::default())),
             live: Live::default(),
+            guard,
             traffic: Traffic::default(),
             stop: stop.clone(),
             tasks: TaskTracker::new(),
@@ -60,6 +63,7 @@ impl P2p {
         for address in context.options.connect.clone() {
             context.tasks.spawn(dialler::keep_connected(Arc::clone(&context), address));
         }
+        context.tasks.spawn(Arc::clone(&context).end_bans());
         Ok(Self { local_addrs, context, _stop_on_drop: stop.drop_guard() })
     }
 

@@ -16,21 +16,27 @@
 //! own connection only. There is no encryption (BIP-0324) and no eviction: it listens on loopback
 //! addresses unless told otherwise.
 
+mod bans;
 mod close;
 mod connection;
 mod context;
+mod denylist;
 mod dialler;
+mod guard;
 mod handshake;
 mod keepalive;
 mod known;
+mod limits;
 mod listener;
 mod live;
 mod manager;
 mod message;
+mod misbehaviour;
 mod network_api;
 mod offered;
 mod options;
 mod outbox;
+mod packets;
 mod registry;
 mod relay;
 mod serve;
@@ -41,11 +47,15 @@ mod wire;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use bans::{BansError, DEFAULT_BAN_S};
 pub use connection::{Connection, ConnectionError, DialError, DialOptions};
 pub use handshake::HandshakeError;
+pub use limits::{Limit, Limits};
 pub use listener::BindError;
 pub use manager::P2p;
+pub use misbehaviour::LIMIT as MISBEHAVIOUR_LIMIT;
 pub use options::P2pOptions;
+pub use packets::MAX_PACKET_BYTES;
 pub use registry::Registry;
 pub use wire::{Command, MAX_PAYLOAD_BYTES, WireError};
 

@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use super::manager::P2p;
+use super::{packets, wire};
 use crate::source::{
-    Ban, Denylist, Hash, NetworkApi, NetworkError, NetworkStats, NodeError, PacketProtocol, PeerStatus,
+    Ban, Denylist, Hash, NetworkApi, NetworkError, NetworkStats, NodeEvent, PacketProtocol, PeerStatus,
     SyncState, SyncStatus,
 };
 
@@ -21,8 +22,8 @@ impl NetworkApi for P2p {
             received_bytes: self.context.traffic.received_bytes(),
             sent_bytes: self.context.traffic.sent_bytes(),
             addresses: 0,
-            banned: 0,
-            is_in_maintenance: false,
+            banned: self.context.guard.banned(),
+            is_in_maintenance: self.context.guard.withheld.is_in_maintenance(),
         }
     }
 
@@ -31,40 +32,44 @@ impl NetworkApi for P2p {
         SyncStatus { state: SyncState::NoPeers, height, header_height: height }
     }
 
-    fn ban(&self, _address: IpAddr, _duration_s: u64, _reason: &str) -> Result<(), NetworkError> {
-        Err(self.unsupported("ban_peer"))
+    fn ban(&self, address: IpAddr, duration_s: u64, reason: &str) -> Result<(), NetworkError> {
+        self.context.ban(address, duration_s, reason);
+        Ok(())
     }
 
-    fn unban(&self, _address: IpAddr) -> Result<bool, NetworkError> {
-        Err(self.unsupported("ban_peer"))
+    fn unban(&self, address: IpAddr) -> Result<bool, NetworkError> {
+        Ok(self.context.unban(address))
     }
 
     fn bans(&self) -> Vec<Ban> {
-        Vec::new()
+        self.context.guard.bans()
     }
 
-    fn send_packet(&self, id: u64, protocol: PacketProtocol, _packet: &[u8]) -> Result<(), NetworkError> {
-        match self.context.live.get(id) {
-            Some(_) => Err(NetworkError::UnsupportedByPeer { id, protocol }),
-            None => Err(NetworkError::UnknownPeer { id }),
+    fn send_packet(&self, id: u64, protocol: PacketProtocol, packet: &[u8]) -> Result<(), NetworkError> {
+        let peer = self.context.live.get(id).ok_or(NetworkError::UnknownPeer { id })?;
+        let takes_bytes = peer.takes.limit_bytes(protocol);
+        let takes_bytes = takes_bytes.ok_or(NetworkError::UnsupportedByPeer { id, protocol })?;
+        let limit_bytes = u64::from(takes_bytes).min(packets::MAX_PACKET_BYTES as u64);
+        let found_bytes = packet.len() as u64;
+        if found_bytes > limit_bytes {
+            return Err(NetworkError::TooLarge { found_bytes, limit_bytes });
         }
+        let frame = wire::encode(self.context.options.magic, packets::command(protocol), packet);
+        peer.outbox.try_send(frame).map_err(|_| NetworkError::Busy { id })
     }
 
-    fn deny(&self, _list: Denylist, _hashes: &[Hash], _replaces: bool) -> Result<u64, NetworkError> {
-        Err(self.unsupported("merge_block_serve_denylist"))
+    fn deny(&self, list: Denylist, hashes: &[Hash], replaces: bool) -> Result<u64, NetworkError> {
+        self.context.guard.withheld.deny(list, hashes, replaces)
     }
 
-    fn denied(&self, _list: Denylist) -> Vec<Hash> {
-        Vec::new()
+    fn denied(&self, list: Denylist) -> Vec<Hash> {
+        self.context.guard.withheld.all(list)
     }
 
-    fn set_block_serve_maintenance(&self, _is_on: bool) -> Result<(), NetworkError> {
-        Err(self.unsupported("set_block_serve_maintenance_mode"))
-    }
-}
-
-impl P2p {
-    fn unsupported(&self, request: &'static str) -> NetworkError {
-        NodeError::Unsupported { request, source_name: self.context.node.source_name() }.into()
+    fn set_block_serve_maintenance(&self, is_on: bool) -> Result<(), NetworkError> {
+        if self.context.guard.withheld.set_maintenance(is_on) {
+            self.context.sink.event(NodeEvent::MaintenanceChanged { is_on });
+        }
+        Ok(())
     }
 }

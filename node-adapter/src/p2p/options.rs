@@ -1,12 +1,14 @@
 //! How a node deals with its peers.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bitcoin::Network;
 use bitcoin::p2p::Magic;
 
 use super::USER_AGENT;
+use super::limits::Limits;
 use super::registry::Registry;
 
 /// How a [`super::P2p`] behaves. [`P2pOptions::new`] gives the defaults.
@@ -34,8 +36,16 @@ pub struct P2pOptions {
     pub inactivity_timeout: Duration,
     /// Time a peer may leave its answers unread. Default 20 s.
     pub write_patience: Duration,
-    /// Transactions breaking consensus rules that end a connection. Default 10.
-    pub max_offences: u32,
+    /// Time a peer may take to send one message, once it has begun. Default 2 min.
+    pub message_patience: Duration,
+    /// What one peer may use of the node.
+    pub limits: Limits,
+    /// File that keeps the bans; without it they end with the node. Default none.
+    pub bans: Option<PathBuf>,
+    /// Whether misbehaviour bans loopback addresses too, which cuts off everybody there. Default no: it costs the connection.
+    pub bans_loopback: bool,
+    /// Whether each message of a connected peer is an event. Default no: they drown the other events of `peers`.
+    pub reports_traffic: bool,
     /// Pause before the first new dial; each failure doubles it. Default 500 ms.
     pub redial_first: Duration,
     /// Longest pause between two dials of one address. Default 1 min.
@@ -57,7 +67,11 @@ impl P2pOptions {
             ping_interval: Duration::from_secs(120),
             inactivity_timeout: Duration::from_secs(20 * 60),
             write_patience: Duration::from_secs(20),
-            max_offences: 10,
+            message_patience: Duration::from_secs(120),
+            limits: Limits::default(),
+            bans: None,
+            bans_loopback: false,
+            reports_traffic: false,
             redial_first: Duration::from_millis(500),
             redial_longest: Duration::from_secs(60),
         }

@@ -34,6 +34,10 @@ pub(super) struct Drain {
     queue: mpsc::UnboundedReceiver<(Bytes, OwnedSemaphorePermit)>,
 }
 
+/// There is no room in an outbox, or nobody empties it any more.
+#[derive(Debug)]
+pub(super) struct Full;
+
 /// Makes both ends; `patience` is how long [`Outbox::send`] waits for room.
 pub(super) fn outbox(patience: Duration) -> (Outbox, Drain) {
     // Unbounded in messages, bounded by the budget that each message must first take from.
@@ -57,14 +61,27 @@ impl Outbox {
     }
 }
 
+impl Outbox {
+    /// Queues a message if there is room now.
+    pub fn try_send(&self, frame: Bytes) -> Result<(), Full> {
+        let cost = (frame.len() + OVERHEAD_BYTES).min(BUDGET_BYTES) as u32;
+        let permit = self.budget.clone().try_acquire_many_owned(cost).map_err(|_| Full)?;
+        self.queue.send((frame, permit)).map_err(|_| Full)
+    }
+}
+
 impl Drain {
-    /// Writes queued messages until the socket fails or every [`Outbox`] is gone; tells `written` the bytes of each.
-    pub async fn run<W: AsyncWrite + Unpin>(mut self, writer: &mut W, written: impl Fn(u64)) -> CloseReason {
+    /// Writes queued messages until the socket fails or every [`Outbox`] is gone; shows each to `written`.
+    pub async fn run<W: AsyncWrite + Unpin>(
+        mut self,
+        writer: &mut W,
+        written: impl Fn(&Bytes),
+    ) -> CloseReason {
         while let Some((frame, permit)) = self.queue.recv().await {
             if let Err(error) = writer.write_all(&frame).await {
                 return WireError::Io(error).into();
             }
-            written(frame.len() as u64);
+            written(&frame);
             drop(permit);
         }
         CloseReason::Shutdown

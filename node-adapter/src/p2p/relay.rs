@@ -14,8 +14,9 @@ use tokio_util::bytes::Bytes;
 use super::close::CloseReason;
 use super::context::Context;
 use super::known::{self, Known};
+use super::live::LivePeer;
 use super::message;
-use super::outbox::Outbox;
+use super::misbehaviour::Offence;
 use super::wire::WireError;
 use crate::source::{Hash, NodeApi, SubmitError};
 
@@ -31,15 +32,14 @@ const MAX_GET_DATA: usize = 1_000;
 /// One peer's transactions.
 pub(super) struct Relay {
     context: Arc<Context>,
-    outbox: Outbox,
+    peer: Arc<LivePeer>,
     /// Asked for and not answered, by txid or wtxid as announced.
     requested: HashMap<Hash, Instant>,
-    offences: u32,
 }
 
 impl Relay {
-    pub fn new(context: Arc<Context>, outbox: Outbox) -> Self {
-        Self { context, outbox, requested: HashMap::new(), offences: 0 }
+    pub fn new(context: Arc<Context>, peer: Arc<LivePeer>) -> Self {
+        Self { context, peer, requested: HashMap::new() }
     }
 
     /// Asks for the announced transactions that the mempool does not hold; other items are ignored.
@@ -68,7 +68,7 @@ impl Relay {
         }
         for part in request.chunks(MAX_GET_DATA) {
             let frame = message::frame(self.context.options.magic, message::GET_DATA, &part.to_vec());
-            self.outbox.send(frame).await?;
+            self.peer.outbox.send(frame).await?;
         }
         Ok(())
     }
@@ -94,27 +94,13 @@ impl Relay {
             Err(SubmitError::ShuttingDown) => return Err(CloseReason::Shutdown),
             Err(refusal) => {
                 tracing::debug!(txid = %transaction.compute_txid(), %refusal, "transaction refused");
-                if is_offence(&refusal) {
-                    self.offences += 1;
-                }
-                if self.offences >= self.context.options.max_offences {
-                    return Err(CloseReason::Misbehaving { count: self.offences });
+                if let Some(offence) = Offence::of_refusal(&refusal) {
+                    self.context.misbehaved(&self.peer, offence)?;
                 }
             }
         }
         Ok(())
     }
-}
-
-/// Whether no honest peer relays this, whatever its view of chain and mempool.
-fn is_offence(refusal: &SubmitError) -> bool {
-    matches!(
-        refusal,
-        SubmitError::Malformed { .. }
-            | SubmitError::Invalid { .. }
-            | SubmitError::Overpays { .. }
-            | SubmitError::Script { .. }
-    )
 }
 
 /// The id of an announced transaction; `None` for everything else.

@@ -14,11 +14,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::close::CloseReason;
 use super::context::Context;
+use super::denylist::Withheld;
 use super::known::{self, Known};
 use super::message::{self, MAX_HEADERS};
 use super::outbox::Outbox;
 use super::wire;
-use crate::source::{Hash, NodeApi, NodeError};
+use crate::source::{Hash, MempoolTransaction, NodeApi, NodeError};
 
 /// Bytes of a block header.
 const HEADER_BYTES: usize = 80;
@@ -32,8 +33,8 @@ pub(super) async fn data(
     let magic = context.options.magic;
     let mut missing = Vec::new();
     for item in items {
-        let known = Arc::clone(&context.known);
-        match context.ask(move |node| find(node, &known, magic, &item)).await? {
+        let (known, guard) = (Arc::clone(&context.known), Arc::clone(&context.guard));
+        match context.ask(move |node| find(node, &known, &guard.withheld, magic, &item)).await? {
             Ok(Some(frame)) => outbox.send(frame).await?,
             Ok(None) => missing.push(item),
             Err(error) => return Err(failed(error)),
@@ -71,26 +72,35 @@ fn failed(error: NodeError) -> CloseReason {
     }
 }
 
-/// The whole answering message, `None` if the node does not hold the item.
+/// The whole answering message, `None` if the node does not hold the item or withholds it.
 fn find(
     node: &dyn NodeApi,
     known: &Mutex<Known>,
+    withheld: &Withheld,
     magic: Magic,
     item: &Inventory,
 ) -> Result<Option<Bytes>, NodeError> {
+    let served = |found: &MempoolTransaction| !withheld.withholds_transaction(&found.txid);
     let transaction = |raw: &[u8]| Some(wire::encode(magic, message::TX, raw));
     let block = |raw: &[u8]| Some(wire::encode(magic, message::BLOCK, raw));
     Ok(match item {
-        Inventory::WitnessTransaction(txid) => {
-            node.mempool_transaction(&txid.to_byte_array()).and_then(|found| transaction(&found.raw))
-        }
+        Inventory::WitnessTransaction(txid) => node
+            .mempool_transaction(&txid.to_byte_array())
+            .filter(served)
+            .and_then(|found| transaction(&found.raw)),
         Inventory::Transaction(txid) => node
             .mempool_transaction(&txid.to_byte_array())
+            .filter(served)
             .and_then(|found| transaction(&without_witness(&found.raw)?)),
         Inventory::WTx(wtxid) => {
             let wtxid = wtxid.to_byte_array();
             let txid = known.lock().txid(&wtxid);
-            known::by_wtxid(node, txid, &wtxid).and_then(|found| transaction(&found.raw))
+            known::by_wtxid(node, txid, &wtxid).filter(served).and_then(|found| transaction(&found.raw))
+        }
+        Inventory::WitnessBlock(hash) | Inventory::CompactBlock(hash) | Inventory::Block(hash)
+            if withheld.withholds_block(&hash.to_byte_array()) =>
+        {
+            None
         }
         // A compact block may always be answered in full (BIP-0152).
         Inventory::WitnessBlock(hash) | Inventory::CompactBlock(hash) => {

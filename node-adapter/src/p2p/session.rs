@@ -4,23 +4,29 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bitcoin::p2p::ServiceFlags;
+use bitcoin::p2p::message_blockdata::Inventory;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::bytes::Bytes;
 
 use super::close::CloseReason;
 use super::context::Context;
 use super::handshake::{self, HandshakeError, Hello, Remote, Side};
 use super::keepalive::{Due, Keepalive};
+use super::limits::{GET_HEADERS_ITEMS, Meter, Share};
 use super::live::LivePeer;
 use super::message::{self, Message};
+use super::misbehaviour::Offence;
 use super::outbox::{Outbox, outbox};
+use super::packets;
 use super::relay::Relay;
 use super::serve;
 use super::traffic::Traffic;
-use super::wire::{Frame, FrameReader, WireError};
+use super::wire::{self, Command, Frame, FrameReader, WireError};
+use crate::source::{NodeEvent, PacketProtocol};
 
-/// Completes the handshake and serves the connection until it ends or the node stops.
+/// Serves a socket; see [`serve`].
 ///
 /// # Errors
 ///
@@ -31,46 +37,91 @@ pub(super) async fn run(
     address: SocketAddr,
     side: Side,
 ) -> Result<(), HandshakeError> {
+    stream.set_nodelay(true).map_err(WireError::Io)?;
+    let local = stream.local_addr().map_err(WireError::Io)?;
+    let (reader, writer) = stream.into_split();
+    serve(context, reader, writer, Ends { local, remote: address, side }).await
+}
+
+/// The two ends of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ends {
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+    pub side: Side,
+}
+
+/// Completes the handshake and serves the connection until it ends or the node stops.
+///
+/// # Errors
+///
+/// [`HandshakeError`]; no event tells of such a connection.
+pub(super) async fn serve<R, W>(
+    context: &Arc<Context>,
+    reader: R,
+    mut writer: W,
+    ends: Ends,
+) -> Result<(), HandshakeError>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let address = ends.remote;
+    let mut reader = FrameReader::new(reader, context.options.magic);
     let opened = tokio::select! {
         () = context.stop.cancelled() => return Ok(()),
-        opened = open(context, stream, address, side) => opened,
+        opened = open(context, &mut reader, &mut writer, ends) => opened,
     };
-    let (reader, mut writer, remote) = opened?;
+    let remote = opened?;
+    reader.set_patience(context.options.message_patience);
     let traffic = Arc::new(Traffic::default());
     let (outbox, drain) = outbox(context.options.write_patience);
     let sent_bytes = remote.sent_bytes;
-    let peer = remote.into_peer(context.options.registry.next_id(), address, side == Side::Accepted);
-    let peer = Arc::new(LivePeer::new(peer, outbox, Arc::clone(&traffic)));
+    let peer = remote.into_peer(context.options.registry.next_id(), address, ends.side == Side::Accepted);
+    let id = peer.id;
+    let peer = Arc::new(LivePeer::new(peer, address, outbox, Arc::clone(&traffic)));
     let count_sent = |bytes| {
         traffic.sent(bytes);
         context.traffic.sent(bytes);
     };
     count_sent(sent_bytes);
+    let sent = |frame: &Bytes| {
+        count_sent(frame.len() as u64);
+        if context.options.reports_traffic {
+            let (command, payload_bytes) = wire::describe(frame);
+            context.sink.event(NodeEvent::MessageSent { peer: id, command, payload_bytes });
+        }
+    };
     let mut session = Session::new(context, reader, &peer);
     session.count_received();
     context.live.join(Arc::clone(&peer), &*context.sink);
+    if context.guard.is_banned(address.ip()) {
+        // Banned during its handshake: nobody else sees it before it is live.
+        peer.close(CloseReason::Banned);
+    }
     let reason = tokio::select! {
         () = context.stop.cancelled() => CloseReason::Shutdown,
         reason = peer.closed() => reason,
         reason = session.run() => reason,
-        reason = drain.run(&mut writer, count_sent) => reason,
+        reason = drain.run(&mut writer, sent) => reason,
     };
     tracing::debug!(id = peer.id(), %address, %reason, "peer disconnected");
     context.live.leave(peer.id(), &reason, &*context.sink);
+    context.guard.gone(&peer);
     Ok(())
 }
 
-type Opened = (FrameReader<OwnedReadHalf>, OwnedWriteHalf, Remote);
-
-async fn open(
+async fn open<R, W>(
     context: &Context,
-    stream: TcpStream,
-    address: SocketAddr,
-    side: Side,
-) -> Result<Opened, HandshakeError> {
+    reader: &mut FrameReader<R>,
+    writer: &mut W,
+    ends: Ends,
+) -> Result<Remote, HandshakeError>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
     let options = &context.options;
-    stream.set_nodelay(true).map_err(WireError::Io)?;
-    let local = stream.local_addr().map_err(WireError::Io)?;
     // A node that cannot answer is about to stop: the peer sees a closed connection.
     let tip = context.ask(|node| node.chain_tip()).await.map_err(|_| HandshakeError::Closed)?;
     let hello = Hello {
@@ -78,37 +129,35 @@ async fn open(
         services: ServiceFlags::NETWORK | ServiceFlags::WITNESS,
         user_agent: options.user_agent.clone(),
         start_height: i32::try_from(tip.height).unwrap_or(i32::MAX),
-        local,
-        remote: address,
+        local: ends.local,
+        remote: ends.remote,
     };
-    let (reader, mut writer) = stream.into_split();
-    let mut reader = FrameReader::new(reader, options.magic);
-    let shake = handshake::shake(side, &hello, &options.registry, &mut reader, &mut writer);
-    let remote = timeout(options.handshake_timeout, shake)
+    timeout(options.handshake_timeout, handshake::shake(ends.side, &hello, &options.registry, reader, writer))
         .await
-        .map_err(|_| HandshakeError::Timeout { after_ms: options.handshake_timeout.as_millis() })??;
-    Ok((reader, writer, remote))
+        .map_err(|_| HandshakeError::Timeout { after_ms: options.handshake_timeout.as_millis() })?
 }
 
 /// The reading half: handles messages in order, each to its end before the next.
-struct Session {
+struct Session<R> {
     context: Arc<Context>,
-    reader: FrameReader<OwnedReadHalf>,
+    reader: FrameReader<R>,
     outbox: Outbox,
     peer: Arc<LivePeer>,
     /// Bytes of the messages counted so far.
     counted_bytes: u64,
     relay: Relay,
     keepalive: Keepalive,
+    meter: Meter,
 }
 
-impl Session {
-    fn new(context: &Arc<Context>, reader: FrameReader<OwnedReadHalf>, peer: &Arc<LivePeer>) -> Self {
+impl<R: AsyncRead + Unpin> Session<R> {
+    fn new(context: &Arc<Context>, reader: FrameReader<R>, peer: &Arc<LivePeer>) -> Self {
         let options = &context.options;
         let outbox = peer.outbox.clone();
         Self {
             keepalive: Keepalive::new(options.ping_interval, options.inactivity_timeout, Instant::now()),
-            relay: Relay::new(Arc::clone(context), outbox.clone()),
+            relay: Relay::new(Arc::clone(context), Arc::clone(peer)),
+            meter: Meter::new(&options.limits, Instant::now()),
             context: Arc::clone(context),
             peer: Arc::clone(peer),
             counted_bytes: 0,
@@ -118,10 +167,19 @@ impl Session {
     }
 
     async fn run(mut self) -> CloseReason {
+        let taken = packets::Taken::OURS.encode();
+        if let Err(reason) = self.send(packets::PACKETS, &taken).await {
+            return reason;
+        }
         loop {
-            if let Err(reason) = self.step().await {
-                return reason;
+            let Err(reason) = self.step().await else { continue };
+            if let CloseReason::Wire(error) = &reason
+                && let Some(offence) = Offence::of_wire(error)
+                && let Err(worse) = self.context.misbehaved(&self.peer, offence)
+            {
+                tracing::debug!(id = self.peer.id(), %worse, "and that was once too often");
             }
+            return reason;
         }
     }
 
@@ -138,6 +196,8 @@ impl Session {
             frame = self.reader.next() => {
                 let frame = frame?.ok_or(CloseReason::PeerClosed)?;
                 self.count_received();
+                self.report_received(&frame);
+                self.pace(&frame).await;
                 self.handle(&frame).await?;
                 // After the work: the time the node took is not the peer's silence.
                 self.keepalive.heard(Instant::now());
@@ -152,7 +212,92 @@ impl Session {
         }
     }
 
+    fn report_received(&self, frame: &Frame) {
+        if self.context.options.reports_traffic {
+            self.context.sink.event(NodeEvent::MessageReceived {
+                peer: self.peer.id(),
+                command: frame.command.to_string(),
+                // At most `MAX_PAYLOAD_BYTES`.
+                payload_bytes: frame.payload.len() as u32,
+            });
+        }
+    }
+
+    /// Lets a peer that sends more than its share wait. Blocks are counted where they were asked for.
+    async fn pace(&mut self, frame: &Frame) {
+        if frame.command == message::BLOCK {
+            return;
+        }
+        let bytes = (frame.payload.len() + wire::HEADER_BYTES) as u64;
+        for (share, amount) in [(Share::Messages, 1), (Share::Bytes, bytes)] {
+            self.wait_for(share, amount).await;
+        }
+    }
+
+    async fn wait_for(&mut self, share: Share, amount: u64) {
+        let wait = self.meter.spend(share, amount, Instant::now());
+        if !wait.is_zero() {
+            self.report_exceeded(share);
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Says that a share is exceeded, not more than once a second; whether it said so.
+    fn report_exceeded(&mut self, share: Share) -> bool {
+        let is_due = self.meter.is_to_be_reported(share, Instant::now());
+        if is_due {
+            let (peer, what) = (self.peer.id(), share.as_str());
+            tracing::debug!(id = peer, what, "more than its share");
+            self.context.sink.event(NodeEvent::RateLimitExceeded { peer, what });
+        }
+        is_due
+    }
+
+    /// Asks for what a peer announced, as far as its share goes.
+    async fn announced(&mut self, mut items: Vec<Inventory>) -> Result<(), CloseReason> {
+        let taken = self.meter.spend_up_to(Share::Inventory, items.len(), Instant::now());
+        if taken < items.len() {
+            items.truncate(taken);
+            if self.report_exceeded(Share::Inventory) {
+                self.context.misbehaved(&self.peer, Offence::Flood)?;
+            }
+        }
+        self.relay.announced(items).await
+    }
+
+    /// Hands a raw packet to modules; one beyond the peer's share is dropped.
+    fn packet(&mut self, protocol: PacketProtocol, payload: &[u8]) -> Result<(), CloseReason> {
+        if payload.len() > packets::MAX_PACKET_BYTES {
+            return self.context.misbehaved(&self.peer, Offence::TooLong);
+        }
+        let now = Instant::now();
+        for (share, amount) in [(Share::Packets, 1), (Share::PacketBytes, payload.len() as u64)] {
+            if !self.meter.try_spend(share, amount, now) {
+                self.report_exceeded(share);
+                return Ok(());
+            }
+        }
+        let (peer, packet) = (self.peer.id(), payload.to_vec());
+        self.context.sink.event(NodeEvent::PacketReceived { peer, protocol, packet });
+        Ok(())
+    }
+
+    async fn send(&self, command: Command, payload: &[u8]) -> Result<(), CloseReason> {
+        self.outbox.send(wire::encode(self.context.options.magic, command, payload)).await
+    }
+
     async fn handle(&mut self, frame: &Frame) -> Result<(), CloseReason> {
+        match frame.command {
+            packets::PACKETS => {
+                packets::Taken::decode(&frame.payload)
+                    .into_iter()
+                    .for_each(|taken| self.peer.takes.announced(taken));
+                return Ok(());
+            }
+            packets::MESH => return self.packet(PacketProtocol::Mesh, &frame.payload),
+            packets::STRATUM => return self.packet(PacketProtocol::Stratum, &frame.payload),
+            _ => {}
+        }
         let magic = self.context.options.magic;
         match Message::decode(frame)? {
             Message::Ping(nonce) => self.outbox.send(message::frame(magic, message::PONG, &nonce)).await?,
@@ -161,11 +306,15 @@ impl Session {
                     self.peer.pinged(round_trip);
                 }
             }
-            Message::Inv(items) => self.relay.announced(items).await?,
+            Message::Inv(items) => self.announced(items).await?,
             Message::NotFound(items) => self.relay.not_found(&items),
             Message::Tx(raw) => self.relay.transaction(raw).await?,
-            Message::GetData(items) => serve::data(&self.context, &self.outbox, items).await?,
+            Message::GetData(items) => {
+                self.wait_for(Share::Requests, items.len() as u64).await;
+                serve::data(&self.context, &self.outbox, items).await?;
+            }
             Message::GetHeaders(request) => {
+                self.wait_for(Share::Requests, GET_HEADERS_ITEMS).await;
                 serve::headers(&self.context, &self.outbox, request).await?;
             }
             // Part of the handshake, which is over, or of no use here.

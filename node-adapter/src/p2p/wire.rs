@@ -5,9 +5,12 @@
 //!
 //! Source: Bitcoin Core `src/protocol.h`, `CMessageHeader` and `MAX_PROTOCOL_MESSAGE_LENGTH`.
 
+use std::time::Duration;
+
 use bitcoin::hashes::{Hash as _, sha256d};
 use bitcoin::p2p::Magic;
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::bytes::{Bytes, BytesMut};
 
 /// Largest payload in bytes, as in Bitcoin Core.
@@ -69,6 +72,12 @@ pub enum WireError {
     /// The peer closed the connection inside a message.
     #[error("the peer closed the connection inside a message")]
     Truncated,
+    /// The peer takes too long for one message.
+    #[error("a message was not complete after {patience_ms} ms")]
+    Slow {
+        /// How long it was given.
+        patience_ms: u128,
+    },
     /// The socket failed.
     #[error("the connection failed")]
     Io(#[from] std::io::Error),
@@ -134,18 +143,33 @@ pub(super) fn encode(magic: Magic, command: Command, payload: &[u8]) -> Bytes {
     frame.freeze()
 }
 
+/// The command of a frame that [`encode`] made, and the bytes of its payload.
+pub(super) fn describe(frame: &[u8]) -> (String, u32) {
+    let field = frame.get(4..16).and_then(|field| field.try_into().ok()).and_then(Command::from_field);
+    let payload_bytes = frame.len().saturating_sub(HEADER_BYTES) as u32;
+    (field.map_or_else(String::new, |command| command.to_string()), payload_bytes)
+}
+
 /// Cuts a byte stream into frames.
 pub(super) struct FrameReader<R> {
     magic: Magic,
     stream: R,
     buffer: BytesMut,
     taken_bytes: u64,
+    patience: Option<Duration>,
+    /// When the message at the front of the buffer was first seen to be incomplete.
+    begun: Option<Instant>,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Reads messages of the network with this magic.
     pub fn new(stream: R, magic: Magic) -> Self {
-        Self { magic, stream, buffer: BytesMut::new(), taken_bytes: 0 }
+        Self { magic, stream, buffer: BytesMut::new(), taken_bytes: 0, patience: None, begun: None }
+    }
+
+    /// From now on a message that has begun must be complete after `patience`.
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.patience = Some(patience);
     }
 
     /// Bytes of all messages handed out so far, headers included.
@@ -159,10 +183,21 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub async fn next(&mut self) -> Result<Option<Frame>, WireError> {
         loop {
             if let Some(frame) = self.take()? {
+                self.begun = None;
                 return Ok(Some(frame));
             }
             self.buffer.reserve(READ_BYTES);
-            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+            let read = self.stream.read_buf(&mut self.buffer);
+            let read_bytes = match (self.patience, self.begun) {
+                (Some(patience), Some(begun)) => timeout_at(begun + patience, read)
+                    .await
+                    .map_err(|_| WireError::Slow { patience_ms: patience.as_millis() })??,
+                _ => read.await?,
+            };
+            if !self.buffer.is_empty() {
+                self.begun.get_or_insert_with(Instant::now);
+            }
+            if read_bytes == 0 {
                 return if self.buffer.is_empty() { Ok(None) } else { Err(WireError::Truncated) };
             }
         }

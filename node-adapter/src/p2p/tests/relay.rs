@@ -69,24 +69,31 @@ async fn requests_to_one_peer_are_bounded() {
 }
 
 #[tokio::test]
-async fn a_peer_of_invalid_transactions_is_closed_at_the_bound_and_not_below() {
-    let fixture = Fixture::with(|options| options.max_offences = 3).await;
-    let sent = many(4);
-    fixture.node.refuse(&sent[0], SubmitError::Script { input: 0 });
-    fixture.node.refuse(&sent[1], SubmitError::Invalid { rule: "scripted" });
-    fixture.node.refuse(&sent[2], SubmitError::MissingInput { input: 0 });
-    fixture.node.refuse(&sent[3], SubmitError::Overpays { outputs_sat: 2, inputs_sat: 1 });
-    let mut connection = fixture.dial().await;
-    connection.send_transactions(&sent[..3]).await.unwrap();
-    connection.barrier().await.unwrap();
-    connection.send_transactions(&sent[3..]).await.unwrap();
-    assert!(connection.barrier().await.is_err());
-    assert_eq!(fixture.reason().await, "3 transactions that break consensus rules");
+async fn a_transaction_that_breaks_consensus_costs_the_connection_and_one_that_may_be_late_does_not() {
+    for refusal in [
+        SubmitError::Script { input: 0 },
+        SubmitError::Invalid { rule: "scripted" },
+        SubmitError::Overpays { outputs_sat: 2, inputs_sat: 1 },
+    ] {
+        let fixture = Fixture::start().await;
+        let sent = many(2);
+        fixture.node.refuse(&sent[0], SubmitError::MissingInput { input: 0 });
+        fixture.node.refuse(&sent[1], refusal);
+        let mut connection = fixture.dial().await;
+        connection.send_transactions(&sent[..1]).await.unwrap();
+        connection.barrier().await.unwrap();
+        connection.send_transactions(&sent[1..]).await.unwrap();
+        assert!(connection.barrier().await.is_err());
+        let offence = "a transaction that breaks a rule of consensus";
+        assert_eq!(fixture.reason().await, format!("misbehaviour: {offence}"));
+        assert!(fixture.events.all().iter().any(|event| matches!(event,
+            NodeEvent::PeerMisbehaved { peer: 1, points: 100, total: 100, offence: said } if said == offence)));
+    }
 }
 
 #[tokio::test]
 async fn refusals_for_policy_never_close_a_peer() {
-    let fixture = Fixture::with(|options| options.max_offences = 1).await;
+    let fixture = Fixture::start().await;
     let sent = many(3);
     fixture.node.refuse(&sent[0], SubmitError::NotFinal);
     fixture.node.refuse(&sent[1], SubmitError::FeeTooLow { fee_sat: 1, needed_sat: 2 });
