@@ -1,6 +1,7 @@
 //! Listener and dialler over real sockets, with a node that records what it is asked.
 
 mod dial;
+mod guard;
 mod misuse;
 pub(crate) mod node;
 mod relay;
@@ -63,6 +64,8 @@ impl Fixture {
         let registry = Registry::default();
         let side = handshake::Side::Dialled;
         handshake::shake(side, &hello, &registry, &mut peer.reader, &mut peer.writer).await.unwrap();
+        let frame = peer.reader.next().await.unwrap().unwrap();
+        assert_eq!((frame.command, &frame.payload[..]), (packets::PACKETS, &[1, 3, 0, 0, 4, 0][..]));
         peer
     }
 
@@ -73,10 +76,15 @@ impl Fixture {
 
     /// Waits until peer 1 is gone, and answers why.
     pub(crate) async fn reason(&self) -> String {
-        match (self.event(0).await, self.event(1).await) {
-            (NodeEvent::PeerConnected(peer), NodeEvent::PeerDisconnected { id, reason }) if peer.id == id => {
-                reason
-            }
+        let came_or_went = |event: &NodeEvent| match event {
+            NodeEvent::PeerConnected(peer) => Some((peer.id, None)),
+            NodeEvent::PeerDisconnected { id, reason } => Some((*id, Some(reason.clone()))),
+            _ => None,
+        };
+        let seen = || self.events.all().iter().filter_map(came_or_went).collect::<Vec<_>>();
+        until(|| seen().len() >= 2).await;
+        match &seen()[..2] {
+            [(came, None), (went, Some(reason))] if came == went => reason.clone(),
             other => panic!("expected one peer to come and go: {other:?}"),
         }
     }

@@ -42,6 +42,9 @@ const DRAIN_NOTICE: Duration = Duration::from_secs(1);
 /// Time it has after SIGTERM.
 const TERMINATE_DEADLINE: Duration = Duration::from_secs(3);
 
+/// Where the addresses that may not connect are kept.
+const BANS_FILE: &str = "bans.json";
+
 /// Where the seed of the keys that mined coins go to is kept.
 const SEED_FILE: &str = "regtest-wallet.seed";
 
@@ -91,7 +94,7 @@ impl Assembly {
             move || EmbeddedNode::open(options, sink)
         });
         let node = Arc::new(opened.await.map_err(join_error)??);
-        let peers = peer_options(arguments);
+        let peers = peer_options(arguments, &datadir);
         let p2p = Arc::new(P2p::start(peers, Arc::clone(&node) as Arc<dyn NodeApi>, sink).await?);
         let options = ModuleOptions {
             data_directory: datadir.join("modules"),
@@ -237,7 +240,7 @@ impl Drop for Assembly {
 }
 
 /// Where to listen and whom to dial.
-fn peer_options(arguments: &RunArguments) -> P2pOptions {
+fn peer_options(arguments: &RunArguments, datadir: &Path) -> P2pOptions {
     let default_port = if arguments.demo { 0 } else { REGTEST_PORT };
     let mut listen = arguments.listen.clone();
     if listen.is_empty() {
@@ -247,6 +250,8 @@ fn peer_options(arguments: &RunArguments) -> P2pOptions {
         listen,
         connect: arguments.connect.clone(),
         allows_remote_peers: arguments.allow_remote_peers,
+        bans: Some(datadir.join(BANS_FILE)),
+        reports_traffic: arguments.traffic_events,
         ..P2pOptions::new(bitcoin::Network::Regtest)
     }
 }

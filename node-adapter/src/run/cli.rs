@@ -59,6 +59,10 @@ pub(crate) struct RunArguments {
     #[arg(long)]
     pub(crate) allow_remote_peers: bool,
 
+    /// Publish each message from and to a connected peer on the topic `peers`, where it may drown other events.
+    #[arg(long)]
+    pub(crate) traffic_events: bool,
+
     /// Directory of a module (with its module.toml); may be repeated. A demonstration without one takes block-watch.
     #[arg(long = "module", value_name = "DIR")]
     pub(crate) modules: Vec<PathBuf>,
