@@ -34,25 +34,33 @@ impl EmbeddedNode {
     }
 
     pub(super) fn judge_block(&self, raw: &[u8]) -> Result<BlockVerdict, MiningError> {
-        let verdict = self.submit_block(raw).map_err(|error| match error {
-            SubmitBlockError::Malformed => MiningError::Malformed { reason: error.to_string() },
-            SubmitBlockError::Engine(error) => failed(error).into(),
-            SubmitBlockError::Store(error) => error.into(),
-            SubmitBlockError::Journal(_) => NodeError::Store { reason: error.to_string() }.into(),
-            SubmitBlockError::ShuttingDown => NodeError::ShuttingDown.into(),
-        })?;
-        Ok(match verdict {
-            Verdict::Connected => BlockVerdict::Connected,
-            Verdict::SideBranch => BlockVerdict::SideBranch,
-            Verdict::Duplicate => BlockVerdict::Known,
-            Verdict::Invalid { reason: InvalidReason::MissingPrevious, .. } => {
-                BlockVerdict::Orphan { previous: previous_of(raw) }
-            }
-            Verdict::Invalid { reason, detail } => {
-                BlockVerdict::Invalid { reason: detail.unwrap_or_else(|| reason.to_string()) }
-            }
-        })
+        outcome(self.submit_block(raw), raw)
     }
+}
+
+/// What became of the block `raw`, in the words of every node source.
+pub(super) fn outcome(
+    submitted: Result<Verdict, SubmitBlockError>,
+    raw: &[u8],
+) -> Result<BlockVerdict, MiningError> {
+    let verdict = submitted.map_err(|error| match error {
+        SubmitBlockError::Malformed => MiningError::Malformed { reason: error.to_string() },
+        SubmitBlockError::Engine(error) => failed(error).into(),
+        SubmitBlockError::Store(error) => error.into(),
+        SubmitBlockError::Journal(_) => NodeError::Store { reason: error.to_string() }.into(),
+        SubmitBlockError::ShuttingDown => NodeError::ShuttingDown.into(),
+    })?;
+    Ok(match verdict {
+        Verdict::Connected => BlockVerdict::Connected,
+        Verdict::SideBranch => BlockVerdict::SideBranch,
+        Verdict::Duplicate => BlockVerdict::Known,
+        Verdict::Invalid { reason: InvalidReason::MissingPrevious, .. } => {
+            BlockVerdict::Orphan { previous: previous_of(raw) }
+        }
+        Verdict::Invalid { reason, detail } => {
+            BlockVerdict::Invalid { reason: detail.unwrap_or_else(|| reason.to_string()) }
+        }
+    })
 }
 
 fn failed(error: ProcessError) -> NodeError {

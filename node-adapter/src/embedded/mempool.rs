@@ -125,6 +125,7 @@ impl Mempool {
     }
 
     /// Transactions here whose outputs `txid` spends, without duplicates.
+    #[cfg(test)]
     pub(super) fn parents(&self, txid: &Txid) -> Vec<Txid> {
         let mut parents: Vec<Txid> = self
             .entry(txid)

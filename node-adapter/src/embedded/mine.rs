@@ -2,6 +2,7 @@
 //!
 //! Proof of work is trivial there and its target constant; on other networks both functions refuse.
 
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bitcoin::absolute::LockTime;
@@ -10,18 +11,18 @@ use bitcoin::consensus::serialize;
 use bitcoin::hashes::Hash as _;
 use bitcoin::script::Builder;
 use bitcoin::{
-    Amount, Block, BlockHash, OutPoint, Script, ScriptBuf, Sequence, Transaction, TxIn, TxMerkleNode, TxOut,
-    Witness, transaction,
+    Amount, BlockHash, CompactTarget, OutPoint, Script, ScriptBuf, Sequence, Transaction, TxIn, TxMerkleNode,
+    TxOut, Witness, transaction,
 };
 use blvm_kernel::{InvalidReason, Network, Verdict};
 
 use super::finality::{header_at, median, recent_times};
+use super::mining::{Base, Content, assemble, encode, merkle_root, subsidy_sat};
 use super::node::{EmbeddedNode, State, SubmitBlockError};
-use super::template::{MOST_WEIGHT, select};
-use crate::source::{ChainPosition, Hash, NodeError};
-
-/// Blocks between halvings of the subsidy on regtest.
-const HALVING_INTERVAL: u32 = 150;
+use crate::source::{
+    ChainPosition, CoinbaseConstraints, EventSink as _, Hash, MiningError, NodeError, NodeEvent, Template,
+    TemplateRequest,
+};
 
 /// Why no block was mined.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +42,9 @@ pub enum MineError {
         /// The engine's words.
         detail: Option<String>,
     },
+    /// There is no template.
+    #[error(transparent)]
+    Template(#[from] MiningError),
     /// The block could not be judged.
     #[error(transparent)]
     Submit(#[from] SubmitBlockError),
@@ -81,7 +85,14 @@ impl EmbeddedNode {
     ///
     /// [`MineError`] if the network is not regtest, or the block was not taken.
     pub fn mine_block(&self, payout: &Script) -> Result<BlockHash, MineError> {
-        self.mine(payout, MOST_WEIGHT)
+        self.refuse_other_networks()?;
+        // Nothing changes from here on: the template fits the tip.
+        let mut state = self.state.lock();
+        let template = self.mining.ask(TemplateRequest::BestPaying)?;
+        let block = mined(&mut state, &template, payout);
+        self.submit_mined(&mut state, &block)?;
+        self.tell_mined(block.position, Some(template.id));
+        Ok(BlockHash::from_byte_array(block.position.hash))
     }
 
     /// Mines one block with nothing but its coinbase on the tip.
@@ -90,7 +101,13 @@ impl EmbeddedNode {
     ///
     /// [`MineError`] if the network is not regtest, or the block was not taken.
     pub fn mine_empty_block(&self, payout: &Script) -> Result<BlockHash, MineError> {
-        self.mine(payout, 0)
+        self.refuse_other_networks()?;
+        let mut state = self.state.lock();
+        let mut branch = self.branch_at(self.chain.tip().height)?;
+        let block = branch.extend(&mut state, payout);
+        self.submit_mined(&mut state, &block)?;
+        self.tell_mined(block.position, None);
+        Ok(BlockHash::from_byte_array(block.position.hash))
     }
 
     /// Replaces the last `depth` blocks by a branch of `depth + 1` empty ones, so that the engine reorganises.
@@ -109,28 +126,20 @@ impl EmbeddedNode {
             return Err(ReorgError::Depth { depth, height });
         }
         let mut branch = self.branch_at(height - depth)?;
-        let fork = ChainPosition { hash: branch.previous.to_byte_array(), height: branch.height };
+        let fork = ChainPosition { hash: branch.previous, height: branch.height };
         let disconnected =
             (fork.height + 1..=height).rev().filter_map(|height| self.chain.hash_at(height)).collect();
         let mut connected = Vec::new();
         for _ in 0..=depth {
-            let block = branch.extend(&mut state, payout, Vec::new(), 0);
+            let block = branch.extend(&mut state, payout);
             self.submit_mined(&mut state, &block)?;
-            connected.push(block.block_hash().to_byte_array());
+            connected.push(block.position);
         }
+        for position in &connected {
+            self.tell_mined(*position, None);
+        }
+        let connected = connected.into_iter().map(|position| position.hash).collect();
         Ok(Reorganisation { fork, disconnected, connected })
-    }
-
-    fn mine(&self, payout: &Script, most_weight: u64) -> Result<BlockHash, MineError> {
-        self.refuse_other_networks()?;
-        let mut state = self.state.lock();
-        let mut branch = self.branch_at(self.chain.tip().height)?;
-        let selection = select(&state.mempool, most_weight);
-        let transactions = selection.entries.iter().map(|entry| entry.transaction.clone()).collect();
-        let fees_sat = selection.fees_sat;
-        let block = branch.extend(&mut state, payout, transactions, fees_sat);
-        self.submit_mined(&mut state, &block)?;
-        Ok(block.block_hash())
     }
 
     fn refuse_other_networks(&self) -> Result<(), MineError> {
@@ -148,110 +157,107 @@ impl EmbeddedNode {
             let reason = format!("the header of block {height} could not be read");
             return Err(SubmitBlockError::Store(NodeError::Store { reason }).into());
         };
-        Ok(Branch { previous: header.block_hash(), bits: header.bits, height, times })
+        let (previous, bits) = (header.block_hash().to_byte_array(), header.bits.to_consensus());
+        Ok(Branch { previous, bits, height, times })
     }
 
-    fn submit_mined(&self, state: &mut State, block: &Block) -> Result<(), MineError> {
-        match self.submit_block_to(state, &serialize(block))? {
+    fn submit_mined(&self, state: &mut State, block: &MinedBlock) -> Result<(), MineError> {
+        match self.submit_block_to(state, &block.raw)? {
             Verdict::Invalid { reason, detail } => Err(MineError::Refused { reason, detail }),
             Verdict::Connected | Verdict::SideBranch | Verdict::Duplicate => Ok(()),
         }
+    }
+
+    /// Says that a block of ours joined the chain, for a caller that holds the state.
+    fn tell_mined(&self, position: ChainPosition, template_id: Option<u64>) {
+        self.sink.event(NodeEvent::BlockMined { position, template_id });
     }
 }
 
 /// A branch being mined; its last block need not be in the active chain.
 struct Branch {
-    previous: BlockHash,
-    bits: bitcoin::CompactTarget,
+    previous: Hash,
+    bits: u32,
     height: u32,
-    /// Times of its last blocks, oldest first.
+    /// Times of its last blocks, in seconds since 1970, oldest first.
     times: Vec<u32>,
 }
 
 impl Branch {
-    /// Mines the next block of the branch; its transactions pay `fees_sat`.
-    fn extend(
-        &mut self,
-        state: &mut State,
-        payout: &Script,
-        transactions: Vec<Transaction>,
-        fees_sat: u64,
-    ) -> Block {
-        self.height += 1;
-        state.extra_nonce += 1;
-        let reward = Amount::from_sat(subsidy_sat(self.height) + fees_sat);
-        let coinbase = coinbase(self.height, state.extra_nonce, reward, payout, &transactions);
-        let mut txdata = vec![coinbase];
-        txdata.extend(transactions);
-        let time = now_seconds().max(median(&self.times) + 1);
-        let header = Header {
-            version: Version::from_consensus(0x2000_0000),
-            prev_blockhash: self.previous,
-            merkle_root: TxMerkleNode::all_zeros(),
-            time,
+    /// Mines the next block of the branch, with nothing but its coinbase.
+    fn extend(&mut self, state: &mut State, payout: &Script) -> MinedBlock {
+        let base = Base {
+            previous: self.previous,
+            height: self.height + 1,
             bits: self.bits,
-            nonce: 0,
+            min_time: median(&self.times) + 1,
+            subsidy_sat: subsidy_sat(Network::Regtest, self.height + 1),
         };
-        let mut block = Block { header, txdata };
-        if let Some(root) = block.compute_merkle_root() {
-            block.header.merkle_root = root;
-        }
-        // Every second nonce meets regtest's target.
-        while !block.header.target().is_met_by(block.block_hash()) {
-            block.header.nonce = block.header.nonce.wrapping_add(1);
-        }
-        self.previous = block.block_hash();
-        self.times.push(time);
+        let content = Content {
+            constraints: CoinbaseConstraints::default(),
+            outputs: Vec::new(),
+            transactions: Arc::default(),
+            is_empty: true,
+        };
+        let block = mined(state, &assemble(&base, 0, content), payout);
+        (self.previous, self.height) = (block.position.hash, block.position.height);
+        self.times.push(block.time);
         block
     }
 }
 
-/// The coinbase of a block that also holds `transactions`.
-fn coinbase(
-    height: u32,
-    extra_nonce: u64,
-    reward: Amount,
-    payout: &Script,
-    transactions: &[Transaction],
-) -> Transaction {
-    let reserved = [0; 32];
-    Transaction {
-        version: transaction::Version::TWO,
-        lock_time: LockTime::ZERO,
-        input: vec![TxIn {
-            previous_output: OutPoint::null(),
-            // The height first (BIP-0034); then what makes this coinbase, and so its block, like no other.
-            script_sig: Builder::new()
-                .push_int(i64::from(height))
-                .push_slice(extra_nonce.to_le_bytes())
-                .into_script(),
-            sequence: Sequence::MAX,
-            witness: Witness::from_slice(&[reserved]),
-        }],
-        output: vec![
-            TxOut { value: reward, script_pubkey: payout.to_owned() },
-            TxOut { value: Amount::ZERO, script_pubkey: witness_commitment(transactions, &reserved) },
-        ],
+/// A block with proof of work.
+struct MinedBlock {
+    position: ChainPosition,
+    /// Seconds since 1970.
+    time: u32,
+    /// In consensus encoding.
+    raw: Vec<u8>,
+}
+
+/// Finds a block for the template; what it is worth goes to `payout`.
+fn mined(state: &mut State, template: &Template, payout: &Script) -> MinedBlock {
+    state.extra_nonce += 1;
+    let coinbase = coinbase(template, state.extra_nonce, payout);
+    let root = merkle_root(coinbase.compute_txid().to_byte_array(), &template.merkle_path);
+    let mut header = Header {
+        version: Version::from_consensus(template.version.cast_signed()),
+        prev_blockhash: BlockHash::from_byte_array(template.previous),
+        merkle_root: TxMerkleNode::from_byte_array(root),
+        time: now_seconds().max(template.min_time),
+        bits: CompactTarget::from_consensus(template.bits),
+        nonce: 0,
+    };
+    // Every second nonce meets regtest's target.
+    while !header.target().is_met_by(header.block_hash()) {
+        header.nonce = header.nonce.wrapping_add(1);
+    }
+    MinedBlock {
+        position: ChainPosition { hash: header.block_hash().to_byte_array(), height: template.height },
+        time: header.time,
+        raw: encode(&header, &serialize(&coinbase), template),
     }
 }
 
-/// The commitment to every witness (BIP-0141); the coinbase's own id counts as zero.
-fn witness_commitment(transactions: &[Transaction], reserved: &[u8; 32]) -> ScriptBuf {
-    let coinbase = bitcoin::Wtxid::all_zeros();
-    let wtxids = std::iter::once(coinbase).chain(transactions.iter().map(Transaction::compute_wtxid));
-    let root = bitcoin::merkle_tree::calculate_root(wtxids.map(|wtxid| wtxid.to_raw_hash()));
-    let root = bitcoin::WitnessMerkleNode::from_raw_hash(root.unwrap_or(coinbase.to_raw_hash()));
-    let commitment = Block::compute_witness_commitment(&root, reserved);
-    let mut data = [0; 36];
-    data[..4].copy_from_slice(&[0xaa, 0x21, 0xa9, 0xed]);
-    data[4..].copy_from_slice(commitment.as_byte_array());
-    ScriptBuf::new_op_return(data)
-}
-
-/// What a block on regtest may create.
-fn subsidy_sat(height: u32) -> u64 {
-    let halvings = height / HALVING_INTERVAL;
-    Amount::from_int_btc(50).to_sat().checked_shr(halvings).unwrap_or(0)
+/// The coinbase for a template, as a miner makes it.
+fn coinbase(template: &Template, extra_nonce: u64, payout: &Script) -> Transaction {
+    let prefix = ScriptBuf::from_bytes(template.coinbase_prefix.clone());
+    // After what it must begin with, what makes this coinbase, and so its block, like no other.
+    let script_sig = Builder::from(prefix.into_bytes()).push_slice(extra_nonce.to_le_bytes()).into_script();
+    let reward =
+        TxOut { value: Amount::from_sat(template.coinbase_value_sat), script_pubkey: payout.to_owned() };
+    let commitment = ScriptBuf::from_bytes(template.witness_commitment.clone());
+    Transaction {
+        version: transaction::Version(template.coinbase_version.cast_signed()),
+        lock_time: LockTime::from_consensus(template.coinbase_lock_time),
+        input: vec![TxIn {
+            previous_output: OutPoint::null(),
+            script_sig,
+            sequence: Sequence::from_consensus(template.coinbase_sequence),
+            witness: Witness::from_slice(&[[0; 32]]),
+        }],
+        output: vec![reward, TxOut { value: Amount::ZERO, script_pubkey: commitment }],
+    }
 }
 
 fn now_seconds() -> u32 {
@@ -264,19 +270,4 @@ pub(super) fn first_extra_nonce() -> u64 {
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     // Wraps in the year 2554.
     elapsed.as_nanos() as u64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_subsidy_halves_every_150_blocks_until_nothing_is_left() {
-        let expected = [(1, 5_000_000_000), (149, 5_000_000_000), (150, 2_500_000_000), (300, 1_250_000_000)];
-        for (height, sat) in expected {
-            assert_eq!(subsidy_sat(height), sat);
-        }
-        assert_eq!(subsidy_sat(150 * 33), 0);
-        assert_eq!(subsidy_sat(150 * 64), 0);
-    }
 }

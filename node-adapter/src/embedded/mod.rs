@@ -15,7 +15,7 @@
 //! | `mempool`, `admit`, `replace`, `finality` | what waits; who may enter, replace, and when |
 //! | `answers` | questions about the chain |
 //! | `tip` | the tip, and what the next block must meet |
-//! | `template`, `mine` | what the next block could hold; mining and reorganising on regtest |
+//! | `mining`, `mine` | what the next block could hold, kept ready; mining and reorganising on regtest |
 
 mod admit;
 mod answers;
@@ -27,11 +27,11 @@ mod index;
 mod journal;
 mod mempool;
 mod mine;
+mod mining;
 mod node;
 mod open;
 mod reconcile;
 mod replace;
-mod template;
 mod tip;
 mod utxo;
 

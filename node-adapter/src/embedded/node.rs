@@ -14,12 +14,14 @@ use super::datadir::DataDirectory;
 use super::finality::NextBlock;
 use super::journal::Journal;
 use super::mempool::Mempool;
+use super::mining::{Feed, Mining};
 use super::reconcile::{failed, store};
 use super::utxo::{Coin, UtxoSet};
 use crate::source::{
-    BlockVerdict, ChainInfo, ChainPosition, EventSink, FoundTransaction, Hash, HeadersVerdict,
-    MempoolSnapshot, MempoolTransaction, MiningError, NodeApi, NodeError, NodeEvent, RemovalReason, Replay,
-    ReplayError, StoredBlock, StoredHeader, SubmitError, TransactionMetadata, UnspentOutput,
+    BlockVerdict, ChainInfo, ChainPosition, CoinbaseConstraints, EventSink, FoundTransaction, Hash,
+    HeadersVerdict, MempoolSnapshot, MempoolTransaction, MiningError, NodeApi, NodeError, NodeEvent,
+    RemovalReason, Replay, ReplayError, Solution, StoredBlock, StoredHeader, SubmitError, Template,
+    TemplateRequest, TransactionMetadata, UnspentOutput,
 };
 
 /// Why a block could not be judged. An invalid block is no error but a verdict.
@@ -96,7 +98,8 @@ pub struct EmbeddedNode {
     pub(super) network: Network,
     pub(super) state: Mutex<State>,
     pub(super) status: Status,
-    pub(super) sink: Arc<dyn EventSink>,
+    pub(super) sink: Arc<Feed>,
+    pub(super) mining: Mining,
     pub(super) journal_bytes: u64,
     // Last: the lock outlives everything that uses the directory.
     pub(super) _directory: DataDirectory,
@@ -143,7 +146,10 @@ impl EmbeddedNode {
             status: &self.status,
             sink: &*self.sink,
         };
-        applier.apply(processed.changes).inspect_err(|_| self.stop())?;
+        self.sink.unsettled();
+        let applied = applier.apply(processed.changes);
+        self.sink.settled();
+        applied.inspect_err(|_| self.stop())?;
         if state.utxo.has_failed() {
             self.stop();
         }
@@ -218,6 +224,7 @@ impl EmbeddedNode {
         if let Err(error) = state.utxo.write_all() {
             tracing::error!("the state could not be written and is made good at the next start: {error}");
         }
+        self.mining.stop();
         self.chain.close();
     }
 
@@ -321,6 +328,26 @@ impl NodeApi for EmbeddedNode {
 
     fn transaction_metadata(&self, txid: &Hash) -> Result<Option<TransactionMetadata>, NodeError> {
         self.metadata_of(txid)
+    }
+
+    fn block_template(&self, request: &TemplateRequest) -> Result<Arc<Template>, MiningError> {
+        self.mining.ask(request.clone())
+    }
+
+    fn set_coinbase_constraints(
+        &self,
+        owner: u64,
+        constraints: CoinbaseConstraints,
+    ) -> Result<(), MiningError> {
+        self.mining.set_constraints(owner, constraints)
+    }
+
+    fn template(&self, id: u64) -> Result<Arc<Template>, MiningError> {
+        self.mining.template(id)
+    }
+
+    fn submit_solution(&self, solution: &Solution) -> Result<BlockVerdict, MiningError> {
+        self.take_solution(solution)
     }
 
     fn unspent_output(&self, txid: &Hash, vout: u32) -> Result<Option<UnspentOutput>, NodeError> {

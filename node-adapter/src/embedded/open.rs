@@ -12,6 +12,7 @@ use super::datadir::{DataDirectory, DataDirectoryError};
 use super::journal::Journal;
 use super::mempool::Mempool;
 use super::mine::first_extra_nonce;
+use super::mining::Mining;
 use super::node::{EmbeddedNode, State, Status, write_out};
 use super::reconcile::reconcile;
 use super::tip::tell_tip;
@@ -77,6 +78,12 @@ pub enum OpenError {
         /// What it said.
         source: StoreError,
     },
+    /// The thread that keeps templates ready could not be started.
+    #[error("a thread could not be started: {source}; is the limit of processes reached?")]
+    Thread {
+        /// What the system said.
+        source: io::Error,
+    },
     /// A block of the chain could not be read.
     #[error(transparent)]
     Store(#[from] NodeError),
@@ -103,8 +110,11 @@ impl EmbeddedNode {
         let mut utxo = state.map_err(|source| OpenError::State { path, source })?;
         reconcile(&chain, &mut utxo)?;
         tracing::info!(%network, height = tip.height, outputs = utxo.len(), "the embedded node is open");
-        tell_tip(&chain, network, &*sink);
         let mempool = Mempool::new(mempool_bytes);
+        let (mining, sink) = Mining::start(network, sink).map_err(|source| OpenError::Thread { source })?;
+        tell_tip(&chain, network, &*sink);
+        mempool.in_order().for_each(|entry| sink.begin_with(entry.published()));
+        sink.settled();
         let state = State { utxo, mempool, journal, extra_nonce: first_extra_nonce(), is_closed: false };
         Ok(Self {
             chain,
@@ -112,6 +122,7 @@ impl EmbeddedNode {
             state: Mutex::new(state),
             status: Status::new(tip),
             sink,
+            mining,
             journal_bytes,
             _directory: directory,
         })

@@ -1,0 +1,60 @@
+//! Between the node and whoever takes its events: passes each on, and lets the template service follow.
+//!
+//! Called under the node's state lock. It never waits for the service: what it notes goes into a queue.
+
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+use super::assemble::Base;
+use super::board::Board;
+use super::service::Note;
+use crate::source::{EventSink, MempoolTransaction, NodeEvent};
+
+/// Passes events on and notes what templates depend on.
+pub(in crate::embedded) struct Feed {
+    board: Arc<Board>,
+    notes: Sender<Note>,
+}
+
+impl Feed {
+    pub(super) fn new(board: Arc<Board>, notes: Sender<Note>) -> Self {
+        Self { board, notes }
+    }
+
+    /// The chain begins to change: until [`settled`](Self::settled) the mempool does not fit it.
+    pub(in crate::embedded) fn unsettled(&self) {
+        self.note(Note::Unsettled);
+    }
+
+    /// Chain and mempool fit each other again.
+    pub(in crate::embedded) fn settled(&self) {
+        self.note(Note::Settled);
+    }
+
+    /// Notes a transaction that was in the mempool before anybody listened.
+    pub(in crate::embedded) fn begin_with(&self, transaction: MempoolTransaction) {
+        self.note(Note::Added(transaction));
+    }
+
+    fn note(&self, note: Note) {
+        // The service ends with the node: nobody needs templates then.
+        let _ = self.notes.send(note);
+    }
+}
+
+impl EventSink for Feed {
+    fn event(&self, event: NodeEvent) {
+        let note = match event {
+            NodeEvent::TipChanged(tip) => {
+                let base: Option<Base> = self.board.change_tip(tip);
+                return self.note(Note::Tip(base));
+            }
+            NodeEvent::TransactionAdded(ref transaction) => Note::Added(transaction.clone()),
+            NodeEvent::TransactionRemoved { txid, .. } => Note::Removed(txid),
+            NodeEvent::MempoolCleared { .. } => Note::Cleared,
+            _ => return self.board.pass_on(event),
+        };
+        self.board.pass_on(event);
+        self.note(note);
+    }
+}
