@@ -9,12 +9,19 @@
 //! | [`module`] | module processes and their requests |
 //! | [`run`] | `blvm run`: all of it together |
 //! | [`demo`] | wallets and a second process that sends payments |
+//!
+//! Without the feature `node` there are only [`source`] and [`p2p`], and no C++ is built.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "node")]
 pub mod demo;
+#[cfg(feature = "node")]
 pub mod embedded;
+#[cfg(feature = "node")]
 pub mod module;
 pub mod p2p;
+#[cfg(feature = "node")]
 pub mod run;
 pub mod source;
+#[cfg(feature = "node")]
 pub mod topics;

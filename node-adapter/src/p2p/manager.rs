@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -11,10 +12,12 @@ use tokio_util::task::TaskTracker;
 use super::context::Context;
 use super::dialler;
 use super::guard::Guard;
+use super::handshake::{HandshakeError, Side};
 use super::known::Known;
 use super::listener::{self, BindError};
 use super::live::Live;
 use super::options::P2pOptions;
+use super::session::{self, Ends};
 use super::traffic::Traffic;
 use crate::source::{EventSink, NodeApi};
 
@@ -70,6 +73,25 @@ impl P2p {
     /// Where peers connect, in the order asked for; ports are real also where 0 was asked for.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.local_addrs
+    }
+
+    /// Serves a peer over any stream of bytes, as if it had dialled from `remote`, until it is gone.
+    ///
+    /// # Errors
+    ///
+    /// [`HandshakeError`] if it never became a peer.
+    pub async fn serve_stream<R, W>(
+        &self,
+        reader: R,
+        writer: W,
+        remote: SocketAddr,
+    ) -> Result<(), HandshakeError>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        let ends = Ends { local: remote, remote, side: Side::Accepted };
+        session::serve(&self.context, reader, writer, ends).await
     }
 
     /// Number of peers whose handshake is complete.
