@@ -4,6 +4,7 @@
 
 mod frames;
 mod hostile;
+mod peers;
 mod scripts;
 
 use blvm_bus::wake::{ALL_KINDS, MAX_TOPICS, MAX_WAITERS, Record, Want};
@@ -12,7 +13,7 @@ use blvm_bus::wake::{ALL_KINDS, MAX_TOPICS, MAX_WAITERS, Record, Want};
 pub type Seed = (&'static str, Vec<u8>);
 
 /// Names of the targets, each with its seeds.
-pub fn all() -> [(&'static str, Vec<Seed>); 6] {
+pub fn all() -> [(&'static str, Vec<Seed>); 7] {
     [
         ("segment", scripts::seeds()),
         ("request", frames::seeds()),
@@ -20,6 +21,7 @@ pub fn all() -> [(&'static str, Vec<Seed>); 6] {
         ("ring", hostile::ring()),
         ("message", hostile::messages()),
         ("lease-page", hostile::lease_pages()),
+        ("peer", peers::seeds()),
     ]
 }
 

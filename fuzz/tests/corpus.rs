@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use blvm_bus::message::TOPICS;
-use blvm_fuzz::{Leased, Seen, lease_page, message, record, request, ring, seeds, segment};
+use blvm_fuzz::{Heard, Leased, Seen, lease_page, message, peer, record, request, ring, seeds, segment};
 
 /// What the committed corpus may take, all targets together.
 const MAX_CORPUS_BYTES: u64 = 200_000;
@@ -90,6 +90,35 @@ fn no_lease_page_of_the_corpus_hurts_the_publisher_or_another_module() {
     replay("lease-page", |input| {
         lease_page(input);
     });
+}
+
+#[test]
+fn no_peer_of_the_corpus_hurts_the_node_even_cut_short_or_damaged() {
+    replay("peer", |input| {
+        peer(input);
+    });
+}
+
+#[test]
+fn the_seeds_of_peers_get_through_the_handshake_to_answers_points_and_packets() {
+    let heard = |name| peer(&seed("peer", name));
+    for name in ["stream-verack-first", "stream-mainnet"] {
+        assert_eq!(heard(name), Heard::default(), "{name}");
+    }
+    assert!(heard("stream-handshake").is_peer && heard("stream-cut").is_peer);
+    // The version, three of the handshake, what packets it takes; then what was asked for.
+    let greeting = heard("stream-handshake").answers;
+    assert_eq!(heard("stream-ping").answers, greeting + 1);
+    assert_eq!(heard("pings").answers, greeting + 2);
+    let inventory = heard("inventory");
+    assert!(inventory.messages == 3 && inventory.answers >= greeting + 4, "{inventory:?}");
+    assert!(heard("headers").answers > greeting && heard("stop-hash").answers > greeting);
+    assert_eq!(heard("transaction").transactions, 1);
+    assert_eq!((heard("too-many-items").points, heard("malformed").points), (20, 20));
+    assert_eq!(heard("malformed").messages, 1, "the connection ends");
+    assert_eq!(heard("packets").packets, 2);
+    let again = heard("handshake-again");
+    assert_eq!((again.messages, again.points, again.answers), (3, 0, greeting), "ignored");
 }
 
 #[test]
