@@ -4,29 +4,62 @@
 //! `docs/protocol.md` gives the conversation.
 
 mod answer;
+mod chain;
 mod descriptors;
 mod frame;
+mod hello;
+mod mempool;
 mod message;
+mod mining;
+mod name;
+mod network;
 mod path;
 mod permission;
+mod refusal;
+mod statistics;
 mod token;
+mod watch;
 
 pub use answer::{AnswerError, read_answer, seal_answer};
+pub use chain::{
+    Block, BlockAndWitnesses, BlockHeader, ChainInfo, ChainPosition, ChainReply, ChainRequest,
+    ChainTransaction, Confirmation, DisconnectedBlock, MAX_LOCATOR, Replay, ReplayStep, ScidOutput,
+    SyncState, SyncStatus, TxMetadata, Utxo,
+};
 pub use descriptors::{
     InheritError, MAX_DESCRIPTORS, close_elsewhere, inherited_sockets, recv_refusing, recv_with_descriptors,
     refuse_descriptors, send_with_descriptors, unread_bytes,
 };
-pub use frame::{FRAME_HEAD_BYTES, FrameError, FrameHead, MAX_ANSWER_BYTES, MAX_FRAME_BYTES, decode, encode};
-pub use message::{
-    Attached, Block, ChainTip, Hello, LatencyNs, MempoolEntry, Refusal, Reply, Request, Statistics,
-    TopicGrant, TopicStart, TopicStatistics, TopicWish, TransactionRefusal, Welcome,
+pub use frame::{
+    FRAME_HEAD_BYTES, FrameError, FrameHead, MAX_ANSWER_BYTES, MAX_FRAME_BYTES, MAX_SUBMISSION_BYTES, decode,
+    encode,
+};
+pub use hello::{Attached, Hello, TopicGrant, TopicStart, TopicWish, Welcome};
+pub use mempool::{
+    FeeEstimate, FeeRateClass, MAX_PACKAGE, MAX_WTXIDS, MempoolEntry, MempoolInfo, MempoolReply,
+    MempoolRequest, MempoolSnapshot,
+};
+pub use message::{Reply, Request};
+pub use mining::{
+    BlockTemplate, BlockVerdict, CoinbaseConstraints, CoinbaseOutput, MAX_COINBASE_OUTPUTS, MiningReply,
+    MiningRequest, Solution, TemplateEntry, TemplateTransaction,
+};
+pub use network::{
+    Ban, Denylist, MAX_BAN_REASON_BYTES, NetworkPeer, NetworkPeers, NetworkReply, NetworkRequest,
+    NetworkStats, PacketProtocol,
 };
 pub use path::{SOCKET_NAME, TOKEN_NAME, connect_path, listen_path};
 pub use permission::{Permission, UnknownPermission};
+pub use refusal::{MiningRefusal, NetworkRefusal, Refusal, TransactionRefusal};
+pub use statistics::{LatencyNs, Statistics, TopicStatistics};
 pub use token::{TOKEN_BYTES, Token, TokenError};
+pub use watch::{
+    ConnectedTransaction, Outpoint, WatchEvent, WatchEvents, WatchItem, WatchLoss, WatchReply, WatchRequest,
+    WatchedTransaction,
+};
 
 /// Version of this protocol; peers with another one are refused, naming both.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// Answers longer than this travel as a sealed memfd.
 pub const INLINE_ANSWER_BYTES: usize = 64 << 10;

@@ -219,6 +219,11 @@ impl Topics {
         self.hosts.all().map(|topic| (topic.number(), topic.next_sequence())).to_vec()
     }
 
+    /// The next sequence of one topic; `None` if there is no such topic.
+    pub fn next_sequence(&self, topic: u32) -> Option<u64> {
+        self.hosts.all().into_iter().find(|host| host.number() == topic).map(AnyTopic::next_sequence)
+    }
+
     /// The first sequence that counts for a module that attaches now, of each of `topics`, by number: of `mining` that of the
     /// current tip or template, whichever was first, so that it need not ask; of all others the next one.
     ///

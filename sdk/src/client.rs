@@ -1,12 +1,19 @@
-//! Requests to the node: one at a time over the inherited socket.
+//! Requests to the node: one at a time over the inherited socket. One file per area says what can be asked.
+
+mod chain;
+mod mempool;
+mod mining;
+mod network;
+mod watch;
 
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use blvm_bus::request::{
-    AnswerError, Block, ChainTip, FRAME_HEAD_BYTES, FrameError, FrameHead, MAX_ANSWER_BYTES, MempoolEntry,
-    Refusal, Reply, Request, decode, encode, read_answer, recv_with_descriptors,
+    AnswerError, FRAME_HEAD_BYTES, FrameError, FrameHead, MAX_ANSWER_BYTES, Refusal, Reply, Request, decode,
+    encode, read_answer, recv_with_descriptors,
 };
 
 /// Why a request brought no answer.
@@ -41,6 +48,7 @@ pub enum CallError {
 pub struct Client {
     socket: UnixStream,
     last_correlation: u64,
+    deadline_ms: u32,
     /// Received and not yet consumed: bytes of the next frames, and descriptors that came with them.
     bytes: Vec<u8>,
     descriptors: Vec<OwnedFd>,
@@ -54,75 +62,27 @@ pub(crate) struct Answer {
 
 impl Client {
     pub(crate) fn new(socket: UnixStream) -> Self {
-        Client { socket, last_correlation: 0, bytes: Vec::new(), descriptors: Vec::new() }
+        Client { socket, last_correlation: 0, deadline_ms: 0, bytes: Vec::new(), descriptors: Vec::new() }
     }
 
-    /// The tip of the active chain. Needs `read_blockchain`.
-    ///
-    /// # Errors
-    ///
-    /// [`CallError`].
-    pub fn chain_tip(&mut self) -> Result<ChainTip, CallError> {
-        match self.ask(&Request::GetChainTip)? {
-            Reply::ChainTip(tip) => Ok(tip),
-            _ => Err(CallError::Unexpected { request: "get_chain_tip" }),
-        }
+    /// Gives up what takes the node longer; `None` for the node's own bound. Holds for all requests from here on.
+    pub fn set_deadline(&mut self, deadline: Option<Duration>) {
+        self.deadline_ms = deadline.map_or(0, milliseconds);
     }
 
-    /// A block of the active chain; `None` if it is not there. Needs `read_blockchain`.
-    ///
-    /// # Errors
-    ///
-    /// [`CallError`].
-    pub fn block(&mut self, hash: [u8; 32]) -> Result<Option<Block>, CallError> {
-        match self.ask(&Request::GetBlock { hash })? {
-            Reply::Block(block) => Ok(block),
-            _ => Err(CallError::Unexpected { request: "get_block" }),
-        }
-    }
-
-    /// A block of the active chain by height; `None` above the tip. Needs `read_blockchain`.
-    ///
-    /// # Errors
-    ///
-    /// [`CallError`].
-    pub fn block_by_height(&mut self, height: u32) -> Result<Option<Block>, CallError> {
-        match self.ask(&Request::GetBlockByHeight { height })? {
-            Reply::Block(block) => Ok(block),
-            _ => Err(CallError::Unexpected { request: "get_block_by_height" }),
-        }
-    }
-
-    /// Every mempool transaction, parents before children. Needs `read_mempool`.
-    ///
-    /// # Errors
-    ///
-    /// [`CallError`].
-    pub fn mempool_transactions(&mut self) -> Result<Vec<MempoolEntry>, CallError> {
-        match self.ask(&Request::GetMempoolTransactions)? {
-            Reply::MempoolTransactions(entries) => Ok(entries),
-            _ => Err(CallError::Unexpected { request: "get_mempool_transactions" }),
-        }
-    }
-
-    /// Offers a transaction in consensus encoding; answers its txid. Needs `send_transactions`.
-    ///
-    /// # Errors
-    ///
-    /// [`CallError::Refused`] with [`Refusal::Transaction`] if the mempool does not take it.
-    pub fn submit_transaction(&mut self, raw: Vec<u8>) -> Result<[u8; 32], CallError> {
-        match self.ask(&Request::SubmitMempoolTransaction { raw })? {
-            Reply::Submitted { txid } => Ok(txid),
-            _ => Err(CallError::Unexpected { request: "submit_mempool_transaction" }),
-        }
-    }
-
-    fn ask(&mut self, request: &Request) -> Result<Reply, CallError> {
-        Ok(self.call(request)?.reply)
+    /// Sends a request and takes what `take` finds in its answer.
+    fn get<T>(&mut self, request: &Request, take: impl FnOnce(Reply) -> Option<T>) -> Result<T, CallError> {
+        let reply = self.call(request)?.reply;
+        take(reply).ok_or(CallError::Unexpected { request: request.name() })
     }
 
     /// Sends a request and waits for its answer; a refusal is an error.
     pub(crate) fn call(&mut self, request: &Request) -> Result<Answer, CallError> {
+        self.call_within(request, self.deadline_ms)
+    }
+
+    /// As `call`, with another deadline.
+    fn call_within(&mut self, request: &Request, deadline_ms: u32) -> Result<Answer, CallError> {
         self.last_correlation += 1;
         let correlation = self.last_correlation;
         let archive = encode(request);
@@ -132,7 +92,7 @@ impl Client {
             descriptors: 0,
             is_in_memfd: false,
             correlation,
-            deadline_ms: 0,
+            deadline_ms,
         };
         let mut frame = head.encode().to_vec();
         frame.extend_from_slice(&archive);
@@ -186,4 +146,9 @@ impl Client {
         }
         Ok(())
     }
+}
+
+/// At least one: zero means the node's own bound.
+fn milliseconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX).max(1)
 }

@@ -26,6 +26,19 @@
 //! ```
 #![forbid(unsafe_code)]
 
+/// What requests give and take.
+pub mod request {
+    pub use blvm_bus::request::{
+        Ban, Block, BlockAndWitnesses, BlockHeader, BlockTemplate, BlockVerdict, ChainInfo, ChainPosition,
+        ChainTransaction, CoinbaseConstraints, CoinbaseOutput, Confirmation, ConnectedTransaction, Denylist,
+        DisconnectedBlock, FeeEstimate, FeeRateClass, MempoolEntry, MempoolInfo, MempoolSnapshot,
+        MiningRefusal, NetworkPeer, NetworkPeers, NetworkRefusal, NetworkStats, Outpoint, PacketProtocol,
+        Permission, Replay, ReplayStep, ScidOutput, Solution, SyncState, SyncStatus, TemplateEntry,
+        TemplateTransaction, TransactionRefusal, TxMetadata, Utxo, WatchEvent, WatchEvents, WatchItem,
+        WatchLoss, WatchedTransaction,
+    };
+}
+
 mod attach;
 mod client;
 mod feed;
@@ -44,7 +57,7 @@ pub use blvm_bus::message::stratum_packets::{self, StratumPackets, StratumPacket
 pub use blvm_bus::message::system::{self, System, SystemEvent};
 pub use blvm_bus::message::{DecodeError, Hash, Kind, Topic};
 pub use blvm_bus::request::{
-    Block, ChainTip, MempoolEntry, Refusal, TOKEN_NAME, Token, TokenError, TransactionRefusal,
+    Block, ChainPosition, MempoolEntry, Refusal, TOKEN_NAME, Token, TokenError, TransactionRefusal,
 };
 pub use blvm_bus::subscriber::{Body, TooManyLeases};
 pub use client::{CallError, Client};

@@ -66,7 +66,7 @@ impl Node {
         let module_options =
             ModuleOptions { data_directory: directory.path().to_owned(), allow_weak_isolation: false };
         let node: Arc<dyn NodeApi> = answers.clone();
-        let host = ModuleHost::new(Arc::clone(&topics), node, "regtest", module_options)
+        let host = ModuleHost::new(Arc::clone(&topics), node, None, "regtest", module_options)
             .expect("the spawner can be started");
         let runtime = Runtime::new().expect("a runtime can be started");
         await_populated(options);

@@ -21,6 +21,9 @@ pub const FRAME_HEAD_BYTES: usize = 24;
 /// Most bytes that may follow the head of a module's frame.
 pub const MAX_FRAME_BYTES: usize = 1 << 20;
 
+/// Most bytes that may follow the head of a frame that holds a block: a submission.
+pub const MAX_SUBMISSION_BYTES: usize = 8 << 20;
+
 /// Most bytes of an answer, in a frame or in a memfd: a block and its index, with room.
 pub const MAX_ANSWER_BYTES: usize = 512 << 20;
 

@@ -13,12 +13,23 @@ pub enum Permission {
     SubscribeEvents,
     /// The topic `mining`.
     MiningTemplate,
-    /// The topics of raw packets, for the protocols whose topics the manifest names.
+    /// The topics of raw packets and sending such packets, for the protocols whose topics the manifest names; bans and what
+    /// is withheld from peers, by request.
     NetworkAccess,
     /// The topic `payments`.
     ReadPayment,
     /// Offering transactions to the mempool.
     SendTransactions,
+    /// Unspent outputs by request.
+    ReadUtxo,
+    /// The chain as a whole, and how far the node is with it, by request.
+    ReadChainState,
+    /// Offering blocks and solutions of templates.
+    SubmitBlock,
+    /// Offering blocks that came another way than from a peer.
+    QueueInboundBlock,
+    /// Being told of some transactions, outputs and scripts, and of nothing else.
+    WatchChain,
 }
 
 /// A name that is no permission.
@@ -31,7 +42,7 @@ pub struct UnknownPermission {
 
 impl Permission {
     /// All of them.
-    pub const ALL: [Permission; 8] = [
+    pub const ALL: [Permission; 13] = [
         Permission::ReadBlockchain,
         Permission::ReadMempool,
         Permission::ReadNetwork,
@@ -40,6 +51,11 @@ impl Permission {
         Permission::NetworkAccess,
         Permission::ReadPayment,
         Permission::SendTransactions,
+        Permission::ReadUtxo,
+        Permission::ReadChainState,
+        Permission::SubmitBlock,
+        Permission::QueueInboundBlock,
+        Permission::WatchChain,
     ];
 
     /// Its name in manifests, messages and logs.
@@ -53,10 +69,16 @@ impl Permission {
             Permission::NetworkAccess => "network_access",
             Permission::ReadPayment => "read_payment",
             Permission::SendTransactions => "send_transactions",
+            Permission::ReadUtxo => "read_utxo",
+            Permission::ReadChainState => "read_chain_state",
+            Permission::SubmitBlock => "submit_block",
+            Permission::QueueInboundBlock => "queue_inbound_block",
+            Permission::WatchChain => "watch_chain",
         }
     }
 
-    /// Whether it lets its holder read, and change nothing: what peers that attach by path are given.
+    /// Whether peers that attach by path are given it. They may read and change nothing: requests that change something are
+    /// denied to them whatever their permission ([`super::Request::changes_something`]).
     pub const fn only_reads(self) -> bool {
         match self {
             Permission::ReadBlockchain
@@ -65,8 +87,11 @@ impl Permission {
             | Permission::SubscribeEvents
             | Permission::MiningTemplate
             | Permission::NetworkAccess
-            | Permission::ReadPayment => true,
-            Permission::SendTransactions => false,
+            | Permission::ReadPayment
+            | Permission::ReadUtxo
+            | Permission::ReadChainState
+            | Permission::WatchChain => true,
+            Permission::SendTransactions | Permission::SubmitBlock | Permission::QueueInboundBlock => false,
         }
     }
 }

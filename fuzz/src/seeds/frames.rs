@@ -1,19 +1,23 @@
 //! Seeds of the target `request`: a frame for every kind of request and reply.
 
+mod areas;
+
 use blvm_bus::layout::LAYOUT_VERSION;
 use blvm_bus::message::Topic;
 use blvm_bus::message::chain::Chain;
 use blvm_bus::request::{
-    Attached, Block, ChainTip, FrameHead, Hello, LatencyNs, MempoolEntry, PROTOCOL_VERSION, Refusal, Reply,
-    Request, Statistics, TopicGrant, TopicStart, TopicStatistics, TopicWish, TransactionRefusal, Welcome,
-    encode,
+    Attached, Block, ChainPosition, FrameHead, Hello, LatencyNs, MempoolEntry, PROTOCOL_VERSION, Refusal,
+    Reply, Request, Statistics, TopicGrant, TopicStart, TopicStatistics, TopicWish, TransactionRefusal,
+    Welcome, encode,
 };
 
 use super::Seed;
 
 pub(super) fn seeds() -> Vec<Seed> {
-    let requests = requests().into_iter().map(|(name, request)| (name, frame(&encode(&request))));
-    let replies = replies().into_iter().map(|(name, reply)| (name, frame(&encode(&reply))));
+    let requests = requests().into_iter().chain(areas::requests());
+    let requests = requests.map(|(name, request)| (name, frame(&encode(&request))));
+    let replies = replies().into_iter().chain(areas::replies());
+    let replies = replies.map(|(name, reply)| (name, frame(&encode(&reply))));
     requests.chain(replies).collect()
 }
 
@@ -69,7 +73,7 @@ fn replies() -> Vec<(&'static str, Reply)> {
     vec![
         ("reply-welcome", Reply::Welcome(welcome)),
         ("reply-attached", Reply::Attached(Attached { starts })),
-        ("reply-chain-tip", Reply::ChainTip(ChainTip { hash: [1; 32], height: 9 })),
+        ("reply-chain-tip", Reply::ChainTip(ChainPosition { hash: [1; 32], height: 9 })),
         ("reply-block", Reply::Block(Some(Block { hash: [1; 32], height: 9, raw: vec![2; 81] }))),
         ("reply-no-block", Reply::Block(None)),
         ("reply-mempool", Reply::MempoolTransactions(vec![entry.clone(), entry])),

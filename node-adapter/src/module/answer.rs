@@ -1,68 +1,69 @@
-//! What the node answers to each request, once the module may ask it.
+//! What the node answers to each request, once the module may ask it. One file per area.
 
-use blvm_bus::request::{
-    Block, ChainTip, MempoolEntry, Permission, Refusal, Reply, Request, TransactionRefusal,
-};
+mod chain;
+mod mempool;
+mod mining;
+mod network;
 
-use crate::source::{NodeApi, NodeError, StoredBlock, SubmitError};
+use blvm_bus::message::Topic;
+use blvm_bus::request::{Refusal, Reply, Request};
 
-/// The permission a request needs; `None` for those every module may send.
-pub(super) fn needed_permission(request: &Request) -> Option<Permission> {
-    match request {
-        Request::GetChainTip | Request::GetBlock { .. } | Request::GetBlockByHeight { .. } => {
-            Some(Permission::ReadBlockchain)
+use super::host::Shared;
+use crate::source::{NodeError, SubmitError};
+use blvm_bus::request::TransactionRefusal;
+
+/// Asks the node for `owner`, the number of the asking party. May read the disk and verify scripts: called where that hurts
+/// nobody else.
+pub(super) fn ask(shared: &Shared, owner: u64, request: Request) -> Reply {
+    let node = &*shared.node;
+    let answered = match request {
+        Request::GetChainTip => Ok(chain::tip(node)),
+        Request::GetBlock { hash } => chain::block(node.block(&hash)),
+        Request::GetBlockByHeight { height } => chain::block(node.block_by_height(height)),
+        Request::GetMempoolTransactions => Ok(mempool::transactions(node)),
+        Request::SubmitMempoolTransaction { raw } => mempool::submit(node, &raw),
+        Request::Chain(request) => chain::ask(shared, *request).map(|reply| Reply::Chain(Box::new(reply))),
+        Request::Mempool(request) => {
+            mempool::ask(shared, *request).map(|reply| Reply::Mempool(Box::new(reply)))
         }
-        Request::GetMempoolTransactions => Some(Permission::ReadMempool),
-        Request::SubmitMempoolTransaction { .. } => Some(Permission::SendTransactions),
-        Request::Hello(_) | Request::Mapped | Request::ReportStatistics(_) | Request::Authenticate { .. } => {
-            None
+        Request::Mining(request) => {
+            mining::ask(node, owner, *request).map(|reply| Reply::Mining(Box::new(reply)))
         }
+        Request::Network(request) => {
+            network::ask(shared, *request).map(|reply| Reply::Network(Box::new(reply)))
+        }
+        request @ (Request::Hello(_)
+        | Request::Mapped
+        | Request::ReportStatistics(_)
+        | Request::Authenticate { .. }
+        | Request::Watch(_)) => {
+            Err(Refusal::OutOfTurn { request: request.name().to_owned(), state: "here".to_owned() })
+        }
+    };
+    answered.unwrap_or_else(Reply::Refused)
+}
+
+/// The next sequence of topic `T`.
+fn next_sequence<T: Topic>(shared: &Shared) -> u64 {
+    // Every topic of the bus is there.
+    shared.topics.next_sequence(T::NUMBER).unwrap_or(1)
+}
+
+fn node_refusal(error: NodeError) -> Refusal {
+    match error {
+        NodeError::Unsupported { request, source_name } => {
+            Refusal::Unsupported { request: request.to_owned(), node_source: source_name.to_owned() }
+        }
+        error => Refusal::Node { reason: error.to_string() },
     }
 }
 
-/// Asks the node. May read the disk and verify scripts: called where that hurts nobody else.
-pub(super) fn ask(node: &dyn NodeApi, request: Request) -> Reply {
-    match request {
-        Request::GetChainTip => {
-            let tip = node.chain_tip();
-            Reply::ChainTip(ChainTip { hash: tip.hash, height: tip.height })
-        }
-        Request::GetBlock { hash } => block(node.block(&hash)),
-        Request::GetBlockByHeight { height } => block(node.block_by_height(height)),
-        Request::GetMempoolTransactions => Reply::MempoolTransactions(
-            node.mempool_transactions()
-                .into_iter()
-                .map(|transaction| MempoolEntry {
-                    txid: transaction.txid,
-                    wtxid: transaction.wtxid,
-                    fee_sat: transaction.fee_sat,
-                    weight: transaction.weight,
-                    raw: transaction.raw.to_vec(),
-                })
-                .collect(),
-        ),
-        Request::SubmitMempoolTransaction { raw } => match node.submit_transaction(&raw) {
-            Ok(txid) => Reply::Submitted { txid },
-            Err(error) => {
-                Reply::Refused(Refusal::Transaction { rule: rule(&error), message: error.to_string() })
-            }
-        },
-        Request::Hello(_) | Request::Mapped | Request::ReportStatistics(_) | Request::Authenticate { .. } => {
-            Reply::Refused(Refusal::OutOfTurn {
-                request: "this request".to_owned(),
-                state: "here".to_owned(),
-            })
-        }
+/// Refuses a list longer than `limit`.
+fn bounded(what: &str, count: usize, limit: usize) -> Result<(), Refusal> {
+    if count > limit {
+        return Err(Refusal::Limit { what: what.to_owned(), limit: limit as u64 });
     }
-}
-
-fn block(found: Result<Option<StoredBlock>, NodeError>) -> Reply {
-    match found {
-        Ok(block) => {
-            Reply::Block(block.map(|block| Block { hash: block.hash, height: block.height, raw: block.raw }))
-        }
-        Err(error) => Reply::Refused(Refusal::Node { reason: error.to_string() }),
-    }
+    Ok(())
 }
 
 fn rule(error: &SubmitError) -> TransactionRefusal {

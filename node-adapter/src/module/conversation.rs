@@ -9,6 +9,7 @@ pub(super) mod tests;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use blvm_bus::layout::LAYOUT_VERSION;
@@ -18,14 +19,14 @@ use blvm_bus::memory::Mapped;
 use blvm_bus::message::Topic;
 use blvm_bus::message::chain::Chain;
 use blvm_bus::request::{
-    Attached, FrameHead, Hello, MAX_FRAME_BYTES, PROTOCOL_VERSION, Refusal, Reply, Request, TopicGrant,
-    Welcome, close_elsewhere, decode,
+    Attached, FrameHead, Hello, MAX_FRAME_BYTES, MAX_SUBMISSION_BYTES, PROTOCOL_VERSION, Permission, Refusal,
+    Reply, Request, TopicGrant, Welcome, close_elsewhere, decode,
 };
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::answer::{ask, needed_permission};
+use super::answer::ask;
 use super::codec::{FrameReader, Incoming};
 use super::host::Shared;
 use super::party::Party;
@@ -56,7 +57,7 @@ enum Stage {
 pub(super) async fn serve(socket: UnixStream, party: Arc<dyn Party>, shared: Arc<Shared>) -> io::Result<()> {
     let socket = Arc::new(socket);
     let writer = ReplyWriter::new(Arc::clone(&socket), None);
-    let reader = FrameReader::new(MAX_FRAME_BYTES);
+    let reader = FrameReader::new(frame_limit(&*party));
     let outcome = Conversation::new(writer, party, shared, None).go_on(&socket, reader).await;
     // The module may have left descriptors in it that are slow to close.
     if let Some(Ok(socket)) = Arc::into_inner(socket).map(UnixStream::into_std) {
@@ -74,6 +75,8 @@ pub(super) struct Conversation {
     overdue: Option<JoinHandle<Reply>>,
     writer: ReplyWriter,
     party: Arc<dyn Party>,
+    /// Number of the party in this run, from 1.
+    number: u64,
     shared: Arc<Shared>,
 }
 
@@ -84,7 +87,9 @@ impl Conversation {
         shared: Arc<Shared>,
         attach_by: Option<Instant>,
     ) -> Self {
-        Conversation { stage: Stage::Fresh, attach_by, overdue: None, writer, party, shared }
+        // Relaxed: numbers need only differ.
+        let number = shared.parties.fetch_add(1, Ordering::Relaxed) + 1;
+        Conversation { stage: Stage::Fresh, attach_by, overdue: None, writer, party, number, shared }
     }
 
     /// Answers until the other side ends, or does not attach in time.
@@ -102,7 +107,7 @@ impl Conversation {
                 None => return Ok(()),
                 Some(Incoming::TooLarge(head)) => {
                     let found_bytes = u64::from(head.body_bytes);
-                    let limit_bytes = MAX_FRAME_BYTES as u64;
+                    let limit_bytes = frame_limit(&*self.party) as u64;
                     self.refuse(head, Refusal::TooLarge { found_bytes, limit_bytes }).await?;
                 }
                 Some(Incoming::Frame { head, body }) => self.take(head, &body).await?,
@@ -141,20 +146,32 @@ impl Conversation {
                 self.writer.send(head.correlation, &Reply::Noted, &[]).await
             }
             request => {
-                let reply = match needed_permission(&request).filter(|needed| !self.party.may(*needed)) {
-                    Some(needed) => {
-                        tracing::warn!(
-                            module = self.party.name(),
-                            permission = needed.name(),
-                            "a request was denied"
-                        );
-                        Reply::Refused(Refusal::Denied { permission: needed.name().to_owned() })
-                    }
-                    None => self.answer(head, request).await,
-                };
+                if let Err(refusal) = self.check(&request, body.len()) {
+                    return self.refuse(head, refusal).await;
+                }
+                let reply = self.answer(head, request).await;
                 self.writer.send(head.correlation, &reply, &[]).await
             }
         }
+    }
+
+    /// Whether this party may ask that, in a frame of that length.
+    fn check(&self, request: &Request, body_bytes: usize) -> Result<(), Refusal> {
+        if body_bytes > MAX_FRAME_BYTES && !request.is_submission() {
+            let (found_bytes, limit_bytes) = (body_bytes as u64, MAX_FRAME_BYTES as u64);
+            return Err(Refusal::TooLarge { found_bytes, limit_bytes });
+        }
+        if let Some(needed) = request.needed_permission() {
+            let may_change = self.party.may_change() || !request.changes_something();
+            if !self.party.may(needed) || !may_change {
+                return Err(Refusal::Denied { permission: needed.name().to_owned() });
+            }
+        }
+        if let Some(topic) = request.needed_topic().filter(|topic| !self.party.names_topic(*topic)) {
+            let name = self.shared.topics.grant(topic).map_or("this", |grant| grant.name);
+            return Err(Refusal::Unnamed { topic: name.to_owned() });
+        }
+        Ok(())
     }
 
     async fn answer(&mut self, head: FrameHead, request: Request) -> Reply {
@@ -164,9 +181,9 @@ impl Conversation {
         }
         let asked = Duration::from_millis(u64::from(head.deadline_ms));
         let deadline = if asked.is_zero() { MAX_DEADLINE } else { asked.min(MAX_DEADLINE) };
-        let node = Arc::clone(&self.shared.node);
+        let (shared, number) = (Arc::clone(&self.shared), self.number);
         // Answers read the disk and verify scripts: not on the threads that serve everybody.
-        let mut answer = tokio::task::spawn_blocking(move || ask(&*node, request));
+        let mut answer = tokio::task::spawn_blocking(move || ask(&shared, number, request));
         match tokio::time::timeout(deadline, &mut answer).await {
             Ok(Ok(reply)) => reply,
             Ok(Err(error)) => {
@@ -297,6 +314,16 @@ impl Conversation {
     async fn refuse(&mut self, head: FrameHead, refusal: Refusal) -> io::Result<()> {
         tracing::warn!(module = self.party.name(), %refusal, "a request was refused");
         self.writer.send(head.correlation, &Reply::Refused(refusal), &[]).await
+    }
+}
+
+/// The longest frame of a party: who may submit blocks, or have them checked, needs room for one.
+fn frame_limit(party: &dyn Party) -> usize {
+    let submits = [Permission::SubmitBlock, Permission::QueueInboundBlock, Permission::MiningTemplate];
+    if party.may_change() && submits.into_iter().any(|permission| party.may(permission)) {
+        MAX_SUBMISSION_BYTES
+    } else {
+        MAX_FRAME_BYTES
     }
 }
 

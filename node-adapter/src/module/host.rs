@@ -9,11 +9,12 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use blvm_bus::lease::ScannedPage;
 use blvm_bus::memory::Mapped;
 use blvm_bus::message::system::{ModuleStarted, ModuleStopped};
-use blvm_bus::request::{Permission, Statistics, TopicStart, refuse_descriptors};
+use blvm_bus::request::{Permission, Refusal, Statistics, TopicStart, refuse_descriptors};
 use blvm_bus::wake::{WakerClient, WakerError, wake_socket_pair};
 use blvm_sandbox::{Child, ExitReport, Limits, SpawnError, SpawnRequest, Spawner, StartError, UidGid};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -26,7 +27,7 @@ use super::by_path::{ListenError, PathListener};
 use super::manifest::Manifest;
 use super::party::{Party, starts_of};
 use super::{conversation, output};
-use crate::source::NodeApi;
+use crate::source::{NetworkApi, NodeApi};
 use crate::topics::Topics;
 
 /// User ids given to modules when the node may choose: the range that systemd keeps for users made at run time
@@ -93,7 +94,30 @@ pub enum StartModuleError {
 pub(super) struct Shared {
     pub(super) topics: Arc<Topics>,
     pub(super) node: Arc<dyn NodeApi>,
+    /// Absent where the source has no peers: a recording, say.
+    pub(super) peers: Option<Arc<dyn NetworkApi>>,
     pub(super) network: String,
+    /// Parties so far: each has a number of its own.
+    pub(super) parties: AtomicU64,
+}
+
+impl Shared {
+    pub(super) fn new(
+        topics: Arc<Topics>,
+        node: Arc<dyn NodeApi>,
+        peers: Option<Arc<dyn NetworkApi>>,
+        network: &str,
+    ) -> Self {
+        Shared { topics, node, peers, network: network.to_owned(), parties: AtomicU64::new(0) }
+    }
+
+    /// The network side, for `request`.
+    pub(super) fn network_api(&self, request: &'static str) -> Result<&dyn NetworkApi, Refusal> {
+        self.peers.as_deref().ok_or_else(|| Refusal::Unsupported {
+            request: request.to_owned(),
+            node_source: self.node.source_name().to_owned(),
+        })
+    }
 }
 
 /// Starts module processes and serves them.
@@ -169,6 +193,10 @@ impl Party for Module {
         self.manifest.permissions.contains(&permission)
     }
 
+    fn may_change(&self) -> bool {
+        true
+    }
+
     fn names_topic(&self, topic: u32) -> bool {
         self.manifest.topics.iter().any(|named| named.topic == topic)
     }
@@ -229,7 +257,7 @@ pub struct RunningModule {
 }
 
 impl ModuleHost {
-    /// A host for the modules of one node.
+    /// A host for the modules of one node. Without `peers` requests about the network are answered `Unsupported`.
     ///
     /// # Errors
     ///
@@ -237,11 +265,12 @@ impl ModuleHost {
     pub fn new(
         topics: Arc<Topics>,
         node: Arc<dyn NodeApi>,
+        peers: Option<Arc<dyn NetworkApi>>,
         network: &str,
         options: ModuleOptions,
     ) -> Result<Self, StartError> {
         raise_open_files();
-        let shared = Arc::new(Shared { topics, node, network: network.to_owned() });
+        let shared = Arc::new(Shared::new(topics, node, peers, network));
         Ok(ModuleHost { spawner: Spawner::start()?, shared, options, choosing_uid: Mutex::new(()) })
     }
 

@@ -20,6 +20,9 @@ pub(super) trait Party: Send + Sync {
     /// Whether it may do what needs `permission`.
     fn may(&self, permission: Permission) -> bool;
 
+    /// Whether it may send requests that change something for others.
+    fn may_change(&self) -> bool;
+
     /// Whether it asked for the topic by name, where the permission alone does not do.
     fn names_topic(&self, topic: u32) -> bool;
 
@@ -69,6 +72,10 @@ impl Party for PathPeer {
 
     fn may(&self, permission: Permission) -> bool {
         permission.only_reads()
+    }
+
+    fn may_change(&self) -> bool {
+        false
     }
 
     /// There is no manifest that could leave one out.

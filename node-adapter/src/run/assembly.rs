@@ -21,7 +21,7 @@ use crate::demo::wallet::Wallet;
 use crate::embedded::{EmbeddedNode, EmbeddedOptions, Network};
 use crate::module::{Manifest, ModuleHost, ModuleOptions, PathListener, RunningModule};
 use crate::p2p::{P2p, P2pOptions};
-use crate::source::{EventSink, NodeApi};
+use crate::source::{EventSink, NetworkApi, NodeApi};
 use crate::topics::{Topics, TopicsOptions};
 
 /// Port of regtest peers, as Bitcoin Core has it.
@@ -101,7 +101,8 @@ impl Assembly {
             allow_weak_isolation: arguments.allow_weak_isolation,
         };
         let api = Arc::clone(&node) as Arc<dyn NodeApi>;
-        let host = ModuleHost::new(Arc::clone(&topics), api, arguments.network.name(), options)?;
+        let network_api = Some(Arc::clone(&p2p) as Arc<dyn NetworkApi>);
+        let host = ModuleHost::new(Arc::clone(&topics), api, network_api, arguments.network.name(), options)?;
         let by_path = if arguments.no_attach { None } else { Some(host.listen(&datadir)?) };
         let tip = node.chain_tip();
         topics.publish_system(&NodeStartupCompleted {

@@ -98,7 +98,7 @@ impl Modules {
             .thread_keep_alive(Duration::from_millis(200))
             .enable_all()
             .build()?;
-        let host = ModuleHost::new(Arc::clone(topics), Arc::new(Answers), "regtest", options)?;
+        let host = ModuleHost::new(Arc::clone(topics), Arc::new(Answers), None, "regtest", options)?;
         let slot = |_| Slot { process: None, start_at: Instant::now(), stopped_in: None };
         Ok(Modules {
             host,

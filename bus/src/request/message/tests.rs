@@ -3,7 +3,12 @@
 use core::mem::offset_of;
 
 use super::*;
+use crate::request::chain::*;
 use crate::request::encode;
+use crate::request::hello::*;
+use crate::request::mempool::MempoolRequest;
+use crate::request::refusal::*;
+use crate::request::watch::*;
 
 /// Bytes written as hexadecimal digits; white space is for the reader.
 fn bytes(text: &str) -> Vec<u8> {
@@ -27,7 +32,7 @@ fn roots_and_structs_have_the_documented_sizes() {
     assert_eq!((size_of::<ArchivedTopicWish>(), size_of::<ArchivedTopicGrant>()), (16, 16));
     assert_eq!((size_of::<ArchivedTopicStart>(), size_of::<ArchivedHello>()), (16, 16));
     assert_eq!((size_of::<ArchivedWelcome>(), size_of::<ArchivedAttached>()), (44, 8));
-    assert_eq!((size_of::<ArchivedBlock>(), size_of::<ArchivedChainTip>()), (44, 36));
+    assert_eq!((size_of::<ArchivedBlock>(), size_of::<ArchivedChainPosition>()), (44, 36));
     let hello = [
         offset_of!(ArchivedHello, protocol_version),
         offset_of!(ArchivedHello, layout_version),
@@ -60,10 +65,10 @@ fn requests_are_the_documented_bytes() {
     assert_eq!(encode(&hello)[..], expected);
     // The example of the document.
     let topics = vec![TopicWish { topic: 1, schema: 0x1122_3344_5566_7788 }];
-    let hello = Request::Hello(Hello { protocol_version: 2, layout_version: 2, topics });
+    let hello = Request::Hello(Hello { protocol_version: 3, layout_version: 2, topics });
     let expected = bytes(
         "01000000 00000000 8877665544332211
-         00 000000 02000000 02000000
+         00 000000 03000000 02000000
          e4ffffff 01000000
          00000000 00000000 00000000 00000000",
     );
@@ -75,6 +80,14 @@ fn requests_are_the_documented_bytes() {
         padded(&format!("03 {}", "55".repeat(32)), 36)
     );
     assert_eq!(encode(&Request::GetBlockByHeight { height: 258 })[..], padded("04 000000 02010000", 36));
+    // What the root points to stands before it.
+    let chain = Request::Chain(Box::new(ChainRequest::GetUtxo { txid: [0x55; 32], vout: 258 }));
+    let expected = format!("07 {} 000000 02010000 {}  09 000000 ccffffff", "55".repeat(32), "00".repeat(8));
+    assert_eq!(encode(&chain)[..], padded(&expected, 48 + 36));
+    let size = Request::Mempool(Box::new(MempoolRequest::GetSize));
+    assert_eq!(encode(&size)[..], padded(&format!("01 {}  0a 000000 d8ffffff", "00".repeat(35)), 36 + 36));
+    let next = Request::Watch(Box::new(WatchRequest::Next { limit: 7 }));
+    assert_eq!(encode(&next)[..], padded("02 000000 07000000 00000000  0d 000000 f0ffffff", 12 + 36));
     let token = Token::new([0x77; 32]);
     let expected = padded(&format!("08 {}", "77".repeat(32)), 36);
     assert_eq!(encode(&Request::Authenticate { token })[..], expected);
@@ -100,7 +113,7 @@ fn replies_are_the_documented_bytes() {
     let attached = Attached { starts: vec![TopicStart { topic: 1, sequence: 9 }] };
     let expected = "01000000 00000000 0900000000000000  01 000000 ecffffff 01000000";
     assert_eq!(encode(&Reply::Attached(attached))[..], padded(expected, 16 + 56));
-    let tip = ChainTip { hash: [0x11; 32], height: 7 };
+    let tip = ChainPosition { hash: [0x11; 32], height: 7 };
     let expected = format!("02 000000 {} 07000000", "11".repeat(32));
     assert_eq!(encode(&Reply::ChainTip(tip))[..], padded(&expected, 56));
     assert_eq!(encode(&Reply::Block(None))[..], padded("03", 56));
@@ -108,6 +121,10 @@ fn replies_are_the_documented_bytes() {
     let expected =
         format!("aabbccdd 00000000  03 000000 01 000000 {} 07000000 ccffffff 04000000", "11".repeat(32));
     assert_eq!(encode(&Reply::Block(Some(block)))[..], padded(&expected, 8 + 56));
+    let height = Reply::Chain(Box::new(ChainReply::BlockHeight(258)));
+    let archive = encode(&height);
+    assert_eq!(archive.len(), size_of::<ArchivedChainReply>() + 56);
+    assert_eq!(archive[..8], bytes("03 000000 02010000")[..]);
     assert_eq!(encode(&Reply::Authenticated)[..], padded("08", 56));
     let token = Reply::Refused(Refusal::Token { tries_left: 2 });
     assert_eq!(encode(&token)[..], padded("07 00000000000000  0d 000000 02000000", 56));
@@ -131,6 +148,14 @@ fn refusals_have_the_documented_numbers() {
         Refusal::Unnamed { topic: String::new() },
         Refusal::Token { tries_left: 0 },
         Refusal::TooManyPeers { limit: 0 },
+        Refusal::Unsupported { request: String::new(), node_source: String::new() },
+        Refusal::Limit { what: String::new(), limit: 0 },
+        Refusal::Rate { per_second: 0, retry_after_ms: 0 },
+        Refusal::UnknownPosition { height: 0 },
+        Refusal::PackageShape { message: String::new() },
+        Refusal::PackageTransaction { index: 0, rule: TransactionRefusal::Invalid, message: String::new() },
+        Refusal::Mining { rule: MiningRefusal::LowWork, message: String::new(), wtxids: Vec::new() },
+        Refusal::Network { rule: NetworkRefusal::Busy, message: String::new() },
     ];
     for (number, refusal) in refusals.into_iter().enumerate() {
         let archive = encode(&Reply::Refused(refusal));

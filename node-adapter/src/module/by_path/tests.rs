@@ -45,7 +45,7 @@ impl Node {
         let chain = Geometry { depth: 16, slot_bytes: 128, terms: 4, term_bytes: 64 << 10 };
         let topics = Topics::create(TopicsOptions { chain, leases: 1, lease_holders: 2 }).unwrap();
         let (topics, node) = (Arc::new(topics), Arc::new(ScriptedNode));
-        let shared = Arc::new(Shared { topics, node, network: "regtest".to_owned() });
+        let shared = Arc::new(Shared::new(topics, node, None, "regtest"));
         let directory = tempfile::tempdir().unwrap();
         let mut node = Node { listener: None, shared, deadlines, directory, runtime };
         node.listen();

@@ -15,7 +15,8 @@ use blvm_bus::message::peers::Peers;
 use blvm_bus::message::stratum_packets::StratumPackets;
 use blvm_bus::message::system::System;
 use blvm_bus::request::{
-    Block, ChainTip, FRAME_HEAD_BYTES, MAX_FRAME_BYTES, Permission, Statistics, Token, TopicStart, TopicWish,
+    Block, ChainRequest, FRAME_HEAD_BYTES, MAX_FRAME_BYTES, MAX_SUBMISSION_BYTES, MempoolRequest,
+    MiningRequest, NetworkRequest, PacketProtocol, Permission, Statistics, Token, TopicStart, TopicWish,
     TransactionRefusal, encode, read_answer, recv_with_descriptors, send_with_descriptors,
 };
 use blvm_bus::segment::{Identity, RunId, open_sealed};
@@ -168,7 +169,7 @@ fn with_peer(permissions: &[Permission], test: impl FnOnce(&mut Peer, &Topics, &
         let chain = Geometry { depth: 16, slot_bytes: 128, terms: 4, term_bytes: 64 << 10 };
         let topics = Arc::new(Topics::create(TopicsOptions { chain, leases: 1, lease_holders: 2 }).unwrap());
         let node: Arc<dyn NodeApi> = Arc::new(ScriptedNode);
-        let shared = Arc::new(Shared { topics: Arc::clone(&topics), node, network: "regtest".to_owned() });
+        let shared = Arc::new(Shared::new(Arc::clone(&topics), node, None, "regtest"));
         let (wake, peer_wake) = wake_socket_pair().unwrap();
         let manifest = Manifest {
             name: "tester".to_owned(),
@@ -201,7 +202,10 @@ fn an_attached_module_gets_true_answers() {
         let attached = peer.attach();
         assert_eq!(attached.starts, [TopicStart { topic: Chain::NUMBER, sequence: 1 }]);
         assert_eq!(topics.table.len(), 1);
-        assert_eq!(peer.ask(&Request::GetChainTip), Reply::ChainTip(ChainTip { hash: [7; 32], height: 70 }));
+        assert_eq!(
+            peer.ask(&Request::GetChainTip),
+            Reply::ChainTip(blvm_bus::request::ChainPosition { hash: [7; 32], height: 70 })
+        );
         let block = |kib: u8| Block { hash: [kib; 32], height: 3, raw: vec![kib; usize::from(kib) << 10] };
         assert_eq!(peer.ask(&Request::GetBlock { hash: [5; 32] }), Reply::Block(Some(block(5))));
         assert_eq!(peer.ask(&Request::GetBlockByHeight { height: 5 }), Reply::Block(Some(block(5))));
@@ -335,11 +339,113 @@ fn bad_frames_are_refused_and_the_next_one_is_served() {
             assert_eq!(correlation, peer.correlation);
             assert!(matches!(reply, Reply::Refused(Refusal::Malformed { .. })), "{reply:?}");
         }
-        peer.send_raw(&vec![1; MAX_FRAME_BYTES + 1], 0);
-        let limit_bytes = MAX_FRAME_BYTES as u64;
-        let expected = Refusal::TooLarge { found_bytes: limit_bytes + 1, limit_bytes };
-        assert_eq!(peer.receive().1, Reply::Refused(expected));
         assert!(matches!(peer.ask(&Request::GetChainTip), Reply::ChainTip(_)));
+    });
+}
+
+#[test]
+fn a_frame_is_as_long_as_its_sender_and_its_request_allow() {
+    let too_large = |found: usize, limit: usize| {
+        Reply::Refused(Refusal::TooLarge { found_bytes: found as u64, limit_bytes: limit as u64 })
+    };
+    with_peer(&[Permission::ReadBlockchain, Permission::SendTransactions], move |peer, _, _| {
+        peer.attach();
+        peer.send_raw(&vec![1; MAX_FRAME_BYTES + 1], 0);
+        assert_eq!(peer.receive().1, too_large(MAX_FRAME_BYTES + 1, MAX_FRAME_BYTES));
+        assert!(matches!(peer.ask(&Request::GetChainTip), Reply::ChainTip(_)));
+    });
+    with_peer(&Permission::ALL, move |peer, _, _| {
+        peer.attach();
+        peer.send_raw(&vec![1; MAX_SUBMISSION_BYTES + 1], 0);
+        assert_eq!(peer.receive().1, too_large(MAX_SUBMISSION_BYTES + 1, MAX_SUBMISSION_BYTES));
+        // Room for a block is no room for anything else.
+        let transaction = encode(&Request::SubmitMempoolTransaction { raw: vec![1; MAX_FRAME_BYTES] });
+        peer.send_raw(&transaction, 0);
+        assert_eq!(peer.receive().1, too_large(transaction.len(), MAX_FRAME_BYTES));
+        let block =
+            Request::Mining(Box::new(MiningRequest::SubmitBlock { raw: vec![1; 3 * MAX_FRAME_BYTES] }));
+        assert_eq!(unsupported(peer, &block), "submit_block");
+        assert!(matches!(peer.ask(&Request::GetChainTip), Reply::ChainTip(_)));
+    });
+}
+
+/// The name in the refusal of what this source cannot serve.
+fn unsupported(peer: &mut Peer, request: &Request) -> String {
+    match peer.refusal(request) {
+        Refusal::Unsupported { request, node_source } => {
+            assert_eq!(node_source, "scripted");
+            request
+        }
+        refusal => panic!("another refusal: {refusal:?}"),
+    }
+}
+
+/// One request of each area and permission, and the permission.
+fn of_each_area() -> Vec<(Request, &'static str)> {
+    let position = blvm_bus::request::ChainPosition { hash: [1; 32], height: 1 };
+    vec![
+        (Request::Chain(Box::new(ChainRequest::GetUtxo { txid: [1; 32], vout: 0 })), "read_utxo"),
+        (Request::Chain(Box::new(ChainRequest::GetChainInfo)), "read_chain_state"),
+        (Request::Chain(Box::new(ChainRequest::GetSyncStatus)), "read_chain_state"),
+        (
+            Request::Chain(Box::new(ChainRequest::ReplayFrom { position, limit_steps: 0, limit_bytes: 0 })),
+            "read_blockchain",
+        ),
+        (Request::Mempool(Box::new(MempoolRequest::Snapshot)), "read_mempool"),
+        (
+            Request::Mempool(Box::new(MempoolRequest::SubmitPackage { transactions: Vec::new() })),
+            "send_transactions",
+        ),
+        (Request::Mining(Box::new(MiningRequest::GetBlockTemplate)), "mining_template"),
+        (Request::Mining(Box::new(MiningRequest::CheckBlock { raw: Vec::new() })), "mining_template"),
+        (Request::Mining(Box::new(MiningRequest::SubmitBlock { raw: Vec::new() })), "submit_block"),
+        (Request::Network(Box::new(NetworkRequest::GetPeers)), "read_network"),
+        (
+            Request::Network(Box::new(NetworkRequest::SetBlockServeMaintenanceMode { is_on: true })),
+            "network_access",
+        ),
+    ]
+}
+
+#[test]
+fn what_a_source_cannot_serve_is_refused_by_its_name_and_what_is_not_permitted_first() {
+    with_peer(&Permission::ALL, |peer, _, _| {
+        peer.attach();
+        for (request, _) in of_each_area() {
+            assert_eq!(unsupported(peer, &request), request.name());
+        }
+        let queue = NetworkRequest::QueueReceivedBlockBytes { raw: Vec::new() };
+        // It is what a source does with any block.
+        assert_eq!(unsupported(peer, &Request::Network(Box::new(queue))), "submit_block");
+    });
+    with_peer(&[Permission::SubscribeEvents], |peer, _, _| {
+        assert!(matches!(peer.ask(&hello(&[])), Reply::Welcome(_)));
+        assert!(matches!(peer.ask(&Request::Mapped), Reply::Attached(_)));
+        for (request, permission) in of_each_area() {
+            let denied = Refusal::Denied { permission: permission.to_owned() };
+            assert_eq!(peer.refusal(&request), denied);
+        }
+    });
+}
+
+#[test]
+fn packets_are_sent_only_for_protocols_that_the_manifest_names() {
+    with_peer(&Permission::ALL, |peer, _, _| {
+        peer.attach();
+        let mesh = NetworkRequest::SendMeshPacketToPeer { peer: 1, packet: vec![1] };
+        let refused = peer.refusal(&Request::Network(Box::new(mesh)));
+        assert_eq!(refused, Refusal::Unnamed { topic: "mesh_packets".to_owned() });
+        let payload = |protocol| {
+            let payload = vec![1];
+            Request::Network(Box::new(NetworkRequest::SendPeerTransportPayload {
+                peer: 1,
+                protocol,
+                payload,
+            }))
+        };
+        let refused = peer.refusal(&payload(PacketProtocol::Mesh));
+        assert_eq!(refused, Refusal::Unnamed { topic: "mesh_packets".to_owned() });
+        assert_eq!(unsupported(peer, &payload(PacketProtocol::Stratum)), "send_peer_transport_payload");
     });
 }
 

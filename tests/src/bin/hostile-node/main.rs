@@ -77,7 +77,7 @@ async fn run(setting: &str, directory: &Path) -> Result<(), Failed> {
     let topics = Arc::new(Topics::create(options)?);
     let node = Arc::new(TestNode);
     let options = ModuleOptions { data_directory: directory.join("modules"), allow_weak_isolation: false };
-    let host = ModuleHost::new(Arc::clone(&topics), node, "regtest", options)?;
+    let host = ModuleHost::new(Arc::clone(&topics), node, None, "regtest", options)?;
     // As `blvm run` does: what a module must not reach is there to be reached.
     let _by_path = host.listen(directory)?;
     let mut witness = start(&host, "witness", "hostile-witness", &[])?;

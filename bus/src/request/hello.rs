@@ -1,0 +1,63 @@
+//! How a module attaches: versions, topics, and where it starts in each.
+
+use rkyv::{Archive, Deserialize, Serialize};
+
+/// Opens the conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`super::PROTOCOL_VERSION`] the module was built with.
+    pub protocol_version: u32,
+    /// [`crate::layout::LAYOUT_VERSION`] the module was built with.
+    pub layout_version: u32,
+    /// Topics the module wants to read.
+    pub topics: Vec<TopicWish>,
+}
+
+/// A topic a module wants.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct TopicWish {
+    /// Its number.
+    pub topic: u32,
+    /// The schema the module was built with.
+    pub schema: u64,
+}
+
+/// What the node gives.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct Welcome {
+    /// Life of the node.
+    pub run_id: [u8; 16],
+    /// Version of the node.
+    pub node_version: String,
+    /// `mainnet`, `testnet`, `testnet4`, `signet` or `regtest`.
+    pub network: String,
+    /// The topics, in the order of their descriptors.
+    pub topics: Vec<TopicGrant>,
+    /// How many bodies the module may hold at once; 0 if no lease page comes.
+    pub leases: u8,
+}
+
+/// A topic given.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct TopicGrant {
+    /// Its number.
+    pub topic: u32,
+    /// Its schema.
+    pub schema: u64,
+}
+
+/// Where the module starts.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct Attached {
+    /// First sequence of each topic that counts for this module.
+    pub starts: Vec<TopicStart>,
+}
+
+/// Where a module starts in one topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct TopicStart {
+    /// The topic's number.
+    pub topic: u32,
+    /// Sequence of the first message that counts.
+    pub sequence: u64,
+}
