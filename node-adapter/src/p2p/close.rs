@@ -38,6 +38,12 @@ pub(super) enum CloseReason {
     /// Somebody banned its address.
     #[error("its address is banned")]
     Banned,
+    /// The peer holds up synchronisation.
+    #[error("a block it was asked for did not come for {waited_ms} ms")]
+    NoBlock {
+        /// How long the node waited.
+        waited_ms: u128,
+    },
     /// The node could not answer.
     #[error("the node failed while answering")]
     NodeFailed,

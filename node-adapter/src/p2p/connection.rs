@@ -135,6 +135,8 @@ impl Connection {
             services: ServiceFlags::WITNESS,
             user_agent: options.user_agent.clone(),
             start_height: options.start_height,
+            // Its owner has transactions to offer, and no mempool.
+            wants_transactions: false,
             local: stream.local_addr().map_err(unreachable)?,
             remote: address,
         };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -10,7 +11,9 @@ use super::close::CloseReason;
 use super::guard::Guard;
 use super::known::Known;
 use super::live::Live;
+use super::news::Latest;
 use super::options::P2pOptions;
+use super::sync;
 use super::traffic::Traffic;
 use crate::source::{EventSink, NodeApi};
 
@@ -26,12 +29,23 @@ pub(super) struct Context {
     pub guard: Arc<Guard>,
     /// Bytes of all connections of this run whose handshake was completed.
     pub traffic: Traffic,
+    /// Where sessions tell what concerns synchronisation.
+    pub sync: mpsc::Sender<sync::Input>,
+    /// How far synchronisation is.
+    pub progress: sync::Progress,
+    /// The node's tip and fee floor.
+    pub latest: watch::Receiver<Latest>,
     pub stop: CancellationToken,
     /// Every task and every question to the node, so that shutting down can wait for all of them.
     pub tasks: TaskTracker,
 }
 
 impl Context {
+    /// Tells synchronisation, waiting for room; once the node stops nobody listens any more.
+    pub async fn tell_sync(&self, input: sync::Input) {
+        let _ = self.sync.send(input).await;
+    }
+
     /// Asks the node on a thread that may block.
     ///
     /// The question goes on if the connection ends first; shutting down still waits for it.

@@ -95,6 +95,8 @@ pub(super) struct Hello {
     pub services: ServiceFlags,
     pub user_agent: String,
     pub start_height: i32,
+    /// Whether transactions are to be announced to it (BIP-0037).
+    pub wants_transactions: bool,
     pub local: SocketAddr,
     pub remote: SocketAddr,
 }
@@ -109,6 +111,8 @@ pub(super) struct Remote {
     pub start_height: i32,
     /// Both ends announce transactions by wtxid.
     pub relays_by_wtxid: bool,
+    /// It wants to hear of transactions (BIP-0037).
+    pub wants_transactions: bool,
     /// Bytes this end sent in the handshake.
     pub sent_bytes: u64,
 }
@@ -182,7 +186,7 @@ impl Hello {
             nonce: nonce.value(),
             user_agent: self.user_agent.clone(),
             start_height: self.start_height,
-            relay: true,
+            relay: self.wants_transactions,
         };
         message::frame(self.magic, message::VERSION, &version)
     }
@@ -202,6 +206,7 @@ impl Remote {
             user_agent: version.user_agent.chars().filter(|c| (' '..='~').contains(c)).collect(),
             start_height: version.start_height,
             relays_by_wtxid: false,
+            wants_transactions: version.relay,
             sent_bytes: 0,
         })
     }
@@ -232,6 +237,7 @@ mod tests {
             services: ServiceFlags::WITNESS,
             user_agent: user_agent.to_owned(),
             start_height: 7,
+            wants_transactions: true,
             local: address,
             remote: address,
         }

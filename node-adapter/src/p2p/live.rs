@@ -7,18 +7,23 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::announce::Announcements;
 use super::close::CloseReason;
 use super::outbox::Outbox;
 use super::packets::PeerTakes;
+use super::recent::Recent;
 use super::traffic::Traffic;
-use crate::source::{EventSink, NodeEvent, Peer, PeerStatus};
+use crate::source::{EventSink, Hash, NodeEvent, Peer, PeerStatus};
+
+/// Blocks that a peer is remembered to have.
+const KNOWN_BLOCKS: usize = 64;
 
 /// A connection whose handshake is complete, as everybody but its own session sees it.
 #[derive(Debug)]
@@ -33,6 +38,11 @@ pub(super) struct LivePeer {
     pub takes: PeerTakes,
     address: SocketAddr,
     misbehaviour: AtomicU32,
+    /// Whether it wants blocks announced by headers (BIP-0130).
+    pub prefers_headers: AtomicBool,
+    /// What it is to hear of transactions; `None` if it wants none.
+    pub announcements: Option<Announcements>,
+    known_blocks: Mutex<Recent>,
     since: Instant,
     best_height: AtomicI32,
     /// `u64::MAX` before the first pong.
@@ -43,8 +53,17 @@ pub(super) struct LivePeer {
 
 impl LivePeer {
     /// A peer that has just completed its handshake.
-    pub fn new(peer: Peer, address: SocketAddr, outbox: Outbox, traffic: Arc<Traffic>) -> Self {
+    pub fn new(
+        peer: Peer,
+        address: SocketAddr,
+        outbox: Outbox,
+        traffic: Arc<Traffic>,
+        announcements: Option<Announcements>,
+    ) -> Self {
         Self {
+            prefers_headers: AtomicBool::new(false),
+            announcements,
+            known_blocks: Mutex::new(Recent::new(KNOWN_BLOCKS)),
             best_height: AtomicI32::new(peer.start_height),
             peer,
             outbox,
@@ -87,7 +106,16 @@ impl LivePeer {
         self.close_reason.lock().take().unwrap_or(CloseReason::Shutdown)
     }
 
-    #[allow(dead_code, reason = "synchronisation learns it")]
+    /// Notes that the peer has this block, or is about to have it: it told of it, or was told.
+    pub fn knows_block(&self, hash: Hash) {
+        self.known_blocks.lock().insert(hash);
+    }
+
+    /// Whether the peer is known to have this block.
+    pub fn has_block(&self, hash: &Hash) -> bool {
+        self.known_blocks.lock().contains(hash)
+    }
+
     /// Notes that the peer has a block at this height.
     pub fn has_height(&self, height: u32) {
         self.best_height.fetch_max(i32::try_from(height).unwrap_or(i32::MAX), Ordering::Relaxed);

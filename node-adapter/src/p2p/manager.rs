@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use super::announce;
 use super::context::Context;
 use super::dialler;
 use super::guard::Guard;
@@ -16,8 +17,10 @@ use super::handshake::{HandshakeError, Side};
 use super::known::Known;
 use super::listener::{self, BindError};
 use super::live::Live;
+use super::news::News;
 use super::options::P2pOptions;
 use super::session::{self, Ends};
+use super::sync;
 use super::traffic::Traffic;
 use crate::source::{EventSink, NodeApi};
 
@@ -32,7 +35,8 @@ pub struct P2p {
 }
 
 impl P2p {
-    /// Listens and dials from now on. Needs a tokio runtime with time and net.
+    /// Listens, dials and synchronises from now on; tells peers what `news` brings. Needs a tokio runtime with
+    /// time and net.
     ///
     /// # Errors
     ///
@@ -41,10 +45,13 @@ impl P2p {
         options: P2pOptions,
         node: Arc<dyn NodeApi>,
         sink: Arc<dyn EventSink>,
+        news: News,
     ) -> Result<Self, BindError> {
         let guard = Arc::new(Guard::open(&options)?);
         let sockets = listener::bind(&options).await?;
         let stop = CancellationToken::new();
+        let (sync, inputs) = sync::inputs();
+        let progress = sync::Progress::new(node.chain_tip().height);
         let context = Arc::new(Context {
             options,
             node,
@@ -53,9 +60,14 @@ impl P2p {
             live: Live::default(),
             guard,
             traffic: Traffic::default(),
+            sync,
+            progress,
+            latest: news.latest.clone(),
             stop: stop.clone(),
             tasks: TaskTracker::new(),
         });
+        context.tasks.spawn(sync::run(Arc::clone(&context), inputs, news.latest));
+        context.tasks.spawn(announce::spread(Arc::clone(&context), news.transactions));
         let slots = Arc::new(Semaphore::new(context.options.max_inbound));
         let mut local_addrs = Vec::new();
         for (socket, local) in sockets {

@@ -33,6 +33,8 @@ pub(super) const TX: Command = Command::new("tx");
 pub(super) const BLOCK: Command = Command::new("block");
 pub(super) const GET_HEADERS: Command = Command::new("getheaders");
 pub(super) const HEADERS: Command = Command::new("headers");
+pub(super) const SEND_HEADERS: Command = Command::new("sendheaders");
+pub(super) const FEE_FILTER: Command = Command::new("feefilter");
 
 /// A message from a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +51,12 @@ pub(super) enum Message {
     /// The payload of a `tx`, not decoded.
     Tx(Bytes),
     GetHeaders(GetHeadersMessage),
+    Headers(Vec<Header>),
+    /// The payload of a `block`, not decoded.
+    Block(Bytes),
+    SendHeaders,
+    /// Least fee rate wanted, in satoshi for 1,000 virtual bytes (BIP-0133).
+    FeeFilter(i64),
     /// A command this node has no use for.
     Other,
 }
@@ -77,6 +85,10 @@ impl Message {
                 bounded(frame, request.locator_hashes.len(), MAX_LOCATOR)?;
                 Self::GetHeaders(request)
             }
+            HEADERS => Self::Headers(header_list(frame)?),
+            BLOCK => Self::Block(payload.clone()),
+            SEND_HEADERS => Self::SendHeaders,
+            FEE_FILTER => Self::FeeFilter(whole(frame)?),
             _ => Self::Other,
         })
     }
@@ -106,11 +118,37 @@ fn whole<T: Decodable>(frame: &Frame) -> Result<T, WireError> {
 }
 
 fn inventory(frame: &Frame) -> Result<Vec<Inventory>, WireError> {
-    // The count is checked before the items are built.
-    let count = encode::deserialize_partial::<encode::VarInt>(&frame.payload)
-        .map_err(|source| malformed(frame, source))?;
-    bounded(frame, usize::try_from(count.0.0).unwrap_or(usize::MAX), MAX_INVENTORY)?;
+    counted(frame, MAX_INVENTORY)?;
     whole(frame)
+}
+
+/// Headers with a transaction count each, which is always 0.
+fn header_list(frame: &Frame) -> Result<Vec<Header>, WireError> {
+    let (count, skipped) = counted(frame, MAX_HEADERS)?;
+    let mut bytes = &frame.payload[skipped..];
+    let mut headers = Vec::with_capacity(count);
+    for _ in 0..count {
+        let header = Header::consensus_decode(&mut bytes).map_err(|source| malformed(frame, source))?;
+        let transactions =
+            encode::VarInt::consensus_decode(&mut bytes).map_err(|source| malformed(frame, source))?;
+        if transactions.0 != 0 {
+            return Err(malformed(frame, encode::Error::ParseFailed("a header with transactions")));
+        }
+        headers.push(header);
+    }
+    if !bytes.is_empty() {
+        return Err(malformed(frame, encode::Error::ParseFailed("bytes after the last header")));
+    }
+    Ok(headers)
+}
+
+/// The count at the start, checked before any item is built, and its length in bytes.
+fn counted(frame: &Frame, limit: usize) -> Result<(usize, usize), WireError> {
+    let (count, skipped) = encode::deserialize_partial::<encode::VarInt>(&frame.payload)
+        .map_err(|source| malformed(frame, source))?;
+    let count = usize::try_from(count.0).unwrap_or(usize::MAX);
+    bounded(frame, count, limit)?;
+    Ok((count, skipped))
 }
 
 fn bounded(frame: &Frame, items: usize, limit: usize) -> Result<(), WireError> {
@@ -167,6 +205,16 @@ mod tests {
     fn headers_are_encoded_as_the_bitcoin_crate_does() {
         let genesis = bitcoin::constants::genesis_block(bitcoin::Network::Regtest).header;
         let theirs = RawNetworkMessage::new(Magic::REGTEST, NetworkMessage::Headers(vec![genesis; 3]));
-        assert_eq!(headers(Magic::REGTEST, &[genesis; 3]), serialize(&theirs));
+        let ours = headers(Magic::REGTEST, &[genesis; 3]);
+        assert_eq!(ours, serialize(&theirs));
+        let payload = ours.slice(wire::HEADER_BYTES..);
+        assert_eq!(decode(HEADERS, payload.to_vec()).unwrap(), Message::Headers(vec![genesis; 3]));
+        let mut with_transactions = payload.to_vec();
+        *with_transactions.last_mut().unwrap() = 1;
+        assert!(matches!(decode(HEADERS, with_transactions), Err(WireError::Malformed { .. })));
+        let trailing = [payload.to_vec(), vec![0]].concat();
+        assert!(matches!(decode(HEADERS, trailing), Err(WireError::Malformed { .. })));
+        let too_many = serialize(&encode::VarInt(2_001));
+        assert!(matches!(decode(HEADERS, too_many), Err(WireError::TooManyItems { limit: 2_000, .. })));
     }
 }

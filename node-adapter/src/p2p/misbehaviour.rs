@@ -28,16 +28,12 @@ const CAPACITY: usize = 4_096;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Offence {
     /// A block that breaks a rule of consensus.
-    #[allow(dead_code, reason = "synchronisation says it")]
     InvalidBlock,
     /// A header that breaks a rule of consensus.
-    #[allow(dead_code, reason = "synchronisation says it")]
     InvalidHeader,
     /// Headers of one message that do not follow each other.
-    #[allow(dead_code, reason = "synchronisation says it")]
     HeadersNotContinuous,
     /// Headers, again and again, that follow nothing the node knows.
-    #[allow(dead_code, reason = "synchronisation says it")]
     UnconnectingHeaders,
     /// A transaction that breaks a rule of consensus.
     InvalidTransaction,

@@ -6,6 +6,8 @@
 //!                                  │               └ questions to the node, on blocking threads
 //!                                  └─ Drain     Outbox → socket
 //! Context    what they share: options, node, sink, live peers
+//! sync       one task: headers first, then blocks, from many peers at once
+//! announce   tips and transactions to every peer, from the node's events (`news`)
 //! Connection the same frames, messages and handshake, driven by its owner (a wallet)
 //! ```
 //!
@@ -16,6 +18,7 @@
 //! own connection only. There is no encryption (BIP-0324) and no eviction: it listens on loopback
 //! addresses unless told otherwise.
 
+mod announce;
 mod bans;
 mod close;
 mod connection;
@@ -33,14 +36,17 @@ mod manager;
 mod message;
 mod misbehaviour;
 mod network_api;
+mod news;
 mod offered;
 mod options;
 mod outbox;
 mod packets;
+mod recent;
 mod registry;
 mod relay;
 mod serve;
 mod session;
+mod sync;
 mod traffic;
 mod wire;
 
@@ -54,6 +60,7 @@ pub use limits::{Limit, Limits};
 pub use listener::BindError;
 pub use manager::P2p;
 pub use misbehaviour::LIMIT as MISBEHAVIOUR_LIMIT;
+pub use news::{Feed, News, feed};
 pub use options::P2pOptions;
 pub use packets::MAX_PACKET_BYTES;
 pub use registry::Registry;

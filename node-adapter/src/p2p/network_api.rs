@@ -6,7 +6,7 @@ use super::manager::P2p;
 use super::{packets, wire};
 use crate::source::{
     Ban, Denylist, Hash, NetworkApi, NetworkError, NetworkStats, NodeEvent, PacketProtocol, PeerStatus,
-    SyncState, SyncStatus,
+    SyncStatus,
 };
 
 impl NetworkApi for P2p {
@@ -28,8 +28,10 @@ impl NetworkApi for P2p {
     }
 
     fn sync_status(&self) -> SyncStatus {
+        // The tip may have moved since the last look.
         let height = self.context.node.chain_tip().height;
-        SyncStatus { state: SyncState::NoPeers, height, header_height: height }
+        let status = self.context.progress.status();
+        SyncStatus { height, header_height: status.header_height.max(height), ..status }
     }
 
     fn ban(&self, address: IpAddr, duration_s: u64, reason: &str) -> Result<(), NetworkError> {
@@ -55,7 +57,7 @@ impl NetworkApi for P2p {
             return Err(NetworkError::TooLarge { found_bytes, limit_bytes });
         }
         let frame = wire::encode(self.context.options.magic, packets::command(protocol), packet);
-        peer.outbox.try_send(frame).map_err(|_| NetworkError::Busy { id })
+        if peer.outbox.try_send(frame) { Ok(()) } else { Err(NetworkError::Busy { id }) }
     }
 
     fn deny(&self, list: Denylist, hashes: &[Hash], replaces: bool) -> Result<u64, NetworkError> {

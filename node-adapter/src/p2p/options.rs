@@ -46,6 +46,10 @@ pub struct P2pOptions {
     pub bans_loopback: bool,
     /// Whether each message of a connected peer is an event. Default no: they drown the other events of `peers`.
     pub reports_traffic: bool,
+    /// Time a peer may take to answer a request for headers before another leads. Default 30 s.
+    pub headers_patience: Duration,
+    /// Time a peer may keep the next missing block waiting while others could send it. Default 15 s.
+    pub block_patience: Duration,
     /// Pause before the first new dial; each failure doubles it. Default 500 ms.
     pub redial_first: Duration,
     /// Longest pause between two dials of one address. Default 1 min.
@@ -72,6 +76,8 @@ impl P2pOptions {
             bans: None,
             bans_loopback: false,
             reports_traffic: false,
+            headers_patience: Duration::from_secs(30),
+            block_patience: Duration::from_secs(15),
             redial_first: Duration::from_millis(500),
             redial_longest: Duration::from_secs(60),
         }

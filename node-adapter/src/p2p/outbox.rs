@@ -34,10 +34,6 @@ pub(super) struct Drain {
     queue: mpsc::UnboundedReceiver<(Bytes, OwnedSemaphorePermit)>,
 }
 
-/// There is no room in an outbox, or nobody empties it any more.
-#[derive(Debug)]
-pub(super) struct Full;
-
 /// Makes both ends; `patience` is how long [`Outbox::send`] waits for room.
 pub(super) fn outbox(patience: Duration) -> (Outbox, Drain) {
     // Unbounded in messages, bounded by the budget that each message must first take from.
@@ -47,11 +43,17 @@ pub(super) fn outbox(patience: Duration) -> (Outbox, Drain) {
 }
 
 impl Outbox {
+    /// Queues a message if there is room for it now; whether there was.
+    pub fn try_send(&self, frame: Bytes) -> bool {
+        match self.budget.clone().try_acquire_many_owned(cost(&frame)) {
+            Ok(permit) => self.queue.send((frame, permit)).is_ok(),
+            Err(_) => false,
+        }
+    }
+
     /// Queues a message, waiting for room.
     pub async fn send(&self, frame: Bytes) -> Result<(), CloseReason> {
-        // The budget exceeds every message, and is far below 2^32.
-        let cost = (frame.len() + OVERHEAD_BYTES).min(BUDGET_BYTES) as u32;
-        let room = self.budget.clone().acquire_many_owned(cost);
+        let room = self.budget.clone().acquire_many_owned(cost(&frame));
         match timeout(self.patience, room).await {
             // The budget is never closed; a drain that is gone means a socket that failed.
             Ok(Ok(permit)) => self.queue.send((frame, permit)).map_err(|_| CloseReason::PeerClosed),
@@ -61,13 +63,10 @@ impl Outbox {
     }
 }
 
-impl Outbox {
-    /// Queues a message if there is room now.
-    pub fn try_send(&self, frame: Bytes) -> Result<(), Full> {
-        let cost = (frame.len() + OVERHEAD_BYTES).min(BUDGET_BYTES) as u32;
-        let permit = self.budget.clone().try_acquire_many_owned(cost).map_err(|_| Full)?;
-        self.queue.send((frame, permit)).map_err(|_| Full)
-    }
+/// What a message takes of the budget.
+fn cost(frame: &Bytes) -> u32 {
+    // The budget exceeds every message, and is far below 2^32.
+    (frame.len() + OVERHEAD_BYTES).min(BUDGET_BYTES) as u32
 }
 
 impl Drain {
@@ -98,6 +97,7 @@ mod tests {
         let (outbox, _drain) = outbox(Duration::from_millis(50));
         let largest = Bytes::from(vec![0; MAX_PAYLOAD_BYTES + HEADER_BYTES]);
         outbox.send(largest.clone()).await.unwrap();
+        assert!(!outbox.try_send(largest.clone()) && outbox.try_send(Bytes::from_static(b"small")));
         assert!(matches!(outbox.send(largest).await, Err(CloseReason::SlowReader { stalled_ms: 50 })));
         outbox.send(Bytes::from_static(b"small")).await.unwrap();
     }

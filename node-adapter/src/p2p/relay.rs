@@ -47,6 +47,13 @@ impl Relay {
         let now = Instant::now();
         self.requested.retain(|_, since| now.duration_since(*since) < REQUEST_TIMEOUT);
         let mut offered = items;
+        if let Some(announcements) = &self.peer.announcements {
+            offered.iter().filter_map(id).for_each(|id| announcements.knows(id));
+        }
+        if self.context.progress.is_catching_up() {
+            // What they spend may not be known here yet.
+            return Ok(());
+        }
         offered.retain(|item| id(item).is_some_and(|id| !self.requested.contains_key(&id)));
         if offered.is_empty() {
             return Ok(());
@@ -88,6 +95,10 @@ impl Relay {
         let wtxid = transaction.compute_wtxid().to_byte_array();
         self.requested.remove(&txid);
         self.requested.remove(&wtxid);
+        if let Some(announcements) = &self.peer.announcements {
+            announcements.knows(txid);
+            announcements.knows(wtxid);
+        }
         let verdict = self.context.ask(move |node| node.submit_transaction(&raw)).await?;
         match verdict {
             Ok(_) | Err(SubmitError::AlreadyInMempool) => self.context.known.lock().insert(wtxid, txid),

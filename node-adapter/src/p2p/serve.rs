@@ -16,6 +16,7 @@ use super::close::CloseReason;
 use super::context::Context;
 use super::denylist::Withheld;
 use super::known::{self, Known};
+use super::live::LivePeer;
 use super::message::{self, MAX_HEADERS};
 use super::outbox::Outbox;
 use super::wire;
@@ -47,16 +48,19 @@ pub(super) async fn data(
 }
 
 /// Sends up to 2,000 headers after the first locator hash of the active chain.
-///
-/// Cost: the node is asked for whole blocks, so a full answer reads 2,000 of them.
 pub(super) async fn headers(
     context: &Context,
-    outbox: &Outbox,
+    peer: &LivePeer,
     request: GetHeadersMessage,
 ) -> Result<(), CloseReason> {
     let stop = context.stop.clone();
     match context.ask(move |node| headers_after(node, &request, &stop)).await? {
-        Ok(Some(headers)) => outbox.send(message::headers(context.options.magic, &headers)).await,
+        Ok(Some(headers)) => {
+            if let Some(last) = headers.last() {
+                peer.knows_block(last.block_hash().to_byte_array());
+            }
+            peer.outbox.send(message::headers(context.options.magic, &headers)).await
+        }
         Ok(None) => Ok(()),
         Err(error) => Err(failed(error)),
     }
@@ -139,8 +143,8 @@ fn headers_after(
     stop: &CancellationToken,
 ) -> Result<Option<Vec<Header>>, NodeError> {
     if request.locator_hashes.is_empty() {
-        let block = node.block(&request.stop_hash.to_byte_array())?;
-        return Ok(block.and_then(|block| header(&block.raw)).map(|header| vec![header]));
+        let found = header_of(node, &request.stop_hash.to_byte_array())?;
+        return Ok(found.map(|(header, _)| vec![header]));
     }
     let Some((mut previous, fork)) = fork_point(node, &request.locator_hashes)? else {
         return Ok(None);
@@ -150,9 +154,8 @@ fn headers_after(
         if headers.len() == MAX_HEADERS || stop.is_cancelled() {
             break;
         }
-        let Some(block) = node.block_by_height(height)? else { break };
         // After a reorganisation between two questions the rest belongs to another branch.
-        let Some(header) = header(&block.raw).filter(|header| header.prev_blockhash == previous) else {
+        let Some(header) = header_at(node, height)?.filter(|header| header.prev_blockhash == previous) else {
             break;
         };
         headers.push(header);
@@ -167,16 +170,37 @@ fn headers_after(
 /// The newest locator block in the active chain, else genesis.
 fn fork_point(node: &dyn NodeApi, locator: &[BlockHash]) -> Result<Option<(BlockHash, u32)>, NodeError> {
     for hash in locator {
-        if let Some(block) = node.block(&hash.to_byte_array())? {
-            return Ok(Some((*hash, block.height)));
+        if let Some((_, height)) = header_of(node, &hash.to_byte_array())? {
+            return Ok(Some((*hash, height)));
         }
     }
-    let genesis = node.block_by_height(0)?;
-    Ok(genesis.map(|block| (hash_of(block.hash), 0)))
+    let genesis = header_at(node, 0)?;
+    Ok(genesis.map(|header| (header.block_hash(), 0)))
 }
 
-fn hash_of(hash: Hash) -> BlockHash {
-    BlockHash::from_byte_array(hash)
+/// Header and height of a block of the active chain. A source without headers is asked for the whole block.
+fn header_of(node: &dyn NodeApi, hash: &Hash) -> Result<Option<(Header, u32)>, NodeError> {
+    match node.header(hash) {
+        Ok(found) => {
+            let active = found.filter(|found| found.is_active);
+            Ok(active.and_then(|found| Some((header(&found.raw)?, found.position.height))))
+        }
+        Err(NodeError::Unsupported { .. }) => {
+            Ok(node.block(hash)?.and_then(|block| Some((header(&block.raw)?, block.height))))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// As [`header_of`], by height.
+fn header_at(node: &dyn NodeApi, height: u32) -> Result<Option<Header>, NodeError> {
+    match node.header_by_height(height) {
+        Ok(found) => Ok(found.and_then(|found| header(&found.raw))),
+        Err(NodeError::Unsupported { .. }) => {
+            Ok(node.block_by_height(height)?.and_then(|block| header(&block.raw)))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn header(raw: &[u8]) -> Option<Header> {

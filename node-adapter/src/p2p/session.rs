@@ -2,14 +2,18 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+use bitcoin::hashes::Hash as _;
 use bitcoin::p2p::ServiceFlags;
 use bitcoin::p2p::message_blockdata::Inventory;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::bytes::Bytes;
 
+use super::announce::{self, Announcements};
 use super::close::CloseReason;
 use super::context::Context;
 use super::handshake::{self, HandshakeError, Hello, Remote, Side};
@@ -18,13 +22,15 @@ use super::limits::{GET_HEADERS_ITEMS, Meter, Share};
 use super::live::LivePeer;
 use super::message::{self, Message};
 use super::misbehaviour::Offence;
+use super::news::Latest;
 use super::outbox::{Outbox, outbox};
 use super::packets;
 use super::relay::Relay;
 use super::serve;
+use super::sync::Input;
 use super::traffic::Traffic;
 use super::wire::{self, Command, Frame, FrameReader, WireError};
-use crate::source::{NodeEvent, PacketProtocol};
+use crate::source::{Hash, NodeEvent, PacketProtocol};
 
 /// Serves a socket; see [`serve`].
 ///
@@ -77,9 +83,10 @@ where
     let traffic = Arc::new(Traffic::default());
     let (outbox, drain) = outbox(context.options.write_patience);
     let sent_bytes = remote.sent_bytes;
+    let announcements = remote.wants_transactions.then(|| Announcements::new(remote.relays_by_wtxid));
     let peer = remote.into_peer(context.options.registry.next_id(), address, ends.side == Side::Accepted);
     let id = peer.id;
-    let peer = Arc::new(LivePeer::new(peer, address, outbox, Arc::clone(&traffic)));
+    let peer = Arc::new(LivePeer::new(peer, address, outbox, Arc::clone(&traffic), announcements));
     let count_sent = |bytes| {
         traffic.sent(bytes);
         context.traffic.sent(bytes);
@@ -108,6 +115,7 @@ where
     tracing::debug!(id = peer.id(), %address, %reason, "peer disconnected");
     context.live.leave(peer.id(), &reason, &*context.sink);
     context.guard.gone(&peer);
+    context.tell_sync(Input::Left { peer: peer.id() }).await;
     Ok(())
 }
 
@@ -129,6 +137,7 @@ where
         services: ServiceFlags::NETWORK | ServiceFlags::WITNESS,
         user_agent: options.user_agent.clone(),
         start_height: i32::try_from(tip.height).unwrap_or(i32::MAX),
+        wants_transactions: true,
         local: ends.local,
         remote: ends.remote,
     };
@@ -148,6 +157,11 @@ struct Session<R> {
     relay: Relay,
     keepalive: Keepalive,
     meter: Meter,
+    latest: watch::Receiver<Latest>,
+    /// The fee floor the peer was told last, in satoshi for 1,000 virtual bytes.
+    told_floor: u64,
+    /// When the transactions gathered so far are announced.
+    announce_at: Option<Instant>,
 }
 
 impl<R: AsyncRead + Unpin> Session<R> {
@@ -158,6 +172,9 @@ impl<R: AsyncRead + Unpin> Session<R> {
             keepalive: Keepalive::new(options.ping_interval, options.inactivity_timeout, Instant::now()),
             relay: Relay::new(Arc::clone(context), Arc::clone(peer)),
             meter: Meter::new(&options.limits, Instant::now()),
+            latest: context.latest.clone(),
+            told_floor: 0,
+            announce_at: None,
             context: Arc::clone(context),
             peer: Arc::clone(peer),
             counted_bytes: 0,
@@ -167,8 +184,7 @@ impl<R: AsyncRead + Unpin> Session<R> {
     }
 
     async fn run(mut self) -> CloseReason {
-        let taken = packets::Taken::OURS.encode();
-        if let Err(reason) = self.send(packets::PACKETS, &taken).await {
+        if let Err(reason) = self.greet().await {
             return reason;
         }
         loop {
@@ -181,6 +197,35 @@ impl<R: AsyncRead + Unpin> Session<R> {
             }
             return reason;
         }
+    }
+
+    /// Says how this node wants to be told of blocks and transactions.
+    async fn greet(&mut self) -> Result<(), CloseReason> {
+        self.send(packets::PACKETS, &packets::Taken::OURS.encode()).await?;
+        self.context.tell_sync(Input::Joined(Arc::clone(&self.peer))).await;
+        self.send(message::SEND_HEADERS, &[]).await?;
+        let floor = self.context.ask(|node| node.mempool_info()).await?;
+        // A source that does not know its floor has none.
+        self.tell_floor(floor.map_or(0, |info| info.floor_sat_per_kvb)).await
+    }
+
+    /// Tells the peer the least fee rate taken, if it is another one (BIP-0133).
+    async fn tell_floor(&mut self, sat_per_kvb: u64) -> Result<(), CloseReason> {
+        if sat_per_kvb == self.told_floor {
+            return Ok(());
+        }
+        self.told_floor = sat_per_kvb;
+        let floor = i64::try_from(sat_per_kvb).unwrap_or(i64::MAX);
+        self.outbox.send(message::frame(self.context.options.magic, message::FEE_FILTER, &floor)).await
+    }
+
+    /// Tells the peer of the node's latest tip and fee floor.
+    async fn told_latest(&mut self) -> Result<(), CloseReason> {
+        let latest = *self.latest.borrow_and_update();
+        if let Some(floor) = latest.floor_sat_per_kvb {
+            self.tell_floor(floor).await?;
+        }
+        announce::tip(&self.context, &self.peer).await
     }
 
     /// Counts what has been read since the last call.
@@ -202,6 +247,15 @@ impl<R: AsyncRead + Unpin> Session<R> {
                 // After the work: the time the node took is not the peer's silence.
                 self.keepalive.heard(Instant::now());
                 Ok(())
+            }
+            () = changed(&mut self.latest) => self.told_latest().await,
+            () = gathered(&self.peer), if self.announce_at.is_none() => {
+                self.announce_at = Some(Instant::now() + announce::GATHERING);
+                Ok(())
+            }
+            () = until(self.announce_at) => {
+                self.announce_at = None;
+                announce::transactions(&self.context, &self.peer).await
             }
             () = sleep_until(self.keepalive.next()) => match self.keepalive.due(Instant::now())? {
                 Due::Ping(nonce) => {
@@ -262,6 +316,9 @@ impl<R: AsyncRead + Unpin> Session<R> {
                 self.context.misbehaved(&self.peer, Offence::Flood)?;
             }
         }
+        if let Some(hash) = blocks(&items).last().copied() {
+            self.context.tell_sync(Input::Announced { peer: self.peer.id(), hash }).await;
+        }
         self.relay.announced(items).await
     }
 
@@ -307,7 +364,23 @@ impl<R: AsyncRead + Unpin> Session<R> {
                 }
             }
             Message::Inv(items) => self.announced(items).await?,
-            Message::NotFound(items) => self.relay.not_found(&items),
+            Message::NotFound(items) => {
+                self.relay.not_found(&items);
+                let hashes = blocks(&items);
+                if !hashes.is_empty() {
+                    self.context.tell_sync(Input::NotFound { peer: self.peer.id(), hashes }).await;
+                }
+            }
+            Message::Headers(headers) => {
+                self.context.tell_sync(Input::Headers { peer: self.peer.id(), headers }).await;
+            }
+            Message::Block(raw) => self.context.tell_sync(Input::Block { peer: self.peer.id(), raw }).await,
+            Message::SendHeaders => self.peer.prefers_headers.store(true, Ordering::Relaxed),
+            Message::FeeFilter(floor) => {
+                if let Some(announcements) = &self.peer.announcements {
+                    announcements.set_floor(u64::try_from(floor).unwrap_or(0));
+                }
+            }
             Message::Tx(raw) => self.relay.transaction(raw).await?,
             Message::GetData(items) => {
                 self.wait_for(Share::Requests, items.len() as u64).await;
@@ -315,7 +388,7 @@ impl<R: AsyncRead + Unpin> Session<R> {
             }
             Message::GetHeaders(request) => {
                 self.wait_for(Share::Requests, GET_HEADERS_ITEMS).await;
-                serve::headers(&self.context, &self.outbox, request).await?;
+                serve::headers(&self.context, &self.peer, request).await?;
             }
             // Part of the handshake, which is over, or of no use here.
             Message::Version(_)
@@ -325,5 +398,38 @@ impl<R: AsyncRead + Unpin> Session<R> {
             | Message::Other => tracing::trace!(command = %frame.command, "ignored"),
         }
         Ok(())
+    }
+}
+
+/// The blocks an inventory names, by whatever type.
+fn blocks(items: &[Inventory]) -> Vec<Hash> {
+    let hash = |item: &Inventory| match item {
+        Inventory::Block(hash) | Inventory::WitnessBlock(hash) | Inventory::CompactBlock(hash) => {
+            Some(hash.to_byte_array())
+        }
+        _ => None,
+    };
+    items.iter().filter_map(hash).collect()
+}
+
+/// Waits for news of the node; for ever once there will be none.
+async fn changed(latest: &mut watch::Receiver<Latest>) {
+    if latest.changed().await.is_err() {
+        std::future::pending().await
+    }
+}
+
+/// Waits for a transaction to announce; for ever if the peer wants none.
+async fn gathered(peer: &LivePeer) {
+    match &peer.announcements {
+        Some(announcements) => announcements.ready().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }

@@ -1,11 +1,14 @@
 //! Listener and dialler over real sockets, with a node that records what it is asked.
 
+mod announce;
 mod dial;
 mod guard;
 mod misuse;
 pub(crate) mod node;
 mod relay;
 mod serve;
+#[cfg(feature = "node")]
+mod sync;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,6 +35,8 @@ fn loopback() -> SocketAddr {
 pub(crate) struct Fixture {
     pub(crate) node: Arc<FakeNode>,
     pub(crate) events: Arc<Recorder>,
+    /// The way the node's events take.
+    feed: Feed,
     pub(crate) p2p: P2p,
 }
 
@@ -45,8 +50,9 @@ impl Fixture {
         let events = Arc::new(Recorder::default());
         let mut options = P2pOptions { listen: vec![loopback()], ..P2pOptions::new(Network::Regtest) };
         change(&mut options);
-        let p2p = P2p::start(options, node.clone(), events.clone()).await.unwrap();
-        Self { node, events, p2p }
+        let (feed, news) = feed(events.clone());
+        let p2p = P2p::start(options, node.clone(), events.clone(), news).await.unwrap();
+        Self { node, events, feed, p2p }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -66,6 +72,8 @@ impl Fixture {
         handshake::shake(side, &hello, &registry, &mut peer.reader, &mut peer.writer).await.unwrap();
         let frame = peer.reader.next().await.unwrap().unwrap();
         assert_eq!((frame.command, &frame.payload[..]), (packets::PACKETS, &[1, 3, 0, 0, 4, 0][..]));
+        let greeting = tokio::time::timeout(PATIENCE, peer.reader.next()).await.unwrap().unwrap().unwrap();
+        assert_eq!(greeting.command, message::SEND_HEADERS);
         peer
     }
 
@@ -111,10 +119,15 @@ impl RawPeer {
 
     /// The next message that is not a ping.
     async fn receive(&mut self) -> (Command, Message) {
+        let frame = self.receive_frame().await;
+        (frame.command, Message::decode(&frame).unwrap())
+    }
+
+    async fn receive_frame(&mut self) -> wire::Frame {
         loop {
             let frame = tokio::time::timeout(PATIENCE, self.reader.next()).await.unwrap().unwrap().unwrap();
             if frame.command != message::PING {
-                return (frame.command, Message::decode(&frame).unwrap());
+                return frame;
             }
         }
     }

@@ -20,7 +20,7 @@ use super::status::{ModuleStatus, Status};
 use crate::demo::wallet::Wallet;
 use crate::embedded::{EmbeddedNode, EmbeddedOptions, Network};
 use crate::module::{Manifest, ModuleHost, ModuleOptions, PathListener, RunningModule};
-use crate::p2p::{P2p, P2pOptions};
+use crate::p2p::{self, P2p, P2pOptions};
 use crate::source::{EventSink, NetworkApi, NodeApi};
 use crate::topics::{Topics, TopicsOptions};
 
@@ -87,15 +87,13 @@ impl Assembly {
         let topics = Arc::new(Topics::create(TopicsOptions::default())?);
         let ledger = Arc::new(Ledger::new(Arc::clone(&topics) as Arc<dyn EventSink>, arguments.demo));
         let sink = Arc::clone(&ledger) as Arc<dyn EventSink>;
+        let (feed, news) = p2p::feed(Arc::clone(&sink));
         let options = EmbeddedOptions::new(&datadir, arguments.network);
         // Opening reads the whole chain: not on a thread that serves others.
-        let opened = tokio::task::spawn_blocking({
-            let sink = Arc::clone(&sink);
-            move || EmbeddedNode::open(options, sink)
-        });
+        let opened = tokio::task::spawn_blocking(move || EmbeddedNode::open(options, Arc::new(feed)));
         let node = Arc::new(opened.await.map_err(join_error)??);
         let peers = peer_options(arguments, &datadir);
-        let p2p = Arc::new(P2p::start(peers, Arc::clone(&node) as Arc<dyn NodeApi>, sink).await?);
+        let p2p = Arc::new(P2p::start(peers, Arc::clone(&node) as Arc<dyn NodeApi>, sink, news).await?);
         let options = ModuleOptions {
             data_directory: datadir.join("modules"),
             allow_weak_isolation: arguments.allow_weak_isolation,

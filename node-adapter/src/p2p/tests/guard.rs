@@ -310,11 +310,11 @@ async fn traffic_is_told_message_by_message_where_it_was_asked_for_and_else_not(
             assert_eq!(traffic(), [] as [&str; 0]);
             continue;
         }
-        until(|| traffic().len() == 6).await;
+        until(|| traffic().len() == 7).await;
         let (mut received, mut sent) = (traffic(), traffic());
         received.retain(|line| line.starts_with('>'));
         sent.retain(|line| line.starts_with('<'));
         assert_eq!(received, ["> ping 8", "> anything 300", "> ping 8"]);
-        assert_eq!(sent, ["< blvmpackets 6", "< pong 8", "< pong 8"]);
+        assert_eq!(sent, ["< blvmpackets 6", "< sendheaders 0", "< pong 8", "< pong 8"]);
     }
 }

@@ -81,7 +81,7 @@ async fn garbage_before_the_handshake_closes_without_any_event() {
 async fn unknown_commands_and_late_handshake_messages_are_ignored() {
     let fixture = Fixture::start().await;
     let mut peer = fixture.raw_peer().await;
-    for command in [Command::new("nonsense"), message::VERACK, message::SEND_ADDR_V2, message::HEADERS] {
+    for command in [Command::new("nonsense"), message::VERACK, message::SEND_ADDR_V2, message::WTXID_RELAY] {
         peer.send(command, &[0xff; 50]).await;
     }
     peer.send(message::PING, &7u64.to_le_bytes()).await;
@@ -199,7 +199,10 @@ async fn a_taken_port_and_an_open_address_are_refused_with_what_to_do() {
     let fixture = Fixture::start().await;
     let bind = async |address: SocketAddr| {
         let options = P2pOptions { listen: vec![address], ..P2pOptions::new(Network::Regtest) };
-        P2p::start(options, fixture.node.clone(), fixture.events.clone()).await.err().unwrap()
+        P2p::start(options, fixture.node.clone(), fixture.events.clone(), feed(fixture.events.clone()).1)
+            .await
+            .err()
+            .unwrap()
     };
     let taken = bind(fixture.address()).await;
     assert!(matches!(taken, BindError::InUse { address } if address == fixture.address()));

@@ -147,6 +147,7 @@ pub(in crate::p2p) fn hello(remote: SocketAddr) -> handshake::Hello {
         services: ServiceFlags::NONE,
         user_agent: "/test:1/".to_owned(),
         start_height: 0,
+        wants_transactions: true,
         local: remote,
         remote,
     }

@@ -11,7 +11,7 @@ use super::*;
 
 async fn answer(peer: &mut RawPeer, command: Command, payload: Vec<u8>) -> wire::Frame {
     peer.send(command, &payload).await;
-    tokio::time::timeout(PATIENCE, peer.reader.next()).await.unwrap().unwrap().unwrap()
+    peer.receive_frame().await
 }
 
 async fn ask_for(peer: &mut RawPeer, item: Inventory) -> wire::Frame {
