@@ -16,7 +16,7 @@ use bitcoin::hashes::{Hash as _, sha256d};
 use bitcoin::p2p::message::RawNetworkMessage;
 use bitcoin::p2p::{Magic, ServiceFlags, address::Address, message_network::VersionMessage};
 use bitcoin::{Block, Network, Transaction};
-use blvm_node_adapter::p2p::{P2p, P2pOptions};
+use blvm_node_adapter::p2p::{P2p, P2pOptions, feed};
 use blvm_node_adapter::source::{
     ChainPosition, EventSink, Hash, MempoolTransaction, NetworkApi as _, NodeApi, NodeError, NodeEvent,
     StoredBlock, SubmitError,
@@ -85,13 +85,11 @@ pub fn peer(data: &[u8]) -> Heard {
     let sent = Sent::default();
     let serve = async {
         let options = P2pOptions { reports_traffic: true, ..P2pOptions::new(Network::Regtest) };
-        let p2p = P2p::start(
-            options,
-            Arc::clone(&node) as Arc<dyn NodeApi>,
-            Arc::clone(&told) as Arc<dyn EventSink>,
-        )
-        .await
-        .expect("nothing is listened on");
+        let sink = Arc::clone(&told) as Arc<dyn EventSink>;
+        let (_feed, news) = feed(Arc::clone(&sink));
+        let p2p = P2p::start(options, Arc::clone(&node) as Arc<dyn NodeApi>, sink, news)
+            .await
+            .expect("nothing is listened on");
         // The refusal of a handshake is no event, and nothing to check.
         let _ = p2p.serve_stream(Stream { bytes: stream, next: 0, turns: 0 }, sent.clone(), remote()).await;
         assert_eq!(
