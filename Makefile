@@ -23,6 +23,7 @@ RELEASE := --release --locked
 
 LOOM := env RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 \
 	cargo test $(RELEASE) -p blvm-bus --lib --target-dir target/loom
+CRASH := cargo test $(RELEASE) -p blvm-node-adapter --test crash -- --nocapture
 SOAK := cargo test $(RELEASE) -p blvm-tests --test soak -- --nocapture
 HOSTILE := cargo test $(RELEASE) -p blvm-tests --test hostile -- --nocapture
 DOCS := env RUSTDOCFLAGS="-D warnings" cargo doc $(RELEASE) $(PACKAGES) --no-deps
@@ -98,6 +99,13 @@ soak: export SOAK_SECONDS ?= 600
 soak: install ## Eight modules in changing roles torment a node, then 32 idle ones; SOAK_SECONDS=600, SOAK_SEED=…
 	@scripts/step --begin
 	@scripts/step soak $(SOAK)
+	@scripts/step --sum
+
+.PHONY: crash
+crash: export CRASH_KILLS ?= 50
+crash: install ## Kills a node at random moments and checks it at every start; CRASH_KILLS=50, CRASH_SEED=…
+	@scripts/step --begin
+	@scripts/step crash $(CRASH)
 	@scripts/step --sum
 
 .PHONY: demo

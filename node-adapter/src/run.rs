@@ -43,12 +43,17 @@ const DEFAULT_LOG: &str = "info,kernel=warn";
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
-    /// The network cannot be run.
-    #[error("{network} cannot be run yet: the embedded node mines its own chain, use --network regtest")]
-    Network {
-        /// Which.
+    /// Only regtest has blocks mined here.
+    #[error("{what} is possible on regtest only, not on {network}: proof of work is not trivial there")]
+    RegtestOnly {
+        /// What was asked for.
+        what: &'static str,
+        /// The network.
         network: Network,
     },
+    /// Blocks could not be read from a file.
+    #[error(transparent)]
+    Import(#[from] crate::embedded::ImportError),
     /// No place for the data.
     #[error("there is no home directory for the node's data: give one with --datadir")]
     NoHome,
@@ -172,6 +177,7 @@ fn block_on(work: impl Future<Output = Result<ExitCode, RunError>>) -> Result<Ex
 }
 
 async fn run(arguments: RunArguments) -> Result<ExitCode, RunError> {
+    refuse_mining(&arguments)?;
     // Signals first: a Ctrl-C during the start must still clean up.
     let mut stop = StopSignals::listen()?;
     if arguments.demo {
@@ -185,11 +191,31 @@ async fn run(arguments: RunArguments) -> Result<ExitCode, RunError> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Blocks are mined here on regtest only.
+fn refuse_mining(arguments: &RunArguments) -> Result<(), RunError> {
+    let network = arguments.network;
+    if network == Network::Regtest {
+        return Ok(());
+    }
+    let what = if arguments.demo {
+        "--demo"
+    } else if !arguments.mine_interval().is_zero() {
+        "--mine-interval"
+    } else {
+        return Ok(());
+    };
+    Err(RunError::RegtestOnly { what, network })
+}
+
 async fn serve(
     arguments: &RunArguments,
     assembly: &mut Assembly,
     stop: &mut StopSignals,
 ) -> Result<(), RunError> {
+    tokio::select! {
+        imported = assembly.import(arguments) => imported?,
+        () = stop.wait() => return Ok(()),
+    }
     tokio::select! {
         started = assembly.start_modules(arguments) => started?,
         () = stop.wait() => return Ok(()),
@@ -207,12 +233,13 @@ async fn work(arguments: &RunArguments, assembly: &Assembly) -> Result<(), RunEr
     let payout = assembly.payout()?;
     let mut operator = operator::Operator::listen();
     let mut seconds = every(Duration::from_secs(1));
-    let mut mining = every(arguments.mine_interval);
+    let mine_interval = arguments.mine_interval();
+    let mut mining = every(mine_interval);
     mining.reset();
     loop {
         tokio::select! {
             _ = seconds.tick() => status::print(&assembly.status(), arguments.json)?,
-            _ = mining.tick(), if !arguments.mine_interval.is_zero() => mine(assembly, &payout).await?,
+            _ = mining.tick(), if !mine_interval.is_zero() => mine(assembly, &payout).await?,
             command = operator.next() => {
                 if operator::carry_out(command, assembly, &payout).await.is_break() {
                     return Ok(());

@@ -7,7 +7,6 @@ use bitcoinkernel::ChainType;
 
 /// A Bitcoin network, as a chain belongs to exactly one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum Network {
     /// The network with money on it.
     Mainnet,

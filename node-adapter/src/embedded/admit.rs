@@ -10,6 +10,7 @@ use blvm_kernel::{PreviousOutput, VerifyError, verify_transaction};
 use super::finality::NextBlock;
 use super::mempool::{Entry, Mempool};
 use super::replace::check_replacement;
+use super::unconfirmed::now_s;
 use super::utxo::{Coin, UtxoSet};
 use crate::source::SubmitError;
 
@@ -71,6 +72,7 @@ pub(super) fn admit(
         fee_sat,
         weight: u32::try_from(transaction.weight().to_wu()).unwrap_or(u32::MAX),
         sigop_cost,
+        time_s: now_s(),
         raw,
         transaction,
     };

@@ -7,6 +7,7 @@
 //! | `chain/` | what the validation engine keeps |
 //! | `bus.sock`, `bus.token` | where programs attach by path, and what they show; of this run (see `module::by_path`) |
 //! | `state.redb` | unspent outputs and where transactions stand (see `utxo::store`); made anew where it is missing |
+//! | `unconfirmed` | what is in the mempool (see `unconfirmed`) |
 //! | `unflushed-blocks` | blocks the engine may not have written yet (see `journal`) |
 
 use std::fs::{self, File};
@@ -116,6 +117,11 @@ impl DataDirectory {
     /// Where unspent outputs and the index of transactions are.
     pub(super) fn state(&self) -> PathBuf {
         self.path.join("state.redb")
+    }
+
+    /// Where the mempool is kept.
+    pub(super) fn unconfirmed(&self) -> PathBuf {
+        self.path.join("unconfirmed")
     }
 
     /// Where the journal is.

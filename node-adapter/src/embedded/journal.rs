@@ -12,8 +12,8 @@ use std::path::Path;
 
 use bitcoin::hashes::{Hash as _, sha256d};
 
-/// No valid block is larger: each byte weighs at least one unit.
-const MOST_BYTES: u32 = 4_000_000;
+/// No valid block or transaction is larger: each byte weighs at least one unit. `unconfirmed` adds a few.
+const MOST_BYTES: u32 = 4_000_000 + 16;
 const HEAD_BYTES: u64 = 8;
 
 #[derive(Debug)]

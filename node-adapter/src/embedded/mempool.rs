@@ -21,6 +21,8 @@ pub(super) struct Entry {
     pub(super) fee_sat: u64,
     pub(super) weight: u32,
     pub(super) sigop_cost: u64,
+    /// When it came, in seconds since 1970.
+    pub(super) time_s: u64,
 }
 
 impl Entry {
@@ -197,6 +199,7 @@ pub(super) mod tests {
             fee_sat,
             weight: u32::try_from(transaction.weight().to_wu()).unwrap(),
             sigop_cost: 0,
+            time_s: 0,
             transaction,
         }
     }

@@ -14,6 +14,8 @@
 //! | `index`, `utxo`, `reconcile` | a block taken apart; unspent outputs on disk; bringing them to the engine's tip |
 //! | `mempool`, `admit`, `replace`, `finality` | what waits; who may enter, replace, and when |
 //! | `answers` | questions about the chain |
+//! | `import` | blocks from files |
+//! | `unconfirmed`, `restore` | the mempool on disk, and back after a start |
 //! | `tip` | the tip, and what the next block must meet |
 //! | `mining`, `mine` | what the next block could hold, kept ready; mining and reorganising on regtest |
 
@@ -22,22 +24,28 @@ mod answers;
 mod apply;
 mod datadir;
 mod finality;
+mod import;
 mod incoming;
 mod index;
 mod journal;
 mod mempool;
 mod mine;
 mod mining;
+mod network;
 mod node;
 mod open;
 mod reconcile;
 mod replace;
+mod restore;
 mod tip;
+mod unconfirmed;
 mod utxo;
 
 pub use blvm_kernel::{InvalidReason, Network, Verdict as BlockVerdict};
 pub use datadir::DataDirectoryError;
+pub use import::{ImportError, Imported};
 pub use mine::{MineError, ReorgError, Reorganisation};
+pub use network::WireNetwork;
 pub use node::{EmbeddedNode, SubmitBlockError};
 pub use open::{EmbeddedOptions, OpenError};
 pub use utxo::{Coin, StoreError};

@@ -16,6 +16,7 @@ use super::journal::Journal;
 use super::mempool::Mempool;
 use super::mining::{Feed, Mining};
 use super::reconcile::{failed, store};
+use super::unconfirmed::Recorder;
 use super::utxo::{Coin, UtxoSet};
 use crate::source::{
     BlockVerdict, ChainInfo, ChainPosition, CoinbaseConstraints, EventSink, FoundTransaction, Hash,
@@ -92,13 +93,14 @@ impl Status {
 /// A node in this process.
 ///
 /// Calls may come from any thread. Dropping it writes everything and releases the directory; killed, it comes back
-/// with the same tip and an empty mempool.
+/// with the same tip and the transactions of its mempool that still hold.
 pub struct EmbeddedNode {
     pub(super) chain: Chain,
     pub(super) network: Network,
     pub(super) state: Mutex<State>,
     pub(super) status: Status,
     pub(super) sink: Arc<Feed>,
+    pub(super) recorder: Arc<Recorder>,
     pub(super) mining: Mining,
     pub(super) journal_bytes: u64,
     // Last: the lock outlives everything that uses the directory.
@@ -200,6 +202,11 @@ impl EmbeddedNode {
 
     /// Makes the engine write its state when the journal has grown large.
     fn flush_if_due(&self, state: &mut State) {
+        if self.recorder.is_compaction_due(state.mempool.bytes())
+            && let Err(error) = keep(&self.recorder, &state.mempool)
+        {
+            tracing::error!("what is in the mempool could not be written in order: {error}");
+        }
         if state.journal.bytes() < self.journal_bytes {
             return;
         }
@@ -225,6 +232,10 @@ impl EmbeddedNode {
             tracing::error!("the state could not be written and is made good at the next start: {error}");
         }
         self.mining.stop();
+        if let Err(error) = keep(&self.recorder, &state.mempool) {
+            tracing::error!("what is in the mempool could not be written in order: {error}");
+        }
+        self.recorder.close();
         self.chain.close();
     }
 
@@ -377,6 +388,12 @@ impl Drop for EmbeddedNode {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// Writes the file of the mempool anew.
+pub(super) fn keep(recorder: &Recorder, mempool: &Mempool) -> io::Result<()> {
+    // The time of a restart must not make old transactions new: see `Entry::time_s`.
+    recorder.compact(mempool.in_order().map(|entry| (&*entry.raw, entry.time_s)))
 }
 
 /// Has the engine write its state, and forgets the journal once that is seen to be on disk.

@@ -9,13 +9,16 @@ use parking_lot::Mutex;
 
 use super::apply::chain_position;
 use super::datadir::{DataDirectory, DataDirectoryError};
+use super::finality::NextBlock;
 use super::journal::Journal;
 use super::mempool::Mempool;
 use super::mine::first_extra_nonce;
 use super::mining::Mining;
-use super::node::{EmbeddedNode, State, Status, write_out};
+use super::node::{EmbeddedNode, State, Status, keep, write_out};
 use super::reconcile::reconcile;
+use super::restore::restore;
 use super::tip::tell_tip;
+use super::unconfirmed::Recorder;
 use super::utxo::{Store, StoreError, UtxoSet};
 use crate::source::{EventSink, NodeError};
 
@@ -93,7 +96,7 @@ impl EmbeddedNode {
     /// Opens the node in its directory and brings the state to the tip of its chain.
     ///
     /// Tells the tip and nothing else: blocks that were connected before, or are while it opens, are not told again,
-    /// nor is genesis. The mempool starts empty.
+    /// nor is genesis, nor what the mempool held before and holds again.
     ///
     /// # Errors
     ///
@@ -110,18 +113,30 @@ impl EmbeddedNode {
         let mut utxo = state.map_err(|source| OpenError::State { path, source })?;
         reconcile(&chain, &mut utxo)?;
         tracing::info!(%network, height = tip.height, outputs = utxo.len(), "the embedded node is open");
-        let mempool = Mempool::new(mempool_bytes);
-        let (mining, sink) = Mining::start(network, sink).map_err(|source| OpenError::Thread { source })?;
+        let path = directory.unconfirmed();
+        let failed = |source| OpenError::Journal { path: path.clone(), source };
+        let (recorder, kept) = Recorder::open(&path, sink).map_err(failed)?;
+        let mut mempool = Mempool::new(mempool_bytes);
+        if let Some(next_block) = NextBlock::after_tip(&chain) {
+            restore(&next_block, &utxo, &mut mempool, kept);
+        }
+        keep(&recorder, &mempool).map_err(failed)?;
+        let recorder = Arc::new(recorder);
+        let (mining, sink) = Mining::start(network, Arc::clone(&recorder) as _)
+            .map_err(|source| OpenError::Thread { source })?;
         tell_tip(&chain, network, &*sink);
         mempool.in_order().for_each(|entry| sink.begin_with(entry.published()));
         sink.settled();
+        let status = Status::new(tip);
+        status.set_mempool_size(mempool.len());
         let state = State { utxo, mempool, journal, extra_nonce: first_extra_nonce(), is_closed: false };
         Ok(Self {
             chain,
             network,
             state: Mutex::new(state),
-            status: Status::new(tip),
+            status,
             sink,
+            recorder,
             mining,
             journal_bytes,
             _directory: directory,

@@ -18,14 +18,11 @@ use super::cli::RunArguments;
 use super::ledger::Ledger;
 use super::status::{ModuleStatus, Status};
 use crate::demo::wallet::Wallet;
-use crate::embedded::{EmbeddedNode, EmbeddedOptions, Network};
+use crate::embedded::{EmbeddedNode, EmbeddedOptions, Network, WireNetwork as _};
 use crate::module::{Manifest, ModuleHost, ModuleOptions, PathListener, RunningModule};
 use crate::p2p::{self, P2p, P2pOptions};
 use crate::source::{EventSink, NetworkApi, NodeApi};
 use crate::topics::{Topics, TopicsOptions};
-
-/// Port of regtest peers, as Bitcoin Core has it.
-const REGTEST_PORT: u16 = 18_444;
 
 /// The module of a demonstration that names none; its program is built beside this one.
 const DEMO_MANIFEST: &str = include_str!("../../../sdk/examples/block-watch/module.toml");
@@ -73,9 +70,6 @@ pub(crate) struct Running {
 impl Assembly {
     /// Opens everything but the modules.
     pub(crate) async fn open(arguments: &RunArguments) -> Result<Self, RunError> {
-        if arguments.network != Network::Regtest {
-            return Err(RunError::Network { network: arguments.network });
-        }
         match blvm_sandbox::protect_this_process() {
             Ok(()) => {}
             Err(error) if arguments.allow_weak_isolation => {
@@ -117,6 +111,16 @@ impl Assembly {
         );
         let modules = Vec::new();
         Ok(Assembly { topics, ledger, node, modules, p2p, by_path, host, datadir, _temporary: temporary })
+    }
+
+    /// Offers the node the blocks of the files named on the command line.
+    pub(crate) async fn import(&self, arguments: &RunArguments) -> Result<(), RunError> {
+        for path in &arguments.import {
+            let (node, path) = (Arc::clone(&self.node), path.clone());
+            let imported = tokio::task::spawn_blocking(move || node.import(&path));
+            imported.await.map_err(join_error)??;
+        }
+        Ok(())
     }
 
     /// Starts the modules named on the command line, and waits until each is attached. A demonstration without any takes the
@@ -240,7 +244,7 @@ impl Drop for Assembly {
 
 /// Where to listen and whom to dial.
 fn peer_options(arguments: &RunArguments, datadir: &Path) -> P2pOptions {
-    let default_port = if arguments.demo { 0 } else { REGTEST_PORT };
+    let default_port = if arguments.demo { 0 } else { arguments.network.default_port() };
     let mut listen = arguments.listen.clone();
     if listen.is_empty() {
         listen.push(SocketAddr::from((Ipv4Addr::LOCALHOST, default_port)));
@@ -251,7 +255,7 @@ fn peer_options(arguments: &RunArguments, datadir: &Path) -> P2pOptions {
         allows_remote_peers: arguments.allow_remote_peers,
         bans: Some(datadir.join(BANS_FILE)),
         reports_traffic: arguments.traffic_events,
-        ..P2pOptions::new(bitcoin::Network::Regtest)
+        ..P2pOptions::new(arguments.network.wire())
     }
 }
 

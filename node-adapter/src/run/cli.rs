@@ -67,9 +67,14 @@ pub(crate) struct RunArguments {
     #[arg(long = "module", value_name = "DIR")]
     pub(crate) modules: Vec<PathBuf>,
 
-    /// Time between two mined blocks; 0s mines none.
-    #[arg(long, default_value = "5s", value_name = "TIME", value_parser = parse_time)]
-    pub(crate) mine_interval: Duration,
+    /// Read blocks from this file before anything else, each framed by the network's first bytes and its length, as
+    /// Bitcoin Core's blk files are; bzip2 is unpacked. May be repeated.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) import: Vec<PathBuf>,
+
+    /// Time between two mined blocks, on regtest only; 0s mines none. Without it 5s on regtest.
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub(crate) mine_interval: Option<Duration>,
 
     /// Stop after this time, for example 20s.
     #[arg(long = "for", value_name = "TIME", value_parser = parse_time)]
@@ -146,6 +151,16 @@ pub(crate) struct DemoPeerArguments {
     #[arg(long)]
     pub(crate) rate_per_second: std::num::NonZeroU32,
 }
+
+impl RunArguments {
+    /// Time between two mined blocks; zero mines none.
+    pub(crate) fn mine_interval(&self) -> Duration {
+        let default = if self.network == Network::Regtest { DEFAULT_MINE_INTERVAL } else { Duration::ZERO };
+        self.mine_interval.unwrap_or(default)
+    }
+}
+
+const DEFAULT_MINE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Longest time that can be asked for.
 const MAX_TIME: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);

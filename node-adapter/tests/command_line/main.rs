@@ -64,9 +64,50 @@ fn help_and_version_are_printed_and_exit_0() {
 }
 
 #[test]
-fn a_network_that_cannot_be_run_is_refused() {
-    let line = one_line_error(&run(&["run", "--network", "signet"]), 1);
-    assert!(line.contains("signet") && line.contains("regtest"), "{line}");
+fn every_network_runs_and_only_regtest_mines() {
+    for network in ["mainnet", "testnet", "testnet4", "signet", "regtest"] {
+        let datadir = tempfile::tempdir().unwrap();
+        let arguments =
+            ["run", "--network", network, "--datadir", path(datadir.path()), "--listen", "127.0.0.1:0"];
+        let output = run(&[&arguments[..], &["--for", "0s", "--json"]].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).unwrap();
+        let report: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        assert_eq!(report["height"], 0);
+        if network != "regtest" {
+            for mining in [&["--mine-interval", "1s"][..], &["--demo"]] {
+                let line = one_line_error(&run(&[&arguments[..], mining].concat()), 1);
+                assert!(line.contains(network) && line.contains(mining[0]), "{line}");
+            }
+        }
+    }
+}
+
+/// The first blocks of mainnet, packed as they were handed over.
+#[test]
+fn the_first_255_blocks_of_mainnet_are_imported() {
+    let Some(folder) = std::env::var_os("BLVM_TEST_DATA") else {
+        println!("skipped: no data");
+        return;
+    };
+    let file = Path::new(&folder).join("mainnet-1-256.bz2");
+    let datadir = tempfile::tempdir().unwrap();
+    let arguments =
+        ["run", "--network", "mainnet", "--datadir", path(datadir.path()), "--listen", "127.0.0.1:0"];
+    // The second time it has them all.
+    for connected in [255, 0] {
+        let output = run(&[&arguments[..], &["--import", path(&file), "--for", "0s", "--json"]].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).unwrap();
+        let report: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        assert_eq!(
+            (&report["height"], &report["blocks_connected"]),
+            (&Value::from(255), &Value::from(connected))
+        );
+    }
+    let line =
+        one_line_error(&run(&["run", "--network", "signet", "--import", path(&file), "--for", "0s"]), 1);
+    assert!(line.contains("no block of signet"), "{line}");
 }
 
 #[test]

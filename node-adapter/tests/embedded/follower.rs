@@ -23,11 +23,13 @@ struct Seen {
 }
 
 impl Follower {
-    /// Begins with the chain as the node has it.
+    /// Begins with chain and mempool as the node has them.
     pub fn start_at(&self, node: &impl NodeApi) {
         let heights = 0..=node.chain_tip().height;
-        self.seen.lock().unwrap().chain =
-            heights.map(|height| node.block_by_height(height).unwrap().unwrap().hash).collect();
+        let mempool = node.mempool_transactions();
+        let mut seen = self.seen.lock().unwrap();
+        seen.mempool = mempool.iter().map(|transaction| transaction.txid).collect();
+        seen.chain = heights.map(|height| node.block_by_height(height).unwrap().unwrap().hash).collect();
     }
 
     /// Answers the events since the last call.

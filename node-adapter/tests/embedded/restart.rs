@@ -115,7 +115,7 @@ fn a_killed_node_comes_back_with_the_tip_it_announced() {
     for _ in 0..2 {
         let (node, follower) = open(directory.path());
         assert_eq!(format!("{:?}", node.chain_tip()), tip);
-        assert_eq!((node.chain_tip().height, node.mempool_size()), (112, 0));
+        assert_eq!((node.chain_tip().height, node.mempool_size()), (112, 1));
         assert_eq!(follower.take().len(), 0);
         assert_eq!(fs::metadata(directory.path().join("unflushed-blocks")).unwrap().len(), 0);
     }
