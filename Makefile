@@ -21,6 +21,7 @@ PACKAGES := --workspace
 FUZZ := -p blvm-fuzz --features libfuzzer
 RELEASE := --release --locked
 
+MEMPOOL := cargo test $(RELEASE) -p blvm-node-adapter --test embedded large:: -- --nocapture
 LOOM := env RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 \
 	cargo test $(RELEASE) -p blvm-bus --lib --target-dir target/loom
 CRASH := cargo test $(RELEASE) -p blvm-node-adapter --test crash -- --nocapture
@@ -92,6 +93,13 @@ fuzz: install ## Feeds hostile bytes to what reads them, FUZZ_SECONDS each
 hostile: install ## A module tries to hurt the node and the other module; one JSON line per attempt
 	@scripts/step --begin
 	@scripts/step hostile $(HOSTILE)
+	@scripts/step --sum
+
+.PHONY: mempool-scale
+mempool-scale: export BLVM_MEMPOOL_TRANSACTIONS ?= 50000
+mempool-scale: install ## Blocks and reorganisations while 50,000 transactions wait; BLVM_MEMPOOL_TRANSACTIONS=50000
+	@scripts/step --begin
+	@scripts/step mempool-scale $(MEMPOOL)
 	@scripts/step --sum
 
 .PHONY: soak

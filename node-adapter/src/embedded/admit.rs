@@ -8,14 +8,15 @@ use bitcoin::{Amount, OutPoint, Transaction, TxOut, Txid};
 use blvm_kernel::{PreviousOutput, VerifyError, verify_transaction};
 
 use super::finality::NextBlock;
+use super::limits::check_limits;
 use super::mempool::{Entry, Mempool};
+use super::rate::fee_at;
 use super::replace::check_replacement;
-use super::unconfirmed::now_s;
+use super::standard::check_standard;
+use super::truc::check_truc;
 use super::utxo::{Coin, UtxoSet};
 use crate::source::SubmitError;
 
-/// Least fee, in satoshi for a virtual byte.
-pub(super) const LEAST_FEE_RATE: u64 = 1;
 /// Blocks until a coinbase output may be spent.
 const COINBASE_MATURITY: u32 = 100;
 const MAX_BLOCK_WEIGHT: u64 = 4_000_000;
@@ -25,6 +26,8 @@ const MAX_BLOCK_WEIGHT: u64 = 4_000_000;
 pub(super) enum Origin {
     /// Somebody submitted it: every rule.
     Submitted,
+    /// As `Submitted`, but another pays for it and it replaces nothing.
+    Package,
     /// It was in a block that left the chain: it need not pay, and replaces nothing.
     Block,
     /// It is in the mempool while a reorganisation changed what it spends from: its scripts were verified, and
@@ -36,6 +39,8 @@ pub(super) enum Origin {
 #[derive(Debug)]
 pub(super) struct Admitted {
     pub(super) entry: Entry,
+    /// What it spends, in input order.
+    pub(super) coins: Vec<Coin>,
     /// What must leave for it, children before parents.
     pub(super) replaced: Vec<Txid>,
 }
@@ -47,6 +52,22 @@ pub(super) fn decode(raw: &[u8]) -> Result<Transaction, SubmitError> {
 
 /// Checks `transaction`, which `raw` encodes, against chain and mempool.
 pub(super) fn admit(
+    next_block: &NextBlock<'_>,
+    utxo: &UtxoSet,
+    mempool: &Mempool,
+    transaction: Transaction,
+    raw: Arc<[u8]>,
+    origin: Origin,
+) -> Result<Admitted, SubmitError> {
+    let admitted = judge(next_block, utxo, mempool, transaction, raw, origin)?;
+    if origin != Origin::Mempool {
+        check_scripts(&admitted.entry.raw, &admitted.coins)?;
+    }
+    Ok(admitted)
+}
+
+/// As [`admit`], but leaves the scripts to [`check_scripts`]: what they say does not change with chain or mempool.
+pub(super) fn judge(
     next_block: &NextBlock<'_>,
     utxo: &UtxoSet,
     mempool: &Mempool,
@@ -72,23 +93,28 @@ pub(super) fn admit(
         fee_sat,
         weight: u32::try_from(transaction.weight().to_wu()).unwrap_or(u32::MAX),
         sigop_cost,
-        time_s: now_s(),
+        time_s: mempool.policy.clock.now_s(),
         raw,
         transaction,
     };
+    if matches!(origin, Origin::Submitted | Origin::Package) && !mempool.policy.accepts_non_standard {
+        check_standard(&entry.transaction, &coins, sigop_cost)?;
+    }
     let replaced = match origin {
         Origin::Submitted => {
-            check_fee(&entry)?;
+            check_fee(&entry, mempool.floor.sat_per_kvb())?;
             let replaced = check_replacement(mempool, &entry)?;
-            check_room(mempool, &entry, &replaced)?;
+            check_truc(mempool, &entry, &replaced)?;
             replaced
+        }
+        Origin::Package => {
+            check_truc(mempool, &entry, &[])?;
+            refuse_conflict(mempool, &entry)?
         }
         Origin::Block | Origin::Mempool => refuse_conflict(mempool, &entry)?,
     };
-    if origin != Origin::Mempool {
-        check_scripts(&entry.raw, &coins)?;
-    }
-    Ok(Admitted { entry, replaced })
+    check_limits(mempool, &entry, &replaced)?;
+    Ok(Admitted { entry, coins, replaced })
 }
 
 /// What Bitcoin Core calls CheckTransaction.
@@ -168,20 +194,10 @@ fn sigop_cost(transaction: &Transaction, coins: &[Coin]) -> u64 {
     transaction.total_sigop_cost(|outpoint| outputs.get(outpoint).map(|&output| output.clone())) as u64
 }
 
-fn check_fee(entry: &Entry) -> Result<(), SubmitError> {
-    let needed_sat = entry.virtual_bytes() * LEAST_FEE_RATE;
+fn check_fee(entry: &Entry, floor_sat_per_kvb: u64) -> Result<(), SubmitError> {
+    let needed_sat = fee_at(floor_sat_per_kvb, entry.virtual_bytes());
     if entry.fee_sat < needed_sat {
         return Err(SubmitError::FeeTooLow { fee_sat: entry.fee_sat, needed_sat });
-    }
-    Ok(())
-}
-
-fn check_room(mempool: &Mempool, entry: &Entry, replaced: &[Txid]) -> Result<(), SubmitError> {
-    let freed: u64 =
-        replaced.iter().filter_map(|txid| mempool.entry(txid)).map(|entry| entry.raw.len() as u64).sum();
-    let limit_bytes = mempool.limit_bytes();
-    if mempool.bytes() - freed + entry.raw.len() as u64 > limit_bytes {
-        return Err(SubmitError::Full { limit_bytes });
     }
     Ok(())
 }
@@ -194,7 +210,8 @@ fn refuse_conflict(mempool: &Mempool, entry: &Entry) -> Result<Vec<Txid>, Submit
     }
 }
 
-fn check_scripts(raw: &[u8], coins: &[Coin]) -> Result<(), SubmitError> {
+/// Runs the script of every input.
+pub(super) fn check_scripts(raw: &[u8], coins: &[Coin]) -> Result<(), SubmitError> {
     let spent: Vec<PreviousOutput<'_>> = coins
         .iter()
         .map(|coin| PreviousOutput {

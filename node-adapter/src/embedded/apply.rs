@@ -5,6 +5,7 @@
 //! by it. Where blocks left, the mempool is refilled: their transactions first,
 //! lowest block first, then its own, each checked against the new chain.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bitcoin::consensus::serialize;
@@ -14,7 +15,7 @@ use blvm_kernel::{Chain, Change, Network, Position};
 
 use super::admit::{Origin, admit};
 use super::finality::NextBlock;
-use super::mempool::{Entry, Mempool};
+use super::mempool::Mempool;
 use super::node::{State, Status};
 use super::reconcile::{decode, rebuild};
 use super::tip::tell_tip;
@@ -43,7 +44,9 @@ struct Summary {
     /// Transactions of the blocks that left, lowest block first.
     returned: Vec<Transaction>,
     /// What the mempool lost to blocks that joined.
-    removed: Vec<NodeEvent>,
+    removed: Vec<(Txid, RemovalReason)>,
+    /// Parents of what a block contradicted: somebody else must pay for them now.
+    bereft: Vec<Txid>,
 }
 
 impl Applier<'_> {
@@ -60,15 +63,23 @@ impl Applier<'_> {
         if self.status.tip() != before {
             tell_tip(self.chain, self.network, self.sink);
         }
-        let Summary { disconnected, fork, connected, returned, removed } = summary;
+        let Summary { disconnected, fork, connected, returned, removed, mut bereft } = summary;
+        let has_connected = !connected.is_empty();
         if let Some(fork) = fork {
             self.sink.event(NodeEvent::ChainReorganised { fork, disconnected, connected });
         }
-        removed.into_iter().for_each(|event| self.sink.event(event));
-        if fork.is_some() {
-            self.refill(returned);
+        for (txid, reason) in removed {
+            self.state.forget(&txid, reason, self.sink);
         }
-        self.status.set_mempool_size(self.state.mempool.len());
+        if fork.is_some() {
+            self.refill(returned, &mut bereft);
+        }
+        self.state.evict_unpaid(bereft, self.sink);
+        self.state.settle(self.status, self.sink);
+        if has_connected && self.state.fees.renew() {
+            let estimates = self.state.fees.estimates(self.state.mempool.floor.sat_per_kvb());
+            self.sink.event(NodeEvent::FeeEstimatesChanged { estimates });
+        }
         Ok(())
     }
 
@@ -79,9 +90,14 @@ impl Applier<'_> {
             other => tracing::error!(height = position.height, "no undo data, so no fees: {:?}", other.err()),
         }
         self.state.utxo.connect(chain_position(position), &block.transactions);
+        let txids = block.entries.iter().map(|entry| Txid::from_byte_array(entry.txid));
+        self.state.fees.block_connected(position.height, txids);
         for transaction in &block.transactions {
-            remove_for(&mut self.state.mempool, transaction, &mut summary.removed);
+            remove_for(&mut self.state.mempool, transaction, summary);
         }
+        self.state.pass_time();
+        let now_s = self.state.mempool.policy.clock.now_s();
+        self.state.mempool.floor.block_connected(now_s);
         summary.connected.push(position.hash);
         let position = chain_position(position);
         self.status.set_tip(position);
@@ -119,54 +135,70 @@ impl Applier<'_> {
     }
 
     /// Fills the mempool anew: what comes back from blocks is added, what no longer holds is removed.
-    fn refill(&mut self, returned: Vec<Transaction>) {
-        let kept = self.state.mempool.take_all();
+    fn refill(&mut self, returned: Vec<Transaction>, bereft: &mut Vec<Txid>) {
         let Some(next_block) = NextBlock::after_tip(self.chain) else {
             return;
         };
-        let readmit = |mempool: &mut Mempool, transaction: Transaction, raw: Arc<[u8]>, origin| {
-            let admitted = admit(&next_block, &self.state.utxo, mempool, transaction, raw, origin)?;
-            let published = admitted.entry.published();
-            mempool.insert(admitted.entry);
+        let kept = self.state.mempool.take_all();
+        let readmit = |mempool: &mut Mempool, transaction: Transaction, raw: Arc<[u8]>, origin, time_s| {
+            let mut entry = admit(&next_block, &self.state.utxo, mempool, transaction, raw, origin)?.entry;
+            entry.time_s = time_s;
+            let published = entry.published();
+            mempool.insert(entry);
             Ok::<MempoolTransaction, SubmitError>(published)
         };
         let mempool = &mut self.state.mempool;
+        let now_s = mempool.policy.clock.now_s();
         for transaction in returned {
             let raw = serialize(&transaction).into();
             // Refused: the new chain has it too, or conflicts with it. Nobody was told that it was in the mempool.
-            if let Ok(published) = readmit(mempool, transaction, raw, Origin::Block) {
+            if let Ok(published) = readmit(mempool, transaction, raw, Origin::Block, now_s) {
                 self.sink.event(NodeEvent::TransactionAdded(published));
             }
         }
         let mut lost = Vec::new();
-        for Entry { transaction, txid, raw, .. } in kept {
-            if readmit(mempool, transaction, raw, Origin::Mempool).is_err() {
-                lost.push(removal(&txid, RemovalReason::Conflict));
-            }
+        let mut reasons = HashMap::new();
+        for entry in kept {
+            let spends: Vec<Txid> =
+                entry.transaction.input.iter().map(|input| input.previous_output.txid).collect();
+            let Err(error) = readmit(mempool, entry.transaction, entry.raw, Origin::Mempool, entry.time_s)
+            else {
+                continue;
+            };
+            // What depends on something lost is lost with it.
+            let reason = spends.iter().find_map(|txid| reasons.get(txid).copied()).unwrap_or(match error {
+                SubmitError::TooManyAncestors { .. } | SubmitError::TooManyDescendants { .. } => {
+                    RemovalReason::Evicted
+                }
+                _ => RemovalReason::Conflict,
+            });
+            reasons.insert(entry.txid, reason);
+            bereft.extend(spends);
+            lost.push((entry.txid, reason));
         }
         // Children before parents.
-        lost.into_iter().rev().for_each(|event| self.sink.event(event));
+        for (txid, reason) in lost.into_iter().rev() {
+            self.state.forget(&txid, reason, self.sink);
+        }
     }
 }
 
 /// Removes what a transaction in a block makes impossible, and itself.
-fn remove_for(mempool: &mut Mempool, mined: &Transaction, removed: &mut Vec<NodeEvent>) {
+fn remove_for(mempool: &mut Mempool, mined: &Transaction, summary: &mut Summary) {
     let txid = mined.compute_txid();
     if mempool.remove(&txid).is_some() {
-        removed.push(removal(&txid, RemovalReason::Mined));
+        summary.removed.push((txid, RemovalReason::Mined));
         return;
     }
     for input in &mined.input {
         let Some(conflict) = mempool.spender(&input.previous_output) else { continue };
         for txid in mempool.with_descendants(&[conflict], usize::MAX) {
-            mempool.remove(&txid);
-            removed.push(removal(&txid, RemovalReason::Conflict));
+            if let Some(entry) = mempool.remove(&txid) {
+                summary.bereft.extend(mempool.parents_of(&entry.transaction));
+                summary.removed.push((txid, RemovalReason::Conflict));
+            }
         }
     }
-}
-
-pub(super) fn removal(txid: &Txid, reason: RemovalReason) -> NodeEvent {
-    NodeEvent::TransactionRemoved { txid: txid.to_byte_array(), reason }
 }
 
 pub(super) fn chain_position(position: Position) -> ChainPosition {

@@ -12,37 +12,56 @@
 //! | `datadir`, `journal` | whose the directory is; blocks the engine may not have written |
 //! | `apply` | the engine's changes, carried into our state and published |
 //! | `index`, `utxo`, `reconcile` | a block taken apart; unspent outputs on disk; bringing them to the engine's tip |
-//! | `mempool`, `admit`, `replace`, `finality` | what waits; who may enter, replace, and when |
 //! | `answers` | questions about the chain |
+//! | `mempool`, `rate` | what waits, and what families of it pay |
+//! | `admit`, `accept`, `replace`, `limits`, `finality` | who may enter, replace, with which relatives, and when |
+//! | `package` | a child that pays for its parent |
+//! | `fees`, `summary` | fee estimates; the mempool by fee rate |
+//! | `standard`, `truc` | which valid transactions are taken |
+//! | `changes`, `floor`, `gauges`, `clock` | what leaves when it is full or old; the least rate; what is told of it |
 //! | `import` | blocks from files |
 //! | `unconfirmed`, `restore` | the mempool on disk, and back after a start |
 //! | `tip` | the tip, and what the next block must meet |
 //! | `mining`, `mine` | what the next block could hold, kept ready; mining and reorganising on regtest |
 
+mod accept;
 mod admit;
 mod answers;
 mod apply;
+mod changes;
+mod clock;
 mod datadir;
+mod fees;
 mod finality;
+mod floor;
+mod gauges;
 mod import;
 mod incoming;
 mod index;
 mod journal;
+mod limits;
 mod mempool;
 mod mine;
 mod mining;
 mod network;
 mod node;
 mod open;
+mod package;
+mod rate;
 mod reconcile;
 mod replace;
 mod restore;
+mod standard;
+mod summary;
 mod tip;
+mod truc;
 mod unconfirmed;
 mod utxo;
 
 pub use blvm_kernel::{InvalidReason, Network, Verdict as BlockVerdict};
+pub use clock::Clock;
 pub use datadir::DataDirectoryError;
+pub use fees::{FeeEstimator, FeeStatisticsError};
 pub use import::{ImportError, Imported};
 pub use mine::{MineError, ReorgError, Reorganisation};
 pub use network::WireNetwork;

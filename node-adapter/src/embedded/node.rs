@@ -4,24 +4,25 @@ use std::io;
 use std::sync::Arc;
 
 use bitcoin::hashes::Hash as _;
-use bitcoin::{OutPoint, Txid};
+use bitcoin::{OutPoint, Txid, Wtxid};
 use blvm_kernel::{Chain, Network, ProcessError, Verdict};
 use parking_lot::Mutex;
 
-use super::admit::{Admitted, Origin, admit, decode};
-use super::apply::{Applier, chain_position, removal};
+use super::apply::{Applier, chain_position};
 use super::datadir::DataDirectory;
-use super::finality::NextBlock;
+use super::fees::FeeEstimator;
+use super::gauges::Gauges;
 use super::journal::Journal;
 use super::mempool::Mempool;
 use super::mining::{Feed, Mining};
 use super::reconcile::{failed, store};
+use super::summary::fee_rate_summary;
 use super::unconfirmed::Recorder;
 use super::utxo::{Coin, UtxoSet};
 use crate::source::{
-    BlockVerdict, ChainInfo, ChainPosition, CoinbaseConstraints, EventSink, FoundTransaction, Hash,
-    HeadersVerdict, MempoolSnapshot, MempoolTransaction, MiningError, NodeApi, NodeError, NodeEvent,
-    RemovalReason, Replay, ReplayError, Solution, StoredBlock, StoredHeader, SubmitError, Template,
+    BlockVerdict, ChainInfo, ChainPosition, CoinbaseConstraints, FeeEstimate, FeeRateClass, FoundTransaction,
+    Hash, HeadersVerdict, MempoolInfo, MempoolSnapshot, MempoolTransaction, MiningError, NodeApi, NodeError,
+    PackageError, Replay, ReplayError, Solution, StoredBlock, StoredHeader, SubmitError, Template,
     TemplateRequest, TransactionMetadata, UnspentOutput,
 };
 
@@ -51,6 +52,8 @@ pub enum SubmitBlockError {
 pub(super) struct State {
     pub(super) utxo: UtxoSet,
     pub(super) mempool: Mempool,
+    pub(super) fees: FeeEstimator,
+    pub(super) gauges: Gauges,
     pub(super) journal: Journal,
     /// Makes every coinbase of this directory different; see `mine`.
     pub(super) extra_nonce: u64,
@@ -238,28 +241,6 @@ impl EmbeddedNode {
         self.recorder.close();
         self.chain.close();
     }
-
-    fn submit(&self, raw: &[u8]) -> Result<Hash, SubmitError> {
-        let transaction = decode(raw)?;
-        let mut guard = self.state.lock();
-        if self.is_stopped() {
-            return Err(SubmitError::ShuttingDown);
-        }
-        let state = &mut *guard;
-        let next_block = NextBlock::after_tip(&self.chain).ok_or(SubmitError::ShuttingDown)?;
-        let Admitted { entry, replaced } =
-            admit(&next_block, &state.utxo, &state.mempool, transaction, raw.into(), Origin::Submitted)?;
-        let txid = entry.txid.to_byte_array();
-        for replaced in replaced {
-            state.mempool.remove(&replaced);
-            self.sink.event(removal(&replaced, RemovalReason::Replaced { by: txid }));
-        }
-        let published = entry.published();
-        state.mempool.insert(entry);
-        self.status.set_mempool_size(state.mempool.len());
-        self.sink.event(NodeEvent::TransactionAdded(published));
-        Ok(txid)
-    }
 }
 
 impl NodeApi for EmbeddedNode {
@@ -381,6 +362,39 @@ impl NodeApi for EmbeddedNode {
         mark: &dyn Fn() -> u64,
     ) -> Result<Replay, ReplayError> {
         self.replay_steps(position, limit, limit_bytes, mark)
+    }
+
+    fn mempool_info(&self) -> Result<MempoolInfo, NodeError> {
+        let mut state = self.state.lock();
+        state.pass_time();
+        let (mempool, totals) = (&state.mempool, state.mempool.totals());
+        Ok(MempoolInfo {
+            transactions: totals.count,
+            bytes: mempool.bytes(),
+            limit_bytes: mempool.limit_bytes(),
+            fees_sat: totals.fee_sat,
+            floor_sat_per_kvb: mempool.floor.sat_per_kvb(),
+        })
+    }
+
+    fn fee_estimate(&self, target_blocks: u32) -> Result<Option<FeeEstimate>, NodeError> {
+        let mut state = self.state.lock();
+        state.pass_time();
+        Ok(state.fees.within(target_blocks, state.mempool.floor.sat_per_kvb()))
+    }
+
+    fn fee_rate_summary(&self) -> Result<Vec<FeeRateClass>, NodeError> {
+        Ok(fee_rate_summary(&self.state.lock().mempool))
+    }
+
+    fn submit_package(&self, package: &[Vec<u8>]) -> Result<Result<Vec<Hash>, PackageError>, NodeError> {
+        Ok(self.submit_pair(package))
+    }
+
+    fn transactions_by_wtxid(&self, wtxids: &[Hash]) -> Result<Vec<Option<MempoolTransaction>>, NodeError> {
+        let state = self.state.lock();
+        let find = |wtxid: &Hash| state.mempool.by_wtxid(&Wtxid::from_byte_array(*wtxid));
+        Ok(wtxids.iter().map(|wtxid| find(wtxid).map(|entry| entry.published())).collect())
     }
 }
 

@@ -3,15 +3,19 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use blvm_kernel::{Chain, Network};
 use parking_lot::Mutex;
 
 use super::apply::chain_position;
+use super::clock::Clock;
 use super::datadir::{DataDirectory, DataDirectoryError};
+use super::fees::FeeEstimator;
 use super::finality::NextBlock;
+use super::gauges::Gauges;
 use super::journal::Journal;
-use super::mempool::Mempool;
+use super::mempool::{Mempool, Policy};
 use super::mine::first_extra_nonce;
 use super::mining::Mining;
 use super::node::{EmbeddedNode, State, Status, keep, write_out};
@@ -29,8 +33,14 @@ pub struct EmbeddedOptions {
     pub datadir: PathBuf,
     /// The network it belongs to, for good.
     pub network: Network,
-    /// Most bytes of raw transactions the mempool holds.
+    /// Most bytes of raw transactions the mempool holds; above it, what pays least is evicted.
     pub mempool_bytes: u64,
+    /// How long a transaction waits in the mempool for a block, to the second.
+    pub mempool_expiry: Duration,
+    /// Whether transactions enter the mempool that are valid but not standard.
+    pub accepts_non_standard: bool,
+    /// The mempool's clock.
+    pub clock: Clock,
     /// Threads that help the engine to check scripts; 0 checks them on the calling thread.
     pub script_threads: u8,
     /// Bytes of blocks kept in the journal before the engine is made to write its state, which takes as long as
@@ -42,12 +52,16 @@ pub struct EmbeddedOptions {
 }
 
 impl EmbeddedOptions {
-    /// Options with a mempool of 300 MB, a journal of 256 MiB, 1,000 blocks between writes of the state and no extra threads.
+    /// Options with a mempool of 300 MB that keeps transactions for 336 hours, a journal of 256 MiB, 1,000 blocks
+    /// between writes of the state and no extra threads.
     pub fn new(datadir: impl Into<PathBuf>, network: Network) -> Self {
         Self {
             datadir: datadir.into(),
             network,
             mempool_bytes: 300_000_000,
+            mempool_expiry: Duration::from_secs(336 * 3_600),
+            accepts_non_standard: false,
+            clock: Clock::system(),
             script_threads: 0,
             journal_bytes: 256 << 20,
             state_blocks: 1_000,
@@ -102,8 +116,7 @@ impl EmbeddedNode {
     ///
     /// [`OpenError`] says what is wrong with the directory, and what to do.
     pub fn open(options: EmbeddedOptions, sink: Arc<dyn EventSink>) -> Result<Self, OpenError> {
-        let EmbeddedOptions { datadir, network, mempool_bytes, script_threads, journal_bytes, state_blocks } =
-            options;
+        let EmbeddedOptions { datadir, network, script_threads, journal_bytes, state_blocks, .. } = options;
         let directory = DataDirectory::open(&datadir, network)?;
         let chain = Chain::open(&directory.chain(), network, script_threads)?;
         let journal = replay_journal(&directory, &chain)?;
@@ -116,7 +129,12 @@ impl EmbeddedNode {
         let path = directory.unconfirmed();
         let failed = |source| OpenError::Journal { path: path.clone(), source };
         let (recorder, kept) = Recorder::open(&path, sink).map_err(failed)?;
-        let mut mempool = Mempool::new(mempool_bytes);
+        let mut mempool = Mempool::with_policy(Policy {
+            limit_bytes: options.mempool_bytes,
+            expiry_s: options.mempool_expiry.as_secs(),
+            accepts_non_standard: options.accepts_non_standard,
+            clock: options.clock,
+        });
         if let Some(next_block) = NextBlock::after_tip(&chain) {
             restore(&next_block, &utxo, &mut mempool, kept);
         }
@@ -129,7 +147,18 @@ impl EmbeddedNode {
         sink.settled();
         let status = Status::new(tip);
         status.set_mempool_size(mempool.len());
-        let state = State { utxo, mempool, journal, extra_nonce: first_extra_nonce(), is_closed: false };
+        let gauges = Gauges::new(&mempool);
+        let mut fees = FeeEstimator::default();
+        fees.start_at(tip.height);
+        let state = State {
+            utxo,
+            mempool,
+            fees,
+            gauges,
+            journal,
+            extra_nonce: first_extra_nonce(),
+            is_closed: false,
+        };
         Ok(Self {
             chain,
             network,

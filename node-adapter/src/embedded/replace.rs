@@ -7,14 +7,15 @@
 
 use bitcoin::Txid;
 
-use super::admit::LEAST_FEE_RATE;
+use super::floor::STEP_SAT_PER_KVB;
 use super::mempool::{Entry, Mempool};
+use super::rate::{Rate, fee_at};
 use crate::source::SubmitError;
 
 /// Most transactions one replacement may remove, descendants included.
 const MOST_REPLACED: usize = 100;
 
-const TOO_MANY: SubmitError = SubmitError::Invalid { rule: "it would replace more than 100 transactions" };
+const TOO_MANY: SubmitError = SubmitError::TooManyReplaced { limit: MOST_REPLACED as u64 };
 
 /// Answers what `entry` replaces, children before parents; empty if it conflicts with nothing.
 pub(super) fn check_replacement(mempool: &Mempool, entry: &Entry) -> Result<Vec<Txid>, SubmitError> {
@@ -41,25 +42,25 @@ pub(super) fn check_replacement(mempool: &Mempool, entry: &Entry) -> Result<Vec<
     if entry.transaction.input.iter().any(|input| replaced.contains(&input.previous_output.txid)) {
         return Err(SubmitError::Invalid { rule: "it spends an output of a transaction it would replace" });
     }
-    let needed_sat = needed_fee(mempool, entry, &direct, &replaced);
+    let needed_sat = needed_fee(mempool, entry.virtual_bytes(), &direct, &replaced);
     if entry.fee_sat < needed_sat {
         return Err(SubmitError::ConflictsWithMempool { input, needed_sat });
     }
     Ok(replaced)
 }
 
-/// The least fee that meets every rule.
-fn needed_fee(mempool: &Mempool, entry: &Entry, direct: &[Txid], replaced: &[Txid]) -> u64 {
-    let size = entry.virtual_bytes();
-    let leaving: u64 =
-        replaced.iter().filter_map(|txid| mempool.entry(txid)).map(|entry| entry.fee_sat).sum();
-    let by_amount = leaving + size * LEAST_FEE_RATE;
-    // Above the rate of `conflict`: fee / size > conflict.fee / conflict.size.
-    let above_rate = |conflict: &Entry| {
-        let at_rate = u128::from(conflict.fee_sat) * u128::from(size) / u128::from(conflict.virtual_bytes());
+/// The least fee with which `virtual_bytes` meet every rule.
+fn needed_fee(mempool: &Mempool, virtual_bytes: u64, direct: &[Txid], replaced: &[Txid]) -> u64 {
+    let entries =
+        |txids: &[Txid]| -> Vec<&Entry> { txids.iter().filter_map(|txid| mempool.entry(txid)).collect() };
+    let leaving: u64 = entries(replaced).iter().map(|entry| entry.fee_sat).sum();
+    let by_amount = leaving + fee_at(STEP_SAT_PER_KVB, virtual_bytes);
+    // Above the rate of a conflict: fee / size > conflict.fee / conflict.size.
+    let above_rate = |rate: Rate| {
+        let at_rate = u128::from(rate.fee_sat) * u128::from(virtual_bytes) / u128::from(rate.virtual_bytes);
         u64::try_from(at_rate + 1).unwrap_or(u64::MAX)
     };
-    let by_rate = direct.iter().filter_map(|txid| mempool.entry(txid)).map(above_rate).max();
+    let by_rate = entries(direct).into_iter().map(|entry| above_rate(entry.rate())).max();
     by_amount.max(by_rate.unwrap_or(0))
 }
 

@@ -13,13 +13,15 @@ use crate::embedded::EmbeddedNode;
 /// Longest command line, in bytes.
 const MAX_LINE_BYTES: u64 = 1024;
 
-const HELP: &str = "commands: mine [N] (1 to 1000 blocks), reorganise DEPTH, status, stop, help";
+const HELP: &str =
+    "commands: mine [N] (1 to 1000 blocks), reorganise DEPTH, clear-mempool, status, stop, help";
 
 /// What an operator may ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Command {
     Mine { blocks: u32 },
     Reorganise { depth: u32 },
+    ClearMempool,
     Status,
     Help,
     Stop,
@@ -86,6 +88,7 @@ fn parse(line: &str) -> Result<Option<Command>, ()> {
         ["reorganise", depth] => {
             depth.parse().map(|depth| Some(Command::Reorganise { depth })).map_err(|_| ())
         }
+        ["clear-mempool"] => Ok(Some(Command::ClearMempool)),
         ["status"] => Ok(Some(Command::Status)),
         ["help"] => Ok(Some(Command::Help)),
         ["stop"] => Ok(Some(Command::Stop)),
@@ -106,6 +109,13 @@ pub(crate) async fn carry_out(command: Command, assembly: &Assembly, payout: &Sc
             let reorganise =
                 move |node: &EmbeddedNode, payout: &ScriptBuf| node.reorganise(depth, payout).map(|_| ());
             assembly.on_node(payout, reorganise).await
+        }
+        Command::ClearMempool => {
+            let clear = |node: &EmbeddedNode, _: &ScriptBuf| {
+                node.clear_mempool();
+                Ok::<(), super::RunError>(())
+            };
+            assembly.on_node(payout, clear).await
         }
         Command::Status => status::print(&assembly.status(), false),
         Command::Help => {
@@ -140,6 +150,7 @@ mod tests {
         assert_eq!(parse(""), Ok(None));
         assert_eq!(parse("mine"), Ok(Some(Command::Mine { blocks: 1 })));
         assert_eq!(parse("mine 1000"), Ok(Some(Command::Mine { blocks: 1000 })));
+        assert_eq!(parse("clear-mempool"), Ok(Some(Command::ClearMempool)));
         assert_eq!(parse(" reorganise  2 "), Ok(Some(Command::Reorganise { depth: 2 })));
         for mistake in ["mine 0", "mine 1001", "mine x", "reorganise", "reorganise -1", "dance", "mine 1 2"] {
             assert_eq!(parse(mistake), Err(()), "{mistake}");

@@ -98,4 +98,66 @@ pub enum SubmitError {
     /// The node is shutting down.
     #[error("the node is shutting down")]
     ShuttingDown,
+    /// It would drive out more transactions than one may.
+    #[error("it would replace more than {limit} transactions of the mempool")]
+    TooManyReplaced {
+        /// The most that may be replaced, descendants included.
+        limit: u64,
+    },
+    /// It depends on too much that is unconfirmed.
+    #[error(
+        "with its unconfirmed ancestors it is {transactions} transactions of {virtual_bytes} virtual bytes; at most {limit} of {limit_bytes} are taken: wait for a block"
+    )]
+    TooManyAncestors {
+        /// Transactions, itself included.
+        transactions: u64,
+        /// Their virtual bytes.
+        virtual_bytes: u64,
+        /// Most transactions.
+        limit: u64,
+        /// Most virtual bytes.
+        limit_bytes: u64,
+    },
+    /// An unconfirmed ancestor has too many descendants with it.
+    #[error(
+        "an unconfirmed ancestor would have {transactions} transactions of {virtual_bytes} virtual bytes with its descendants; at most {limit} of {limit_bytes} are taken: wait for a block"
+    )]
+    TooManyDescendants {
+        /// Txid of the ancestor.
+        ancestor: super::Hash,
+        /// Transactions, itself included.
+        transactions: u64,
+        /// Their virtual bytes.
+        virtual_bytes: u64,
+        /// Most transactions.
+        limit: u64,
+        /// Most virtual bytes.
+        limit_bytes: u64,
+    },
+    /// It is valid, but of a form that the mempool does not take.
+    #[error("the transaction is not standard: {rule}")]
+    NonStandard {
+        /// The rule.
+        rule: &'static str,
+    },
+    /// It is valid, but more of something than the mempool takes.
+    #[error("the transaction is not standard: {what} of {found} is more than {limit}")]
+    AboveStandard {
+        /// What is too much.
+        what: &'static str,
+        /// How much it has.
+        found: u64,
+        /// The most taken.
+        limit: u64,
+    },
+    /// An output is worth less than spending it costs.
+    #[error("output {output} of {value_sat} sat is dust: the least for its script is {needed_sat} sat")]
+    Dust {
+        /// Index of the output.
+        output: u32,
+        /// Its value.
+        value_sat: u64,
+        /// The least value.
+        needed_sat: u64,
+    },
 }

@@ -14,11 +14,12 @@ pub enum RemovalReason {
         /// The transaction that took its place.
         by: Hash,
     },
-    /// A connected block spends one of its inputs otherwise, or a reorganisation took an input away.
+    /// A connected block spends one of its inputs otherwise, or a reorganisation took an input away or made it wait.
     Conflict,
     /// It stayed longer than the mempool keeps transactions.
     Expired,
-    /// The mempool was full and it paid least.
+    /// The mempool was full and it paid least, the child that paid for it has gone, or a reorganisation brought back
+    /// more of its ancestors than it may have.
     Evicted,
 }
 
@@ -105,5 +106,13 @@ pub enum PackageError {
         index: usize,
         /// Why.
         error: super::SubmitError,
+    },
+    /// A package whose parent pays too little alone replaces nothing.
+    #[error("input {input} of transaction {index} is spent in the mempool, and a package replaces nothing")]
+    Conflict {
+        /// Index in the package.
+        index: usize,
+        /// Index of the input.
+        input: u32,
     },
 }

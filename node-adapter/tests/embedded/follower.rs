@@ -1,5 +1,6 @@
 //! A sink that believes only what fits: a disconnected block must be the tip, a removed transaction must be there.
 
+use std::collections::HashSet;
 use std::sync::Mutex;
 
 use bitcoin::hashes::{Hash as _, sha256d};
@@ -14,10 +15,12 @@ pub struct Follower {
 #[derive(Default)]
 struct Seen {
     chain: Vec<Hash>,
-    mempool: Vec<Hash>,
+    mempool: HashSet<Hash>,
     /// Apart from the events, which say what led there.
     tips: Vec<Tip>,
     events: Vec<NodeEvent>,
+    /// What was told of the mempool as a whole.
+    told: Vec<NodeEvent>,
     disconnected_since: Vec<Hash>,
     connected_since: Vec<Hash>,
 }
@@ -37,6 +40,11 @@ impl Follower {
         let mut seen = self.seen.lock().unwrap();
         seen.connected_since.clear();
         std::mem::take(&mut seen.events)
+    }
+
+    /// Answers what was told of the mempool as a whole since the last call.
+    pub fn take_told(&self) -> Vec<NodeEvent> {
+        std::mem::take(&mut self.seen.lock().unwrap().told)
     }
 
     /// Answers every tip that was told.
@@ -69,7 +77,7 @@ impl Follower {
             assert_eq!(node.mempool_transaction(&entry.txid).as_ref(), Some(entry));
             before.push(entry.txid);
         }
-        let mut told = seen.mempool.clone();
+        let mut told: Vec<Hash> = seen.mempool.iter().copied().collect();
         told.sort_unstable();
         before.sort_unstable();
         assert_eq!(told, before);
@@ -124,15 +132,24 @@ impl EventSink for Follower {
                 assert_eq!(seen.chain[fork.height as usize], fork.hash);
             }
             NodeEvent::TransactionAdded(transaction) => {
-                assert!(!seen.mempool.contains(&transaction.txid), "added twice");
-                seen.mempool.push(transaction.txid);
+                assert!(seen.mempool.insert(transaction.txid), "added twice");
             }
             NodeEvent::TransactionRemoved { txid, .. } => {
-                let place = seen.mempool.iter().position(|there| there == txid);
-                seen.mempool.remove(place.expect("removed, but never added"));
+                assert!(seen.mempool.remove(txid), "removed, but never added");
             }
             NodeEvent::PeerConnected(_) | NodeEvent::PeerDisconnected { .. } => {
                 panic!("a node without peers says {event:?}")
+            }
+            NodeEvent::MempoolCleared { transactions } => {
+                assert_eq!(std::mem::take(&mut seen.mempool).len() as u64, *transactions);
+                seen.told.push(event);
+                return;
+            }
+            NodeEvent::MempoolThresholdExceeded { .. }
+            | NodeEvent::FeeRateChanged { .. }
+            | NodeEvent::FeeEstimatesChanged { .. } => {
+                seen.told.push(event);
+                return;
             }
             // Not of chain and mempool's contents.
             _ => return,

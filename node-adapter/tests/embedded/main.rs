@@ -9,7 +9,10 @@ mod chain;
 mod follower;
 mod headers;
 mod labelled;
+mod large;
 mod mempool;
+mod model;
+mod pool;
 mod random;
 mod refusals;
 mod reorganise;
@@ -35,14 +38,24 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Self {
+        Self::new_with(|_| ())
+    }
+
+    fn new_with(change: impl FnOnce(&mut EmbeddedOptions)) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let (node, follower) = open(directory.path());
+        let mut options = options(directory.path());
+        change(&mut options);
+        let (node, follower) = open_with(options);
         Self { node, follower, wallet: Wallet::new(), directory }
     }
 
     /// A node at height 110: the coinbases of heights 1 to 11 are mature; even heights pay to taproot.
     fn at_110() -> Self {
-        let fixture = Self::new();
+        Self::at_110_with(|_| ())
+    }
+
+    fn at_110_with(change: impl FnOnce(&mut EmbeddedOptions)) -> Self {
+        let fixture = Self::new_with(change);
         fixture.mine(110);
         fixture.follower.take();
         fixture
@@ -67,8 +80,12 @@ fn options(path: &Path) -> EmbeddedOptions {
 }
 
 fn open(path: &Path) -> (EmbeddedNode, Arc<Follower>) {
+    open_with(options(path))
+}
+
+fn open_with(options: EmbeddedOptions) -> (EmbeddedNode, Arc<Follower>) {
     let follower = Arc::new(Follower::default());
-    let node = EmbeddedNode::open(options(path), follower.clone()).unwrap();
+    let node = EmbeddedNode::open(options, follower.clone()).unwrap();
     follower.start_at(&node);
     (node, follower)
 }

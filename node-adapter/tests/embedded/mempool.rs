@@ -69,7 +69,7 @@ fn a_long_family_is_mined_in_order() {
     let Fixture { node, follower, wallet, directory: _directory } = &Fixture::at_110();
     let mut last = wallet.spend(&[wallet.coinbase(node, 1)], 1, 200);
     node.submit_transaction(&serialize(&last)).unwrap();
-    for step in 0..60 {
+    for step in 0..24 {
         last = wallet.spend(&[output(&last, 0)], 1, 200 + step * 100);
         node.submit_transaction(&serialize(&last)).unwrap();
     }

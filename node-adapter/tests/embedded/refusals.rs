@@ -152,7 +152,7 @@ fn a_full_mempool_refuses_and_a_replacement_still_fits() {
     let fixture = Fixture::at_110();
     let spend =
         |height, fee_sat| fixture.wallet.spend(&[fixture.wallet.coinbase(&fixture.node, height)], 1, fee_sat);
-    let (first, second, richer) = (spend(1, 1_000), spend(2, 1_000), spend(1, 5_000));
+    let (first, second, richer) = (spend(1, 1_000), spend(3, 900), spend(1, 5_000));
     let raw: Vec<Vec<u8>> =
         (1..=110).map(|height| fixture.node.block_by_height(height).unwrap().unwrap().raw).collect();
     let directory = tempfile::tempdir().unwrap();
