@@ -54,13 +54,15 @@ impl<'a> NextBlock<'a> {
         self.is_final(transaction) && self.relative_locks_passed(transaction, coins)
     }
 
-    fn is_final(&self, transaction: &Transaction) -> bool {
+    /// Answers whether its lock time has passed.
+    pub(super) fn is_final(&self, transaction: &Transaction) -> bool {
         let lock = transaction.lock_time.to_consensus_u32();
         let limit = if lock < absolute::LOCK_TIME_THRESHOLD { self.height } else { self.median_time };
         lock == 0 || lock < limit || transaction.input.iter().all(|input| input.sequence.is_final())
     }
 
-    fn relative_locks_passed(&self, transaction: &Transaction, coins: &[Coin]) -> bool {
+    /// Answers whether the relative lock times of its inputs, which spend `coins`, have passed.
+    pub(super) fn relative_locks_passed(&self, transaction: &Transaction, coins: &[Coin]) -> bool {
         // Consensus reads the version as unsigned.
         let version = transaction.version.0.cast_unsigned();
         version < 2

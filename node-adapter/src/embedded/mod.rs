@@ -21,6 +21,7 @@
 //! | `changes`, `floor`, `gauges`, `clock` | what leaves when it is full or old; the least rate; what is told of it |
 //! | `import` | blocks from files |
 //! | `unconfirmed`, `restore` | the mempool on disk, and back after a start |
+//! | `check` | would the engine take a block? |
 //! | `tip` | the tip, and what the next block must meet |
 //! | `mining`, `mine` | what the next block could hold, kept ready; mining and reorganising on regtest |
 
@@ -29,6 +30,7 @@ mod admit;
 mod answers;
 mod apply;
 mod changes;
+mod check;
 mod clock;
 mod datadir;
 mod fees;

@@ -338,6 +338,10 @@ impl NodeApi for EmbeddedNode {
         self.mining.template(id)
     }
 
+    fn check_block(&self, raw: &[u8]) -> Result<BlockVerdict, MiningError> {
+        self.check(raw)
+    }
+
     fn submit_solution(&self, solution: &Solution) -> Result<BlockVerdict, MiningError> {
         self.take_solution(solution)
     }

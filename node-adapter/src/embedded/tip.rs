@@ -10,7 +10,7 @@ use super::finality::{header_at, median, recent_times};
 use crate::source::{EventSink, NodeEvent, Tip};
 
 /// Blocks between changes of the target.
-const RETARGET_BLOCKS: u32 = 2_016;
+pub(super) const RETARGET_BLOCKS: u32 = 2_016;
 
 /// Tells the sink what the tip is.
 pub(super) fn tell_tip(chain: &Chain, network: Network, sink: &dyn EventSink) {
@@ -39,7 +39,7 @@ pub(super) fn tip(chain: &Chain, network: Network) -> Option<Tip> {
 /// The target of the block after `tip`; `None` where it depends on that block's time.
 ///
 /// Source: `GetNextWorkRequired` in Bitcoin Core's `pow.cpp`.
-fn next_bits(
+pub(super) fn next_bits(
     network: Network,
     height: u32,
     tip: &Header,

@@ -11,7 +11,7 @@ use super::Fixture;
 use super::follower::words;
 
 /// The labelled blocks; `None` where the data is absent.
-fn labelled_blocks() -> Option<Vec<(String, Vec<u8>)>> {
+pub fn labelled_blocks() -> Option<Vec<(String, Vec<u8>)>> {
     let folder = PathBuf::from(env::var_os("BLVM_TEST_DATA")?);
     let text = fs::read_to_string(folder.join("regtest-labelled-blocks.txt")).ok()?;
     let blocks = text.lines().map(|line| {
@@ -22,7 +22,7 @@ fn labelled_blocks() -> Option<Vec<(String, Vec<u8>)>> {
 }
 
 #[test]
-fn labelled_blocks_get_the_verdict_of_their_label() {
+pub fn labelled_blocks_get_the_verdict_of_their_label() {
     let Some(blocks) = labelled_blocks() else {
         println!("skipped: no data");
         return;

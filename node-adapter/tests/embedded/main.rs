@@ -6,11 +6,13 @@
 
 mod answers;
 mod chain;
+mod check;
 mod follower;
 mod headers;
 mod labelled;
 mod large;
 mod mempool;
+mod mining;
 mod model;
 mod pool;
 mod random;

@@ -26,7 +26,8 @@ mod solution;
 #[cfg(test)]
 mod support;
 
-pub(super) use assemble::{Base, Content, assemble, merkle_root, subsidy_sat};
+pub(super) use assemble::{Base, COMMITMENT_PREFIX, Content, assemble, merkle_root, subsidy_sat};
+pub(super) use constraints::{MOST_BLOCK_SIGOP_COST, MOST_BLOCK_WEIGHT};
 pub(super) use feed::Feed;
 pub(super) use service::Mining;
 pub(super) use solution::encode;

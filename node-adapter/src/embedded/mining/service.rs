@@ -322,3 +322,6 @@ impl Worker {
 fn same_transactions(left: &[TemplateTransaction], right: &[TemplateTransaction]) -> bool {
     left.len() == right.len() && left.iter().zip(right).all(|(left, right)| left.wtxid == right.wtxid)
 }
+
+#[cfg(test)]
+mod tests;
