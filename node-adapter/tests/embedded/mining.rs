@@ -202,8 +202,10 @@ fn fill(fixture: &Fixture) -> usize {
                 let rate = [1, 2, 3, 5, 8, 40][random.below(6) as usize] + random.below(3);
                 let outputs = 1 + random.below(20);
                 let fee_sat = (60 + 43 * outputs + 40) * rate;
-                let mut transaction = wallet.unsigned(std::slice::from_ref(&coin), outputs, fee_sat);
-                transaction.output.iter_mut().for_each(|output| output.script_pubkey = anyone.to_p2wsh());
+                let mut transaction = wallet.unsigned(std::slice::from_ref(&coin), 1, fee_sat);
+                transaction.output[0].value -= Amount::from_sat((outputs - 1) * 1_000);
+                transaction.output[0].script_pubkey = anyone.to_p2wsh();
+                transaction.output.resize(outputs as usize, pay(1_000, &anyone.to_p2wsh()));
                 transaction.input[0].witness = witness.clone();
                 node.submit_transaction(&serialize(&transaction)).unwrap();
                 accepted += 1;
