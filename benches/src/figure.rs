@@ -30,6 +30,11 @@ impl Figure {
         Figure { name: name.to_owned(), durations_ns }
     }
 
+    /// What it is of.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Takes a sample.
     pub fn record(&mut self, duration: Duration) {
         self.record_ns(duration.as_nanos() as u64);

@@ -236,6 +236,7 @@ fn context(network: Network, queue: &Queue) -> Result<Context, KernelError> {
             checked.lock().push(Notice::Checked { hash: block.hash().to_bytes(), fault });
         })
         .with_block_connected_validation(move |block: Block, entry: BlockTreeEntry<'_>| {
+            tracing::trace!(name: "engine connected", target: "blvm::block_path", "a block is connected");
             connected.lock().push(Notice::Connected { position: position(&entry), block });
         })
         .with_block_disconnected_validation(move |block: Block, entry: BlockTreeEntry<'_>| {

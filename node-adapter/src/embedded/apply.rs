@@ -84,12 +84,15 @@ impl Applier<'_> {
     }
 
     fn connect(&mut self, position: Position, raw: Vec<u8>, summary: &mut Summary) -> Result<(), NodeError> {
+        tracing::trace!(name: "handed over", target: "blvm::block_path", "the engine has returned");
         let mut block = decode(&raw)?;
         match self.chain.read_spent(&position.hash) {
             Ok(Some(spent)) => block.set_fees(&spent),
             other => tracing::error!(height = position.height, "no undo data, so no fees: {:?}", other.err()),
         }
+        tracing::trace!(name: "decoded", target: "blvm::block_path", "decoded, indexed, fees known");
         self.state.utxo.connect(chain_position(position), &block.transactions);
+        tracing::trace!(name: "outputs", target: "blvm::block_path", "unspent outputs follow");
         let txids = block.entries.iter().map(|entry| Txid::from_byte_array(entry.txid));
         self.state.fees.block_connected(position.height, txids);
         for transaction in &block.transactions {
@@ -101,6 +104,7 @@ impl Applier<'_> {
         summary.connected.push(position.hash);
         let position = chain_position(position);
         self.status.set_tip(position);
+        tracing::trace!(name: "mempool", target: "blvm::block_path", "the mempool follows");
         self.sink.event(NodeEvent::BlockConnected(ConnectedBlock {
             position,
             previous: block.header.prev_blockhash.to_byte_array(),

@@ -167,9 +167,11 @@ impl Topics {
             transactions: transactions.len() as u32,
             raw_bytes: block.raw.len() as u32,
         };
+        tracing::trace!(name: "message", target: "blvm::block_path", "the message is made");
         self.hosts
             .chain
             .publish_with_body(&message, &BlockBody { transactions: &transactions, raw: &block.raw });
+        tracing::trace!(name: "published", target: "blvm::block_path", "the message is published");
     }
 
     /// A part of a list or of a script would be another template: one beyond the bounds of its message is not sent.
