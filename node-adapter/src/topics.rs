@@ -78,11 +78,11 @@ pub enum TopicsError {
 
 /// What a manifest must say for a module to read a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Access {
+pub struct Access {
     /// The permission among its capabilities.
-    pub(crate) permission: Permission,
+    pub permission: Permission,
     /// Whether `[topics]` must name the topic besides.
-    pub(crate) is_named: bool,
+    pub is_named: bool,
 }
 
 impl Access {
@@ -121,7 +121,7 @@ macro_rules! hosts {
         }
 
         /// What reading `topic` needs; `None` if there is no such topic.
-        pub(crate) fn access(topic: u32) -> Option<Access> {
+        pub fn access(topic: u32) -> Option<Access> {
             match topic {
                 $( <$topic>::NUMBER => Some($access), )*
                 _ => None,
