@@ -120,6 +120,7 @@ fn measure(options: &Options) -> Outcome<()> {
     let host = ModuleHost::new(
         Arc::clone(&topics),
         Arc::clone(&node) as Arc<dyn NodeApi>,
+        None,
         "regtest",
         ModuleOptions { data_directory: modules.clone(), allow_weak_isolation: true },
     )?;
