@@ -99,7 +99,7 @@ fn describe(page: &mut String, tree: &Tree, topic: &KnownTopic, kind: &KindLayou
             let event = made_as.rsplit([':', '&']).next().unwrap();
             let file = tree.test(test, &[event, kind.name]);
             let makers: Vec<_> = makers.iter().map(|path| format!("`{path}`")).collect();
-            write!(page, "Sent by {}. Provoked by `{test}` in `{file}`.\n", makers.join(", ")).unwrap();
+            writeln!(page, "Sent by {}. Provoked by `{test}` in `{file}`.", makers.join(", ")).unwrap();
         }
     }
 }
