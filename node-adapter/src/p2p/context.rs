@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::addresses::Addresses;
 use super::close::CloseReason;
 use super::guard::Guard;
 use super::known::Known;
@@ -27,6 +28,8 @@ pub(super) struct Context {
     pub live: Live,
     /// Points, bans, and what is withheld.
     pub guard: Arc<Guard>,
+    /// Where other nodes were said to be.
+    pub addresses: Addresses,
     /// Bytes of all connections of this run whose handshake was completed.
     pub traffic: Traffic,
     /// Where sessions tell what concerns synchronisation.

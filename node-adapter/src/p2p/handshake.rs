@@ -111,6 +111,8 @@ pub(super) struct Remote {
     pub start_height: i32,
     /// Both ends announce transactions by wtxid.
     pub relays_by_wtxid: bool,
+    /// It takes addresses of every network (BIP-0155).
+    pub takes_addrv2: bool,
     /// It wants to hear of transactions (BIP-0037).
     pub wants_transactions: bool,
     /// Bytes this end sent in the handshake.
@@ -160,6 +162,7 @@ where
             (Message::WtxidRelay, Some(remote)) => {
                 remote.relays_by_wtxid = remote.protocol_version >= PROTOCOL_VERSION;
             }
+            (Message::SendAddrV2, Some(remote)) => remote.takes_addrv2 = true,
             (Message::Verack, Some(remote)) => return Ok(Remote { sent_bytes, ..remote.clone() }),
             (Message::Verack, None) => return Err(HandshakeError::OutOfOrder),
             _ => tracing::debug!(command = %frame.command, "ignored during the handshake"),
@@ -206,6 +209,7 @@ impl Remote {
             user_agent: version.user_agent.chars().filter(|c| (' '..='~').contains(c)).collect(),
             start_height: version.start_height,
             relays_by_wtxid: false,
+            takes_addrv2: false,
             wants_transactions: version.relay,
             sent_bytes: 0,
         })

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use super::addresses::{self, Addresses};
 use super::announce;
 use super::context::Context;
 use super::dialler;
@@ -53,6 +54,7 @@ impl P2p {
         let (sync, inputs) = sync::inputs();
         let progress = sync::Progress::new(node.chain_tip().height);
         let context = Arc::new(Context {
+            addresses: Addresses::open(options.addresses.clone()),
             options,
             node,
             sink,
@@ -67,6 +69,7 @@ impl P2p {
             tasks: TaskTracker::new(),
         });
         context.tasks.spawn(sync::run(Arc::clone(&context), inputs, news.latest));
+        context.tasks.spawn(addresses::tend(Arc::clone(&context)));
         context.tasks.spawn(announce::spread(Arc::clone(&context), news.transactions));
         let slots = Arc::new(Semaphore::new(context.options.max_inbound));
         let mut local_addrs = Vec::new();

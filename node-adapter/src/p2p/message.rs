@@ -5,10 +5,12 @@
 use bitcoin::block::Header;
 use bitcoin::consensus::encode::{self, Decodable, deserialize, serialize};
 use bitcoin::p2p::Magic;
+use bitcoin::p2p::address::{AddrV2Message, Address};
 use bitcoin::p2p::message_blockdata::{GetHeadersMessage, Inventory};
 use bitcoin::p2p::message_network::VersionMessage;
 use tokio_util::bytes::Bytes;
 
+use super::addresses::MAX_ADDRESSES;
 use super::wire::{self, Command, Frame, WireError};
 
 /// Most items in an `inv`, `getdata` or `notfound`, as in Bitcoin Core (`MAX_INV_SZ`).
@@ -34,6 +36,9 @@ pub(super) const BLOCK: Command = Command::new("block");
 pub(super) const GET_HEADERS: Command = Command::new("getheaders");
 pub(super) const HEADERS: Command = Command::new("headers");
 pub(super) const SEND_HEADERS: Command = Command::new("sendheaders");
+pub(super) const GET_ADDR: Command = Command::new("getaddr");
+pub(super) const ADDR: Command = Command::new("addr");
+pub(super) const ADDR_V2: Command = Command::new("addrv2");
 pub(super) const FEE_FILTER: Command = Command::new("feefilter");
 
 /// A message from a peer.
@@ -55,6 +60,9 @@ pub(super) enum Message {
     /// The payload of a `block`, not decoded.
     Block(Bytes),
     SendHeaders,
+    GetAddr,
+    Addr(Vec<(u32, Address)>),
+    AddrV2(Vec<AddrV2Message>),
     /// Least fee rate wanted, in satoshi for 1,000 virtual bytes (BIP-0133).
     FeeFilter(i64),
     /// A command this node has no use for.
@@ -88,6 +96,15 @@ impl Message {
             HEADERS => Self::Headers(header_list(frame)?),
             BLOCK => Self::Block(payload.clone()),
             SEND_HEADERS => Self::SendHeaders,
+            GET_ADDR => Self::GetAddr,
+            ADDR => {
+                counted(frame, MAX_ADDRESSES)?;
+                Self::Addr(whole(frame)?)
+            }
+            ADDR_V2 => {
+                counted(frame, MAX_ADDRESSES)?;
+                Self::AddrV2(whole(frame)?)
+            }
             FEE_FILTER => Self::FeeFilter(whole(frame)?),
             _ => Self::Other,
         })

@@ -18,6 +18,7 @@
 //! own connection only. There is no encryption (BIP-0324) and no eviction: it listens on loopback
 //! addresses unless told otherwise.
 
+mod addresses;
 mod announce;
 mod bans;
 mod close;

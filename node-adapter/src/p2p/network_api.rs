@@ -21,7 +21,7 @@ impl NetworkApi for P2p {
             outbound,
             received_bytes: self.context.traffic.received_bytes(),
             sent_bytes: self.context.traffic.sent_bytes(),
-            addresses: 0,
+            addresses: self.context.addresses.len(),
             banned: self.context.guard.banned(),
             is_in_maintenance: self.context.guard.withheld.is_in_maintenance(),
         }

@@ -42,6 +42,8 @@ pub struct P2pOptions {
     pub limits: Limits,
     /// File that keeps the bans; without it they end with the node. Default none.
     pub bans: Option<PathBuf>,
+    /// File that keeps the address book; without it the book ends with the node. Default none.
+    pub addresses: Option<PathBuf>,
     /// Whether misbehaviour bans loopback addresses too, which cuts off everybody there. Default no: it costs the connection.
     pub bans_loopback: bool,
     /// Whether each message of a connected peer is an event. Default no: they drown the other events of `peers`.
@@ -74,6 +76,7 @@ impl P2pOptions {
             message_patience: Duration::from_secs(120),
             limits: Limits::default(),
             bans: None,
+            addresses: None,
             bans_loopback: false,
             reports_traffic: false,
             headers_patience: Duration::from_secs(30),

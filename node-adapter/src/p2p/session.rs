@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use bitcoin::hashes::Hash as _;
 use bitcoin::p2p::ServiceFlags;
+use bitcoin::p2p::address::{AddrV2Message, Address};
 use bitcoin::p2p::message_blockdata::Inventory;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -13,6 +14,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::bytes::Bytes;
 
+use super::addresses;
 use super::announce::{self, Announcements};
 use super::close::CloseReason;
 use super::context::Context;
@@ -83,6 +85,7 @@ where
     let traffic = Arc::new(Traffic::default());
     let (outbox, drain) = outbox(context.options.write_patience);
     let sent_bytes = remote.sent_bytes;
+    let takes_addrv2 = remote.takes_addrv2;
     let announcements = remote.wants_transactions.then(|| Announcements::new(remote.relays_by_wtxid));
     let peer = remote.into_peer(context.options.registry.next_id(), address, ends.side == Side::Accepted);
     let id = peer.id;
@@ -99,7 +102,7 @@ where
             context.sink.event(NodeEvent::MessageSent { peer: id, command, payload_bytes });
         }
     };
-    let mut session = Session::new(context, reader, &peer);
+    let mut session = Session::new(context, reader, &peer, takes_addrv2);
     session.count_received();
     context.live.join(Arc::clone(&peer), &*context.sink);
     if context.guard.is_banned(address.ip()) {
@@ -157,6 +160,10 @@ struct Session<R> {
     relay: Relay,
     keepalive: Keepalive,
     meter: Meter,
+    /// Whether it takes addresses of every network (BIP-0155).
+    takes_addrv2: bool,
+    /// Whether it has had its answer to `getaddr`.
+    has_asked_for_addresses: bool,
     latest: watch::Receiver<Latest>,
     /// The fee floor the peer was told last, in satoshi for 1,000 virtual bytes.
     told_floor: u64,
@@ -165,13 +172,15 @@ struct Session<R> {
 }
 
 impl<R: AsyncRead + Unpin> Session<R> {
-    fn new(context: &Arc<Context>, reader: FrameReader<R>, peer: &Arc<LivePeer>) -> Self {
+    fn new(context: &Arc<Context>, reader: FrameReader<R>, peer: &Arc<LivePeer>, takes_addrv2: bool) -> Self {
         let options = &context.options;
         let outbox = peer.outbox.clone();
         Self {
             keepalive: Keepalive::new(options.ping_interval, options.inactivity_timeout, Instant::now()),
             relay: Relay::new(Arc::clone(context), Arc::clone(peer)),
             meter: Meter::new(&options.limits, Instant::now()),
+            takes_addrv2,
+            has_asked_for_addresses: false,
             latest: context.latest.clone(),
             told_floor: 0,
             announce_at: None,
@@ -204,6 +213,12 @@ impl<R: AsyncRead + Unpin> Session<R> {
         self.send(packets::PACKETS, &packets::Taken::OURS.encode()).await?;
         self.context.tell_sync(Input::Joined(Arc::clone(&self.peer))).await;
         self.send(message::SEND_HEADERS, &[]).await?;
+        if !self.peer.peer.is_inbound {
+            // Who answered a dial is a node; who dialled has a port that nobody else can use.
+            let (address, services) = (self.peer.address(), self.peer.peer.services);
+            self.context.addresses.learn(address, services, None, &*self.context.sink);
+            self.send(message::GET_ADDR, &[]).await?;
+        }
         let floor = self.context.ask(|node| node.mempool_info()).await?;
         // A source that does not know its floor has none.
         self.tell_floor(floor.map_or(0, |info| info.floor_sat_per_kvb)).await
@@ -307,6 +322,39 @@ impl<R: AsyncRead + Unpin> Session<R> {
         is_due
     }
 
+    /// Tells a peer some addresses: once, and only one that dialled, as Bitcoin Core does against fingerprints.
+    async fn tell_addresses(&mut self) -> Result<(), CloseReason> {
+        if !self.peer.peer.is_inbound || std::mem::replace(&mut self.has_asked_for_addresses, true) {
+            return Ok(());
+        }
+        let (magic, addresses) = (self.context.options.magic, self.context.addresses.some());
+        if addresses.is_empty() {
+            return Ok(());
+        }
+        let frame = if self.takes_addrv2 {
+            message::frame(magic, message::ADDR_V2, &addresses)
+        } else {
+            message::frame(magic, message::ADDR, &addresses::as_v1(&addresses))
+        };
+        self.outbox.send(frame).await
+    }
+
+    /// Enters addresses in the book, as far as the peer's share goes: each with its services, and when it was seen.
+    fn learn_addresses(&mut self, mut told: Vec<(SocketAddr, ServiceFlags, u32)>) {
+        let taken = self.meter.spend_up_to(Share::Addresses, told.len(), Instant::now());
+        if taken < told.len() {
+            self.report_exceeded(Share::Addresses);
+            told.truncate(taken);
+        }
+        for (address, services, seen_s) in told {
+            // Loopback means another machine there, unless the peer is on this one.
+            if !address.ip().is_loopback() || self.peer.address().ip().is_loopback() {
+                let services = services.to_u64();
+                self.context.addresses.learn(address, services, Some(u64::from(seen_s)), &*self.context.sink);
+            }
+        }
+    }
+
     /// Asks for what a peer announced, as far as its share goes.
     async fn announced(&mut self, mut items: Vec<Inventory>) -> Result<(), CloseReason> {
         let taken = self.meter.spend_up_to(Share::Inventory, items.len(), Instant::now());
@@ -375,6 +423,16 @@ impl<R: AsyncRead + Unpin> Session<R> {
                 self.context.tell_sync(Input::Headers { peer: self.peer.id(), headers }).await;
             }
             Message::Block(raw) => self.context.tell_sync(Input::Block { peer: self.peer.id(), raw }).await,
+            Message::GetAddr => self.tell_addresses().await?,
+            Message::Addr(told) => {
+                let usable =
+                    |(seen_s, each): (u32, Address)| Some((each.socket_addr().ok()?, each.services, seen_s));
+                self.learn_addresses(told.into_iter().filter_map(usable).collect());
+            }
+            Message::AddrV2(told) => {
+                let usable = |each: AddrV2Message| Some((each.socket_addr().ok()?, each.services, each.time));
+                self.learn_addresses(told.into_iter().filter_map(usable).collect());
+            }
             Message::SendHeaders => self.peer.prefers_headers.store(true, Ordering::Relaxed),
             Message::FeeFilter(floor) => {
                 if let Some(announcements) = &self.peer.announcements {

@@ -39,6 +39,9 @@ const DRAIN_NOTICE: Duration = Duration::from_secs(1);
 /// Time it has after SIGTERM.
 const TERMINATE_DEADLINE: Duration = Duration::from_secs(3);
 
+/// Where the addresses of other nodes are kept.
+const ADDRESSES_FILE: &str = "addresses.json";
+
 /// Where the addresses that may not connect are kept.
 const BANS_FILE: &str = "bans.json";
 
@@ -254,6 +257,7 @@ fn peer_options(arguments: &RunArguments, datadir: &Path) -> P2pOptions {
         connect: arguments.connect.clone(),
         allows_remote_peers: arguments.allow_remote_peers,
         bans: Some(datadir.join(BANS_FILE)),
+        addresses: Some(datadir.join(ADDRESSES_FILE)),
         reports_traffic: arguments.traffic_events,
         ..P2pOptions::new(arguments.network.wire())
     }

@@ -85,3 +85,26 @@ async fn a_node_that_dials_itself_gets_no_peer() {
     until(|| dialling.attempts().len() >= 3).await;
     assert_eq!((dialling.connected().len(), listening.connected().len()), (0, 0));
 }
+
+#[tokio::test]
+async fn addresses_are_learnt_by_dialling_and_from_those_dialled() {
+    let first = Fixture::start().await;
+    let second = Fixture::dialling(first.address()).await;
+    until(|| second.p2p.stats().addresses == 1).await;
+    let third = Fixture::dialling(second.address()).await;
+    until(|| third.p2p.stats().addresses == 2).await;
+    let mut learnt: Vec<_> = third
+        .events
+        .all()
+        .into_iter()
+        .filter_map(|event| match event {
+            NodeEvent::AddressDiscovered { address, services } => Some((address, services)),
+            _ => None,
+        })
+        .collect();
+    learnt.sort();
+    let mut expected = [(first.address().to_string(), 9), (second.address().to_string(), 9)];
+    expected.sort();
+    assert_eq!(learnt, expected);
+    assert_eq!(first.p2p.stats().addresses, 0, "who dialled has told no address");
+}
