@@ -17,6 +17,7 @@ mod path;
 mod permission;
 mod refusal;
 mod statistics;
+mod status;
 mod token;
 mod watch;
 
@@ -52,6 +53,7 @@ pub use path::{SOCKET_NAME, TOKEN_NAME, connect_path, listen_path};
 pub use permission::{Permission, UnknownPermission};
 pub use refusal::{MiningRefusal, NetworkRefusal, Refusal, TransactionRefusal};
 pub use statistics::{LatencyNs, Statistics, TopicStatistics};
+pub use status::{NodeStatus, SegmentStatus};
 pub use token::{TOKEN_BYTES, Token, TokenError};
 pub use watch::{
     ConnectedTransaction, Outpoint, WatchEvent, WatchEvents, WatchItem, WatchLoss, WatchReply, WatchRequest,

@@ -9,12 +9,18 @@
 //! | `ledger` | what the node did, for the report and the demonstration |
 //! | `demo` | `--demo`: traffic of every kind, then a proof |
 //! | `report` | the last line |
+//! | `node_status` | `blvm status`: how a running node stands |
+//! | `attach` | attaching to a running node by its directory |
+//! | `disk` | a look at the disk now and then |
 //! | `tail` | `blvm tail`: what a running node publishes |
 
 mod assembly;
+mod attach;
 mod cli;
 mod demo;
+mod disk;
 mod ledger;
+mod node_status;
 mod operator;
 mod report;
 mod status;
@@ -121,6 +127,12 @@ pub enum RunError {
     /// The standard output was closed.
     #[error("the output cannot be written")]
     Output(#[source] io::Error),
+    /// No running node could be reached.
+    #[error(transparent)]
+    Reach(#[from] attach::AttachError),
+    /// A running node did not answer.
+    #[error(transparent)]
+    Status(#[from] node_status::StatusError),
     /// A topic could not be shown.
     #[error(transparent)]
     Tail(#[from] tail::TailError),
@@ -140,6 +152,7 @@ pub fn main() -> ExitCode {
     }
     let outcome = match command {
         cli::Command::Run(arguments) => block_on(run(arguments)),
+        cli::Command::Status(arguments) => block_on(node_status::run(arguments)),
         cli::Command::Tail(arguments) => block_on(tail::run(arguments)),
         cli::Command::DemoPeer(arguments) => block_on(demo::peer(arguments)),
     };
@@ -223,6 +236,7 @@ async fn serve(
     let end = arguments.duration.map(|duration| Instant::now() + duration);
     tokio::select! {
         outcome = work(arguments, assembly) => outcome,
+        () = assembly.watch_disk() => Ok(()),
         () = until(end) => Ok(()),
         () = stop.wait() => Ok(()),
     }

@@ -187,6 +187,15 @@ impl Topics {
         self.hosts.all().iter().map(|topic| topic.grant().segment.layout.segment_bytes as u64).sum()
     }
 
+    /// Every topic's segment: name and length in bytes.
+    pub fn segments(&self) -> Vec<(&'static str, u64)> {
+        let segment = |topic: &dyn AnyTopic| {
+            let grant = topic.grant();
+            (grant.name, grant.segment.layout.segment_bytes as u64)
+        };
+        self.hosts.all().map(segment).to_vec()
+    }
+
     /// Keeps the rings in memory as far as the limit reaches, the most urgent first. Lease pages come before all of them:
     /// a module without its page is refused, so their room is left free.
     fn lock_rings(&self) {

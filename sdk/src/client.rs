@@ -4,6 +4,7 @@ mod chain;
 mod mempool;
 mod mining;
 mod network;
+mod status;
 mod watch;
 
 use std::io::Write;

@@ -32,10 +32,10 @@ pub mod request {
         Ban, Block, BlockAndWitnesses, BlockHeader, BlockTemplate, BlockVerdict, ChainInfo, ChainPosition,
         ChainTransaction, CoinbaseConstraints, CoinbaseOutput, Confirmation, ConnectedTransaction, Denylist,
         DisconnectedBlock, FeeEstimate, FeeRateClass, MempoolEntry, MempoolInfo, MempoolSnapshot,
-        MiningRefusal, NetworkPeer, NetworkPeers, NetworkRefusal, NetworkStats, Outpoint, PacketProtocol,
-        Permission, Replay, ReplayStep, ScidOutput, Solution, SyncState, SyncStatus, TemplateEntry,
-        TemplateTransaction, TransactionRefusal, TxMetadata, Utxo, WatchEvent, WatchEvents, WatchItem,
-        WatchLoss, WatchedTransaction,
+        MiningRefusal, NetworkPeer, NetworkPeers, NetworkRefusal, NetworkStats, NodeStatus, Outpoint,
+        PacketProtocol, Permission, Replay, ReplayStep, ScidOutput, SegmentStatus, Solution, SyncState,
+        SyncStatus, TemplateEntry, TemplateTransaction, TransactionRefusal, TxMetadata, Utxo, WatchEvent,
+        WatchEvents, WatchItem, WatchLoss, WatchedTransaction,
     };
 }
 

@@ -4,8 +4,8 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 use super::{
     Attached, Block, ChainPosition, ChainReply, ChainRequest, Hello, MempoolEntry, MempoolReply,
-    MempoolRequest, MiningReply, MiningRequest, NetworkReply, NetworkRequest, Refusal, Statistics, Token,
-    WatchReply, WatchRequest, Welcome,
+    MempoolRequest, MiningReply, MiningRequest, NetworkReply, NetworkRequest, NodeStatus, Refusal,
+    Statistics, Token, WatchReply, WatchRequest, Welcome,
 };
 use crate::message::Hash;
 
@@ -53,6 +53,11 @@ pub enum Request {
     Network(Box<NetworkRequest>),
     /// About what is watched for. Answered by [`Reply::Watch`].
     Watch(Box<WatchRequest>),
+    /// `get_node_status`: how the node stands. Needs `read_chain_state`. Answered by [`Reply::NodeStatus`].
+    GetNodeStatus {
+        /// Whether all unspent outputs are read for one hash over them; takes long on a long chain.
+        with_utxo_digest: bool,
+    },
 }
 
 /// What the node answers.
@@ -90,6 +95,8 @@ pub enum Reply {
     Network(Box<NetworkReply>),
     /// To [`Request::Watch`].
     Watch(Box<WatchReply>),
+    /// To [`Request::GetNodeStatus`].
+    NodeStatus(Box<NodeStatus>),
 }
 
 #[cfg(test)]

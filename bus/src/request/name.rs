@@ -25,6 +25,7 @@ impl Request {
             Request::Mempool(request) => mempool_name(request),
             Request::Mining(request) => mining_name(request),
             Request::Network(request) => network_name(request),
+            Request::GetNodeStatus { .. } => "get_node_status",
             Request::Watch(request) => match **request {
                 WatchRequest::Add { .. } => "watch_add",
                 WatchRequest::Remove { .. } => "watch_remove",
@@ -58,6 +59,7 @@ impl Request {
             }),
             Request::Network(request) => Some(network_permission(request)),
             Request::Watch(_) => Some(Permission::WatchChain),
+            Request::GetNodeStatus { .. } => Some(Permission::ReadChainState),
         }
     }
 

@@ -168,19 +168,6 @@ impl EmbeddedNode {
         self.state.lock().utxo.coin(outpoint)
     }
 
-    /// The tip, and SHA-256 over all its unspent outputs: see `docs/operating.md` for the bytes. Reads the whole set,
-    /// while blocks go on being connected.
-    ///
-    /// # Errors
-    ///
-    /// [`NodeError`] if the store failed.
-    pub fn utxo_digest(&self) -> Result<(ChainPosition, Hash), NodeError> {
-        let snapshot = self.state.lock().utxo.snapshot().map_err(failed)?;
-        let tip = snapshot.tip().ok_or(NodeError::ShuttingDown)?;
-        let (digest, _) = snapshot.digest().map_err(failed)?;
-        Ok((tip, digest))
-    }
-
     /// Reads any block the store has, also one that left the active chain or never joined it.
     ///
     /// # Errors
@@ -352,6 +339,13 @@ impl NodeApi for EmbeddedNode {
 
     fn chain_info(&self) -> Result<ChainInfo, NodeError> {
         self.info()
+    }
+
+    fn utxo_digest(&self) -> Result<(ChainPosition, Hash), NodeError> {
+        let snapshot = self.state.lock().utxo.snapshot().map_err(failed)?;
+        let tip = snapshot.tip().ok_or(NodeError::ShuttingDown)?;
+        let (digest, _) = snapshot.digest().map_err(failed)?;
+        Ok((tip, digest))
     }
 
     fn find_fork(&self, locator: &[Hash]) -> Result<ChainPosition, NodeError> {

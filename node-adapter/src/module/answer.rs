@@ -4,6 +4,7 @@ mod chain;
 mod mempool;
 mod mining;
 mod network;
+mod status;
 
 use blvm_bus::message::Topic;
 use blvm_bus::request::{Refusal, Reply, Request};
@@ -32,6 +33,7 @@ pub(super) fn ask(shared: &Shared, owner: u64, request: Request) -> Reply {
         Request::Network(request) => {
             network::ask(shared, *request).map(|reply| Reply::Network(Box::new(reply)))
         }
+        Request::GetNodeStatus { with_utxo_digest } => status::status(shared, with_utxo_digest),
         request @ (Request::Hello(_)
         | Request::Mapped
         | Request::ReportStatistics(_)

@@ -116,6 +116,12 @@ impl Assembly {
         Ok(Assembly { topics, ledger, node, modules, p2p, by_path, host, datadir, _temporary: temporary })
     }
 
+    /// Looks at the disk that holds the data, for ever.
+    pub(crate) async fn watch_disk(&self) {
+        let sink = Arc::clone(&self.ledger) as Arc<dyn EventSink>;
+        super::disk::watch(self.datadir.clone(), sink).await;
+    }
+
     /// Offers the node the blocks of the files named on the command line.
     pub(crate) async fn import(&self, arguments: &RunArguments) -> Result<(), RunError> {
         for path in &arguments.import {

@@ -30,6 +30,10 @@ pub(super) enum Command {
     ///
     /// Attaches to the node by bus.sock and bus.token in its data directory, as the node's user. Ctrl-C ends it.
     Tail(TailArguments),
+    /// Say how a running node stands, unspent outputs included.
+    ///
+    /// Attaches to the node as `blvm tail` does.
+    Status(StatusArguments),
     /// The demonstration's second process; started by `blvm run --demo`.
     #[command(hide = true)]
     DemoPeer(DemoPeerArguments),
@@ -124,6 +128,25 @@ pub(crate) struct TailArguments {
     /// First message: the oldest still held, or the next one.
     #[arg(long, value_enum, default_value = "next", value_name = "oldest|next", hide_possible_values = true)]
     pub(crate) from: Start,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct StatusArguments {
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Leave out the hash over all unspent outputs, which takes long on a long chain.
+    #[arg(long)]
+    pub(crate) quick: bool,
+
+    /// Directory of the node's data; without it blvm/NETWORK in the user's data directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) datadir: Option<PathBuf>,
+
+    /// Network of the node, where no directory is given.
+    #[arg(long, default_value = "regtest", value_name = "NETWORK")]
+    pub(crate) network: Network,
 }
 
 /// Where `blvm tail` starts.

@@ -153,11 +153,11 @@ pub(crate) fn print_summary(report: &Report, as_json: bool) -> Result<(), RunErr
     Ok(())
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A hash as people see it: reversed.
-fn display_hash(hash: &Hash) -> String {
+pub(crate) fn display_hash(hash: &Hash) -> String {
     hash.iter().rev().map(|byte| format!("{byte:02x}")).collect()
 }

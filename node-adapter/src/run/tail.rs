@@ -4,21 +4,19 @@ mod line;
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::Builder;
 use std::time::Duration;
 
 use blvm_bus::message::Topic;
-use blvm_bus::request::{SOCKET_NAME, TOKEN_NAME};
 use blvm_bus::with_topic;
-use blvm_sdk::{DecodeError, Feed, Missed, Session, SessionError, Token, TokenError, Topics, Wait};
+use blvm_sdk::{DecodeError, Feed, Missed, SessionError, Topics};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::assembly::data_directory_of;
+use super::attach::attach;
 use super::cli::{Start, TailArguments};
 use super::{RunError, StopSignals};
 use line::Line;
@@ -36,28 +34,7 @@ const LAST_LINE: Duration = Duration::from_millis(200);
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TailError {
-    /// Nobody listens.
-    #[error(
-        "no node runs on {}, or it was started with --no-attach: start one with blvm run, or name its directory with --datadir",
-        path.display()
-    )]
-    NotRunning {
-        /// The data directory.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// The token cannot be read.
-    #[error("{}", path.display())]
-    Token {
-        /// Its file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: TokenError,
-    },
-    /// The node did not let this program in.
+    /// The node did not let this program go on.
     #[error(transparent)]
     Session(#[from] SessionError),
     /// The node was killed, or has closed the connection.
@@ -104,7 +81,7 @@ fn show(arguments: &TailArguments, output: &Output) -> Result<(), RunError> {
 }
 
 fn show_topic<T: Topic>(arguments: &TailArguments, output: &Output) -> Result<(), RunError> {
-    let mut session = attach::<T>(arguments)?;
+    let mut session = attach(arguments.datadir.as_deref(), arguments.network, Topics::new().with::<T>())?;
     if arguments.from == Start::Oldest {
         session.start_at_oldest();
     }
@@ -135,28 +112,6 @@ fn show_topic<T: Topic>(arguments: &TailArguments, output: &Output) -> Result<()
         gone = session.wait(&[&feed]).err();
     }
     Ok(())
-}
-
-fn attach<T: Topic>(arguments: &TailArguments) -> Result<Session, RunError> {
-    let directory = data_directory_of(arguments.datadir.as_deref(), arguments.network)?;
-    let not_running = |source| TailError::NotRunning { path: directory.clone(), source };
-    let path = directory.join(TOKEN_NAME);
-    let token = Token::read(&path).map_err(|error| match error {
-        TokenError::Read(source) if source.kind() == io::ErrorKind::NotFound => not_running(source),
-        source => TailError::Token { path, source },
-    })?;
-    let session = Session::attach_path(&directory, &token, Topics::new().with::<T>(), Wait::Park);
-    Ok(session.map_err(|error| match error {
-        SessionError::Connect { source, .. }
-            if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) =>
-        {
-            not_running(source)
-        }
-        SessionError::Connect { source, .. } => {
-            TailError::Session(SessionError::Connect { path: directory.join(SOCKET_NAME), source })
-        }
-        error => TailError::Session(error),
-    })?)
 }
 
 /// Adds the next line; `false` if there is none now.

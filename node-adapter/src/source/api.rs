@@ -126,6 +126,15 @@ pub trait NodeApi: Send + Sync {
         unsupported(self, "get_chain_info")
     }
 
+    /// The tip, and SHA-256 over all its unspent outputs; `docs/operating.md` gives the bytes. Reads all of them.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError`] if the store failed.
+    fn utxo_digest(&self) -> Result<(ChainPosition, Hash), NodeError> {
+        unsupported(self, "get_node_status")
+    }
+
     /// The first block of `locator` that is in the active chain; genesis if none is.
     ///
     /// # Errors
