@@ -145,7 +145,8 @@ fn a_killed_node_is_said_to_be_gone_and_its_socket_is_replaced() {
     let node = Node::start(datadir.path());
     assert_ne!(std::fs::read(datadir.path().join("bus.token")).unwrap(), token);
     let output = run(&arguments);
-    assert!(String::from_utf8(output.stdout).unwrap().contains("NodeStartupCompleted  network=\"regtest\""));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("NodeStartupCompleted ") && text.contains(" network=\"regtest\""), "{text}");
     kill(Pid::from_raw(node.child.id() as i32), Signal::SIGTERM).unwrap();
     node.report();
     for name in ["bus.sock", "bus.token"] {
