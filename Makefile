@@ -27,6 +27,7 @@ LOOM := env RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 \
 CRASH := cargo test $(RELEASE) -p blvm-node-adapter --test crash -- --nocapture
 SOAK := cargo test $(RELEASE) -p blvm-tests --test soak -- --nocapture
 HOSTILE := cargo test $(RELEASE) -p blvm-tests --test hostile -- --nocapture
+HOSTILE_PEERS := cargo test $(RELEASE) -p blvm-node-adapter --test hostile_peers -- --nocapture
 DOCS := env RUSTDOCFLAGS="-D warnings" cargo doc $(RELEASE) $(PACKAGES) --no-deps
 # Where threads race over slots, terms and leases; the whole of Miri takes minutes.
 MIRI_SHORT := ring:: terms:: lease a_racing_subscriber
@@ -100,6 +101,13 @@ mempool-scale: export BLVM_MEMPOOL_TRANSACTIONS ?= 50000
 mempool-scale: install ## Blocks and reorganisations while 50,000 transactions wait; BLVM_MEMPOOL_TRANSACTIONS=50000
 	@scripts/step --begin
 	@scripts/step mempool-scale $(MEMPOOL)
+	@scripts/step --sum
+
+.PHONY: hostile-peers
+hostile-peers: export HOSTILE_SECONDS ?= 60
+hostile-peers: install ## Peers attack a real node in eleven ways at once; its memory stays bounded; HOSTILE_SECONDS=60
+	@scripts/step --begin
+	@scripts/step hostile-peers $(HOSTILE_PEERS)
 	@scripts/step --sum
 
 .PHONY: soak

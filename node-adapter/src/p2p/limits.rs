@@ -16,9 +16,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// What is limited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Share {
-    /// Messages, blocks apart: these are counted where they were asked for.
+    /// Messages, blocks apart.
     Messages,
-    /// Bytes of these messages.
+    /// Bytes; those of blocks count an eighth.
     Bytes,
     /// Announced items.
     Inventory,
@@ -53,7 +53,7 @@ pub struct Limit {
 pub struct Limits {
     /// Messages without blocks. Default 20,000 at once, 2,000 a second.
     pub messages: Limit,
-    /// Bytes of these messages. Default 64 MB at once, 16 MB a second.
+    /// Bytes; those of blocks count an eighth. Default 64 MB at once, 16 MB a second.
     pub bytes: Limit,
     /// Announced items; more are dropped. Default 100,000 at once (two full `inv`), 2,000 a second.
     pub inventory: Limit,

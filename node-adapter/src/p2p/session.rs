@@ -149,6 +149,9 @@ where
         .map_err(|_| HandshakeError::Timeout { after_ms: options.handshake_timeout.as_millis() })?
 }
 
+/// A byte of a block counts this much less than others: most blocks were asked for.
+const BLOCK_DISCOUNT: u64 = 8;
+
 /// The reading half: handles messages in order, each to its end before the next.
 struct Session<R> {
     context: Arc<Context>,
@@ -292,12 +295,12 @@ impl<R: AsyncRead + Unpin> Session<R> {
         }
     }
 
-    /// Lets a peer that sends more than its share wait. Blocks are counted where they were asked for.
+    /// Lets a peer that sends more than its share wait.
     async fn pace(&mut self, frame: &Frame) {
-        if frame.command == message::BLOCK {
-            return;
-        }
         let bytes = (frame.payload.len() + wire::HEADER_BYTES) as u64;
+        if frame.command == message::BLOCK {
+            return self.wait_for(Share::Bytes, bytes / BLOCK_DISCOUNT).await;
+        }
         for (share, amount) in [(Share::Messages, 1), (Share::Bytes, bytes)] {
             self.wait_for(share, amount).await;
         }

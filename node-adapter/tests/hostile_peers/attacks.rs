@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 use bitcoin::absolute::LockTime;
 use bitcoin::consensus::encode::{VarInt, serialize};
 use bitcoin::hashes::Hash as _;
-use bitcoin::p2p::Magic;
 use bitcoin::p2p::message_blockdata::{GetHeadersMessage, Inventory};
-use bitcoin::{BlockHash, Network, Transaction, Wtxid};
+use bitcoin::p2p::{Magic, ServiceFlags};
+use bitcoin::{
+    Amount, Block, BlockHash, CompactTarget, Network, ScriptBuf, Transaction, TxIn, TxOut, Witness, Wtxid,
+};
 
 use crate::peer::{Peer, message};
 
@@ -20,7 +22,10 @@ pub struct Attack {
     pub run: fn(SocketAddr, Instant) -> u64,
 }
 
-pub const ATTACKS: [Attack; 9] = [
+/// What a peer says whose headers and blocks are wanted.
+const FULL_NODE: ServiceFlags = ServiceFlags::NETWORK;
+
+pub const ATTACKS: [Attack; 11] = [
     Attack { name: "garbage", least_rounds: 2, run: garbage },
     Attack { name: "wrong network", least_rounds: 2, run: wrong_network },
     Attack { name: "oversize", least_rounds: 2, run: oversize },
@@ -30,6 +35,8 @@ pub const ATTACKS: [Attack; 9] = [
     Attack { name: "asks and never reads", least_rounds: 1, run: never_reads },
     Attack { name: "inventory flood", least_rounds: 1, run: inventory_flood },
     Attack { name: "invalid transactions", least_rounds: 2, run: invalid_transactions },
+    Attack { name: "invalid headers", least_rounds: 2, run: invalid_headers },
+    Attack { name: "invalid blocks", least_rounds: 2, run: invalid_blocks },
 ];
 
 /// Sends bytes on new connections; the node must end each.
@@ -159,4 +166,85 @@ fn invalid_transactions(address: SocketAddr, until: Instant) -> u64 {
         rounds += 1;
     }
     rounds
+}
+
+/// Headers whose target is not the network's, alone and as the header of a block that nobody asked for.
+fn invalid_headers(address: SocketAddr, until: Instant) -> u64 {
+    let mut rounds = 0;
+    for command in ["headers", "block"].iter().cycle() {
+        if Instant::now() >= until {
+            break;
+        }
+        let mut block = bitcoin::constants::genesis_block(Network::Regtest);
+        block.header.prev_blockhash = block.block_hash();
+        block.header.time += 1 + rounds as u32;
+        block.header.bits = CompactTarget::from_consensus(0x207f_fffe);
+        grind(&mut block);
+        let payload = match *command {
+            "headers" => [&[1][..], &serialize(&block.header), &[0]].concat(),
+            _ => serialize(&block),
+        };
+        let mut peer = Peer::greet_as(address, FULL_NODE);
+        let _ = peer.stream.write_all(&message(command, &payload));
+        assert!(
+            peer.is_closed_by_node(),
+            "the node keeps the connection after an invalid header in {command}"
+        );
+        rounds += 1;
+    }
+    rounds
+}
+
+/// A chain with more work than the node's, whose first block pays its miner too much.
+fn invalid_blocks(address: SocketAddr, until: Instant) -> u64 {
+    let mut rounds = 0;
+    while Instant::now() < until {
+        let chain = overpaying_chain(rounds as u32);
+        let mut headers = serialize(&VarInt(chain.len() as u64));
+        for block in &chain {
+            headers.extend(serialize(&block.header));
+            headers.push(0);
+        }
+        let mut peer = Peer::join_as(address, FULL_NODE);
+        let _ = peer.stream.write_all(&message("headers", &headers));
+        while let Ok((command, _)) = peer.read_message() {
+            if command == "getdata" {
+                let blocks: Vec<u8> =
+                    chain.iter().flat_map(|block| message("block", &serialize(block))).collect();
+                let _ = peer.stream.write_all(&blocks);
+                break;
+            }
+        }
+        assert!(peer.is_closed_by_node(), "the node keeps the connection after an invalid block");
+        rounds += 1;
+    }
+    rounds
+}
+
+fn overpaying_chain(salt: u32) -> Vec<Block> {
+    let genesis = bitcoin::constants::genesis_block(Network::Regtest);
+    let mut chain: Vec<Block> = Vec::new();
+    for height in 1..=40u8 {
+        let mut block = genesis.clone();
+        let previous = chain.last().unwrap_or(&genesis);
+        block.header.prev_blockhash = previous.block_hash();
+        block.header.time = previous.header.time + 1 + if height == 1 { salt } else { 0 };
+        let script_sig = bitcoin::script::Builder::new().push_int(height.into()).push_int(0).into_script();
+        block.txdata = vec![Transaction {
+            version: bitcoin::transaction::Version::TWO,
+            lock_time: LockTime::ZERO,
+            input: vec![TxIn { script_sig, witness: Witness::new(), ..TxIn::default() }],
+            output: vec![TxOut { value: Amount::from_int_btc(1_000), script_pubkey: ScriptBuf::new() }],
+        }];
+        block.header.merkle_root = block.compute_merkle_root().expect("a block with a coinbase");
+        grind(&mut block);
+        chain.push(block);
+    }
+    chain
+}
+
+fn grind(block: &mut Block) {
+    while block.header.validate_pow(block.header.target()).is_err() {
+        block.header.nonce = block.header.nonce.wrapping_add(1);
+    }
 }

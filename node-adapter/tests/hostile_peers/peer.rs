@@ -28,13 +28,18 @@ impl Peer {
         Self { stream }
     }
 
-    /// Says what completes the handshake, and reads nothing.
+    /// Says what completes the handshake, and reads nothing. It has no blocks to offer.
     pub fn greet(address: SocketAddr) -> Self {
+        Self::greet_as(address, ServiceFlags::NONE)
+    }
+
+    /// As [`Peer::greet`], with these services.
+    pub fn greet_as(address: SocketAddr, services: ServiceFlags) -> Self {
         let mut peer = Self::connect(address);
         let here = Address::new(&address, ServiceFlags::NONE);
         let version = VersionMessage {
             version: 70_016,
-            services: ServiceFlags::NONE,
+            services,
             timestamp: 0,
             receiver: here.clone(),
             sender: here,
@@ -51,7 +56,12 @@ impl Peer {
 
     /// Completes the handshake.
     pub fn join(address: SocketAddr) -> Self {
-        let mut peer = Self::greet(address);
+        Self::join_as(address, ServiceFlags::NONE)
+    }
+
+    /// As [`Peer::join`], with these services.
+    pub fn join_as(address: SocketAddr, services: ServiceFlags) -> Self {
+        let mut peer = Self::greet_as(address, services);
         while peer.read_message().expect("the node completes the handshake").0 != "verack" {}
         peer
     }
@@ -70,7 +80,7 @@ impl Peer {
         }
     }
 
-    fn read_message(&mut self) -> io::Result<(String, Vec<u8>)> {
+    pub fn read_message(&mut self) -> io::Result<(String, Vec<u8>)> {
         let mut header = [0; HEADER_BYTES];
         self.stream.read_exact(&mut header)?;
         let command = String::from_utf8_lossy(&header[4..16]).trim_end_matches('\0').to_owned();

@@ -218,7 +218,8 @@ impl Task {
             HeadersVerdict::Invalid { reason, .. } if reason.starts_with("time-too-new") => Ok(()),
             HeadersVerdict::Invalid { hash, reason } => {
                 let name = BlockHash::from_byte_array(hash);
-                tracing::warn!(block = %name, peer = id, reason, "a header was refused");
+                // Costs a peer nothing to provoke: not for every log.
+                tracing::debug!(block = %name, peer = id, reason, "a header was refused");
                 self.misbehaved(id, Offence::InvalidHeader);
                 self.follow().await
             }
@@ -258,12 +259,16 @@ impl Task {
         }
         // Sent without being asked for: its header decides whether it is wanted.
         let headers = [raw_header(&header)];
-        if let HeadersVerdict::Accepted(position) =
-            self.question(move |node| node.submit_headers(&headers)).await?
-        {
-            self.has(id, position);
-            self.follow().await?;
-            self.window.arrived(id, &hash, raw);
+        match self.question(move |node| node.submit_headers(&headers)).await? {
+            HeadersVerdict::Accepted(position) => {
+                self.has(id, position);
+                self.follow().await?;
+                self.window.arrived(id, &hash, raw);
+            }
+            HeadersVerdict::Invalid { reason, .. } if !reason.starts_with("time-too-new") => {
+                self.misbehaved(id, Offence::InvalidHeader);
+            }
+            HeadersVerdict::Invalid { .. } | HeadersVerdict::Unconnected => {}
         }
         Ok(())
     }
