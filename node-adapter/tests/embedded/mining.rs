@@ -222,9 +222,10 @@ fn plain_fees(transactions: &[MempoolTransaction], most_weight: u64, most_sigop_
     let mut families: Vec<Vec<usize>> = Vec::new();
     for (place, each) in transactions.iter().enumerate() {
         let decoded: Transaction = bitcoin::consensus::deserialize(&each.raw).unwrap();
-        let parents = decoded.input.iter().filter_map(|input| {
-            places.get(input.previous_output.txid.as_byte_array()).copied()
-        });
+        let parents = decoded
+            .input
+            .iter()
+            .filter_map(|input| places.get(input.previous_output.txid.as_byte_array()).copied());
         let mut family: Vec<usize> =
             parents.flat_map(|parent| families[parent].clone()).chain([place]).collect();
         family.sort_unstable();
