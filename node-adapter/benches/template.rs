@@ -129,6 +129,8 @@ fn main() {
     let node = EmbeddedNode::open(EmbeddedOptions::new(directory.path(), Network::Regtest), sink).unwrap();
     let mut coins = coins(&node, transactions + blocks * 4_500).into_iter();
     let mut number = 0;
+    // The last full template of what went before is announced before this is answered.
+    node.block_template(&TemplateRequest::BestPaying).unwrap();
     clock.0.lock().unwrap().empty.clear();
     clock.0.lock().unwrap().full.clear();
     for _ in 0..blocks {
