@@ -112,6 +112,11 @@ impl<T: Topic, M: Memory, P: Memory> Subscriber<T, M, P> {
         self.cursor
     }
 
+    /// Wants `cursor` next. What is no longer there is an overrun at the next poll; what is not yet there is awaited.
+    pub fn seek(&mut self, cursor: u64) {
+        self.cursor = cursor.max(1);
+    }
+
     /// How many messages stand between the cursor and the newest.
     pub fn lag_messages(&self) -> u64 {
         Ring::new(&*self.memory, &self.layout).next_sequence().saturating_sub(self.cursor)

@@ -25,3 +25,5 @@ pub mod run;
 pub mod source;
 #[cfg(feature = "node")]
 pub mod topics;
+#[cfg(feature = "node")]
+mod watch;

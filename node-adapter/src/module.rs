@@ -9,6 +9,7 @@
 //! | `conversation` | one party's requests, in order, from hello on |
 //! | `codec`, `reply` | frames from the socket, frames to it |
 //! | `answer` | what the node answers to each request |
+//! | `limits` | how fast, how long, how much |
 //! | `output` | what a module prints, in the log |
 
 mod answer;
@@ -16,6 +17,7 @@ mod by_path;
 mod codec;
 mod conversation;
 mod host;
+mod limits;
 mod manifest;
 mod output;
 mod party;
@@ -23,4 +25,5 @@ mod reply;
 
 pub use by_path::{ListenError, PathListener};
 pub use host::{ModuleHost, ModuleOptions, RunningModule, StartModuleError};
+pub use limits::RequestLimits;
 pub use manifest::{Manifest, ManifestError, ManifestTopic};

@@ -31,6 +31,7 @@ use parking_lot::Mutex;
 use host::{AnyTopic, Grant, TopicHost};
 
 use crate::source::SyncState;
+use crate::watch::Watches;
 
 /// Sizes of the node's topics.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +63,9 @@ pub enum TopicsError {
     /// The waker could not be started.
     #[error(transparent)]
     Waker(#[from] WakerError),
+    /// The thread that looks for what modules watch for could not be started.
+    #[error("no thread can be started to look for what modules watch for")]
+    Watch(#[source] io::Error),
     /// Fewer terms than the leases promised need.
     #[error("chain has {terms} terms, {needed} are needed for {leases} leases of {lease_holders} modules")]
     TooFewTerms {
@@ -152,6 +156,8 @@ pub struct Topics {
     hosts: Hosts,
     /// What the node fetched when it was last said.
     sync: Mutex<SyncState>,
+    /// What modules watch for: given what was published.
+    pub(crate) watches: Watches,
 }
 
 impl Topics {
@@ -175,7 +181,8 @@ impl Topics {
         let waker = Waker::start()?;
         let hosts = Hosts::create(run_id, &options, &table, &waker)?;
         let sync = Mutex::new(SyncState::NoPeers);
-        let topics = Topics { run_id, options, table, waker, hosts, sync };
+        let watches = Watches::start().map_err(TopicsError::Watch)?;
+        let topics = Topics { run_id, options, table, waker, hosts, sync, watches };
         topics.lock_rings();
         let mib = topics.segment_bytes() >> 20;
         tracing::info!(topics = Hosts::COUNT, mib, after_ms = begun.elapsed().as_millis(), "topics created");

@@ -85,6 +85,11 @@ impl<T: Topic> Feed<T> {
         }
     }
 
+    /// Goes on with message `sequence`: later to skip what is known otherwise, earlier to read again what the ring still holds.
+    pub fn seek(&mut self, sequence: u64) {
+        self.subscriber.seek(sequence);
+    }
+
     /// Whether the node has closed the topic and everything in it was read.
     pub fn is_closed(&self) -> bool {
         self.is_closed

@@ -40,8 +40,10 @@ pub mod request {
 }
 
 mod attach;
+mod chain_follower;
 mod client;
 mod feed;
+mod mempool_view;
 mod report;
 mod session;
 mod topics;
@@ -60,7 +62,9 @@ pub use blvm_bus::request::{
     Block, ChainPosition, MempoolEntry, Refusal, TOKEN_NAME, Token, TokenError, TransactionRefusal,
 };
 pub use blvm_bus::subscriber::{Body, TooManyLeases};
+pub use chain_follower::{ChainFollower, ChainStep, FollowError, FollowedBlock};
 pub use client::{CallError, Client};
 pub use feed::{AnyFeed, Feed, Missed, Received};
+pub use mempool_view::MempoolView;
 pub use session::{Session, SessionError, Wait};
 pub use topics::Topics;

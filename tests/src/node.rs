@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use blvm_bus::message::Topic;
 use blvm_bus::message::chain::Chain;
 use blvm_bus::request::{Permission, TopicStatistics};
-use blvm_node_adapter::module::{Manifest, ModuleHost, ModuleOptions, RunningModule};
+use blvm_node_adapter::module::{Manifest, ModuleHost, ModuleOptions, RequestLimits, RunningModule};
 use blvm_node_adapter::source::{
     ChainPosition, ConnectedBlock, EventSink, Hash, MempoolTransaction, NodeApi, NodeError, NodeEvent,
     StoredBlock, SubmitError, TransactionEntry,
@@ -63,8 +63,11 @@ impl Node {
         let topics = Arc::new(Topics::create(options).expect("the topics can be set up"));
         let answers = Arc::new(MadeUpAnswers::default());
         let directory = tempfile::tempdir().expect("there is room for temporary files");
-        let module_options =
-            ModuleOptions { data_directory: directory.path().to_owned(), allow_weak_isolation: false };
+        let module_options = ModuleOptions {
+            data_directory: directory.path().to_owned(),
+            allow_weak_isolation: false,
+            limits: RequestLimits::default(),
+        };
         let node: Arc<dyn NodeApi> = answers.clone();
         let host = ModuleHost::new(Arc::clone(&topics), node, None, "regtest", module_options)
             .expect("the spawner can be started");

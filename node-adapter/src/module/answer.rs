@@ -7,11 +7,10 @@ mod network;
 mod status;
 
 use blvm_bus::message::Topic;
-use blvm_bus::request::{Refusal, Reply, Request};
+use blvm_bus::request::{Refusal, Reply, Request, TransactionRefusal, WatchReply, WatchRequest};
 
 use super::host::Shared;
 use crate::source::{NodeError, SubmitError};
-use blvm_bus::request::TransactionRefusal;
 
 /// Asks the node for `owner`, the number of the asking party. May read the disk and verify scripts: called where that hurts
 /// nobody else.
@@ -34,15 +33,30 @@ pub(super) fn ask(shared: &Shared, owner: u64, request: Request) -> Reply {
             network::ask(shared, *request).map(|reply| Reply::Network(Box::new(reply)))
         }
         Request::GetNodeStatus { with_utxo_digest } => status::status(shared, with_utxo_digest),
+        Request::Watch(request) => watch(shared, owner, *request).map(|reply| Reply::Watch(Box::new(reply))),
         request @ (Request::Hello(_)
         | Request::Mapped
         | Request::ReportStatistics(_)
-        | Request::Authenticate { .. }
-        | Request::Watch(_)) => {
+        | Request::Authenticate { .. }) => {
             Err(Refusal::OutOfTurn { request: request.name().to_owned(), state: "here".to_owned() })
         }
     };
     answered.unwrap_or_else(Reply::Refused)
+}
+
+fn watch(shared: &Shared, owner: u64, request: WatchRequest) -> Result<WatchReply, Refusal> {
+    let watches = &shared.topics.watches;
+    match request {
+        WatchRequest::Add { items } => {
+            // Asked before: what comes after it is looked at.
+            let tip = shared.node.chain_tip();
+            Ok(WatchReply::Watching(watches.add(owner, items, &tip)?))
+        }
+        WatchRequest::Remove { items } => Ok(WatchReply::Watching(watches.remove(owner, &items))),
+        WatchRequest::Next { .. } => {
+            Err(Refusal::OutOfTurn { request: "watch_next".to_owned(), state: "here".to_owned() })
+        }
+    }
 }
 
 /// The next sequence of topic `T`.

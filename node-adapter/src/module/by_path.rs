@@ -220,7 +220,11 @@ impl Door {
             None => format!("peer {}", ticket.number),
         };
         let mut reader = FrameReader::new(MAX_UNKNOWN_FRAME_BYTES);
-        let mut writer = ReplyWriter::new(Arc::clone(&socket), Some(self.deadlines.unread));
+        let mut writer = ReplyWriter::new(
+            Arc::clone(&socket),
+            Some(self.deadlines.unread),
+            self.shared.limits.unread_bytes,
+        );
         let known = tokio::select! {
             biased;
             known = timeout_at(start + self.deadlines.token, self.identify(&socket, &mut reader, &mut writer, &name)) => {

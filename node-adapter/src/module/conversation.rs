@@ -19,22 +19,24 @@ use blvm_bus::memory::Mapped;
 use blvm_bus::message::Topic;
 use blvm_bus::message::chain::Chain;
 use blvm_bus::request::{
-    Attached, FrameHead, Hello, MAX_FRAME_BYTES, MAX_SUBMISSION_BYTES, PROTOCOL_VERSION, Permission, Refusal,
-    Reply, Request, TopicGrant, Welcome, close_elsewhere, decode,
+    Attached, FrameHead, Hello, MAX_FRAME_BYTES, MAX_SUBMISSION_BYTES, MiningRequest, PROTOCOL_VERSION,
+    Permission, Refusal, Reply, Request, TopicGrant, WatchEvents, WatchReply, WatchRequest, Welcome,
+    close_elsewhere, decode,
 };
 use tokio::net::UnixStream;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::answer::ask;
 use super::codec::{FrameReader, Incoming};
 use super::host::Shared;
+use super::limits::{Pace, RefusalLog};
 use super::party::Party;
 use super::reply::ReplyWriter;
+use crate::source::CoinbaseConstraints;
 use crate::topics::access;
-
-/// The node's own bound on the time a request may take.
-const MAX_DEADLINE: Duration = Duration::from_secs(30);
+use crate::watch::Watches;
 
 /// Most topics in a module's report.
 const MAX_REPORTED_TOPICS: usize = 16;
@@ -56,7 +58,7 @@ enum Stage {
 /// Serves one module until its end of the socket closes.
 pub(super) async fn serve(socket: UnixStream, party: Arc<dyn Party>, shared: Arc<Shared>) -> io::Result<()> {
     let socket = Arc::new(socket);
-    let writer = ReplyWriter::new(Arc::clone(&socket), None);
+    let writer = ReplyWriter::new(Arc::clone(&socket), None, shared.limits.unread_bytes);
     let reader = FrameReader::new(frame_limit(&*party));
     let outcome = Conversation::new(writer, party, shared, None).go_on(&socket, reader).await;
     // The module may have left descriptors in it that are slow to close.
@@ -77,7 +79,42 @@ pub(super) struct Conversation {
     party: Arc<dyn Party>,
     /// Number of the party in this run, from 1.
     number: u64,
+    /// A `watch_next` that has no answer yet.
+    waiting: Option<Waiting>,
+    pace: Pace,
+    refusals: RefusalLog,
+    /// Whether it has said what a coinbase must have room for.
+    has_constraints: bool,
     shared: Arc<Shared>,
+}
+
+/// A `watch_next` that waits.
+struct Waiting {
+    correlation: u64,
+    limit: u32,
+    until: Instant,
+    notify: Arc<Notify>,
+}
+
+impl Waiting {
+    /// What there is, as soon as there is something; nothing once the time is over. Cancel-safe.
+    async fn events(&self, watches: &Watches, number: u64) -> WatchEvents {
+        loop {
+            if let Some(events) = watches.take(number, self.limit) {
+                return events;
+            }
+            if tokio::time::timeout_at(self.until, self.notify.notified()).await.is_err() {
+                return WatchEvents { events: Vec::new(), loss: None };
+            }
+        }
+    }
+}
+
+impl Drop for Conversation {
+    /// Nobody takes what it watched for any more.
+    fn drop(&mut self) {
+        self.shared.topics.watches.leave(self.number);
+    }
 }
 
 impl Conversation {
@@ -89,11 +126,41 @@ impl Conversation {
     ) -> Self {
         // Relaxed: numbers need only differ.
         let number = shared.parties.fetch_add(1, Ordering::Relaxed) + 1;
-        Conversation { stage: Stage::Fresh, attach_by, overdue: None, writer, party, number, shared }
+        let now = Instant::now();
+        Conversation {
+            stage: Stage::Fresh,
+            attach_by,
+            overdue: None,
+            writer,
+            party,
+            number,
+            waiting: None,
+            pace: Pace::new(&shared.limits, now),
+            refusals: RefusalLog::new(now),
+            has_constraints: false,
+            shared,
+        }
     }
 
-    /// Answers until the other side ends, or does not attach in time.
-    pub(super) async fn go_on(mut self, socket: &UnixStream, mut reader: FrameReader) -> io::Result<()> {
+    /// Answers until the other side ends, or does not attach in time; then takes back what the party has set.
+    pub(super) async fn go_on(mut self, socket: &UnixStream, reader: FrameReader) -> io::Result<()> {
+        let outcome = self.serve(socket, reader).await;
+        let untold = self.refusals.untold();
+        if untold > 0 {
+            tracing::warn!(module = self.party.name(), untold, "more requests were refused");
+        }
+        if self.has_constraints {
+            let (node, number) = (Arc::clone(&self.shared.node), self.number);
+            // The node may be busy: not on the threads that serve everybody.
+            let take_back = move || node.set_coinbase_constraints(number, CoinbaseConstraints::default());
+            if let Ok(Err(error)) = tokio::task::spawn_blocking(take_back).await {
+                tracing::warn!(module = self.party.name(), %error, "coinbase constraints were not taken back");
+            }
+        }
+        outcome
+    }
+
+    async fn serve(&mut self, socket: &UnixStream, mut reader: FrameReader) -> io::Result<()> {
         let party = Arc::clone(&self.party);
         loop {
             let next = reader.next(socket, party.name());
@@ -101,7 +168,21 @@ impl Conversation {
                 // Looked at first: frames that come without a pause must not stretch it.
                 Some(deadline) if Instant::now() < deadline => tokio::time::timeout_at(deadline, next).await,
                 Some(_) => return Err(io::ErrorKind::TimedOut.into()),
-                None => Ok(next.await),
+                None => match &self.waiting {
+                    None => Ok(next.await),
+                    // Both may be dropped and begun again: what was read of a frame stays in the reader.
+                    Some(waiting) => tokio::select! {
+                        biased;
+                        events = waiting.events(&self.shared.topics.watches, self.number) => {
+                            let correlation = waiting.correlation;
+                            self.waiting = None;
+                            let reply = Reply::Watch(Box::new(WatchReply::Events(events)));
+                            self.writer.send(correlation, &reply, &[]).await?;
+                            continue;
+                        }
+                        incoming = next => Ok(incoming),
+                    },
+                },
             };
             match incoming?? {
                 None => return Ok(()),
@@ -116,6 +197,9 @@ impl Conversation {
     }
 
     async fn take(&mut self, head: FrameHead, body: &[u8]) -> io::Result<()> {
+        if let Err(refusal) = self.pace.take(Instant::now()) {
+            return self.refuse(head, refusal).await;
+        }
         let request = match decode::<Request>(body) {
             Ok(request) => request,
             Err(error) => {
@@ -149,10 +233,33 @@ impl Conversation {
                 if let Err(refusal) = self.check(&request, body.len()) {
                     return self.refuse(head, refusal).await;
                 }
+                if let Request::Watch(watch) = &request
+                    && let WatchRequest::Next { limit } = **watch
+                {
+                    return self.wait_for_watched(head, limit).await;
+                }
+                self.has_constraints |= matches!(&request, Request::Mining(mining)
+                    if matches!(**mining, MiningRequest::SetCoinbaseConstraints(_)));
                 let reply = self.answer(head, request).await;
                 self.writer.send(head.correlation, &reply, &[]).await
             }
         }
+    }
+
+    /// Answers once there is something, or when the deadline has passed; other requests are served meanwhile.
+    async fn wait_for_watched(&mut self, head: FrameHead, limit: u32) -> io::Result<()> {
+        if self.waiting.is_some() {
+            let refusal = Refusal::Limit { what: "watch_next that wait".to_owned(), limit: 1 };
+            return self.refuse(head, refusal).await;
+        }
+        let asked = Duration::from_millis(u64::from(head.deadline_ms)).min(self.shared.limits.deadline);
+        self.waiting = Some(Waiting {
+            correlation: head.correlation,
+            limit,
+            until: Instant::now() + asked,
+            notify: self.shared.topics.watches.notify(self.number),
+        });
+        Ok(())
     }
 
     /// Whether this party may ask that, in a frame of that length.
@@ -180,7 +287,8 @@ impl Conversation {
             let _ = overdue.await;
         }
         let asked = Duration::from_millis(u64::from(head.deadline_ms));
-        let deadline = if asked.is_zero() { MAX_DEADLINE } else { asked.min(MAX_DEADLINE) };
+        let most = self.shared.limits.deadline;
+        let deadline = if asked.is_zero() { most } else { asked.min(most) };
         let (shared, number) = (Arc::clone(&self.shared), self.number);
         // Answers read the disk and verify scripts: not on the threads that serve everybody.
         let mut answer = tokio::task::spawn_blocking(move || ask(&shared, number, request));
@@ -312,7 +420,13 @@ impl Conversation {
     }
 
     async fn refuse(&mut self, head: FrameHead, refusal: Refusal) -> io::Result<()> {
-        tracing::warn!(module = self.party.name(), %refusal, "a request was refused");
+        let logged = self.refusals.note(Instant::now());
+        if logged.untold > 0 {
+            tracing::warn!(module = self.party.name(), untold = logged.untold, "more requests were refused");
+        }
+        if logged.is_told {
+            tracing::warn!(module = self.party.name(), %refusal, "a request was refused");
+        }
         self.writer.send(head.correlation, &Reply::Refused(refusal), &[]).await
     }
 }

@@ -24,6 +24,7 @@ use tokio::net::UnixStream;
 use tokio::sync::watch;
 
 use super::by_path::{ListenError, PathListener};
+use super::limits::RequestLimits;
 use super::manifest::Manifest;
 use super::party::{Party, starts_of};
 use super::{conversation, output};
@@ -50,6 +51,8 @@ pub struct ModuleOptions {
     pub data_directory: PathBuf,
     /// Goes on without layers this host cannot apply.
     pub allow_weak_isolation: bool,
+    /// What each may ask, and programs that attach by path.
+    pub limits: RequestLimits,
 }
 
 /// Why a module was not started.
@@ -99,6 +102,7 @@ pub(super) struct Shared {
     pub(super) network: String,
     /// Parties so far: each has a number of its own.
     pub(super) parties: AtomicU64,
+    pub(super) limits: RequestLimits,
 }
 
 impl Shared {
@@ -107,8 +111,9 @@ impl Shared {
         node: Arc<dyn NodeApi>,
         peers: Option<Arc<dyn NetworkApi>>,
         network: &str,
+        limits: RequestLimits,
     ) -> Self {
-        Shared { topics, node, peers, network: network.to_owned(), parties: AtomicU64::new(0) }
+        Shared { topics, node, peers, network: network.to_owned(), parties: AtomicU64::new(0), limits }
     }
 
     /// The network side, for `request`.
@@ -270,7 +275,7 @@ impl ModuleHost {
         options: ModuleOptions,
     ) -> Result<Self, StartError> {
         raise_open_files();
-        let shared = Arc::new(Shared::new(topics, node, peers, network));
+        let shared = Arc::new(Shared::new(topics, node, peers, network, options.limits));
         Ok(ModuleHost { spawner: Spawner::start()?, shared, options, choosing_uid: Mutex::new(()) })
     }
 

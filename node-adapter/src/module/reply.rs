@@ -22,11 +22,14 @@ pub(super) struct ReplyWriter {
     /// How long the other side may leave an answer where it is; for ever without it.
     patience: Option<Duration>,
     unread_memfds: u32,
+    unread_bytes: u64,
+    /// Bytes of long answers that may wait; a single longer one may wait alone.
+    unread_limit_bytes: u64,
 }
 
 impl ReplyWriter {
-    pub(super) fn new(socket: Arc<UnixStream>, patience: Option<Duration>) -> Self {
-        ReplyWriter { socket, patience, unread_memfds: 0 }
+    pub(super) fn new(socket: Arc<UnixStream>, patience: Option<Duration>, unread_limit_bytes: u64) -> Self {
+        ReplyWriter { socket, patience, unread_memfds: 0, unread_bytes: 0, unread_limit_bytes }
     }
 
     /// Answers request `correlation`, `descriptors` with it. Waits for as long as the module does not read, or until its
@@ -42,10 +45,16 @@ impl ReplyWriter {
             return self.send_frame(correlation, &archive, descriptors, false).await;
         }
         if unread_bytes(self.stream())? == 0 {
-            self.unread_memfds = 0;
+            (self.unread_memfds, self.unread_bytes) = (0, 0);
         }
         if self.unread_memfds >= MAX_UNREAD_MEMFDS {
             let refusal = encode(&Reply::Refused(Refusal::Unread { limit: MAX_UNREAD_MEMFDS }));
+            return self.send_frame(correlation, &refusal, &[], false).await;
+        }
+        let bytes = archive.len() as u64;
+        if self.unread_memfds > 0 && self.unread_bytes + bytes > self.unread_limit_bytes {
+            let what = "bytes of answers that wait to be taken".to_owned();
+            let refusal = encode(&Reply::Refused(Refusal::Limit { what, limit: self.unread_limit_bytes }));
             return self.send_frame(correlation, &refusal, &[], false).await;
         }
         let memory = match seal_answer(&archive) {
@@ -56,6 +65,7 @@ impl ReplyWriter {
             }
         };
         self.unread_memfds += 1;
+        self.unread_bytes += bytes;
         let mut all = descriptors.to_vec();
         all.push(memory.as_fd());
         self.send_frame(correlation, &(archive.len() as u64).to_le_bytes(), &all, true).await

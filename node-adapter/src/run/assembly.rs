@@ -19,7 +19,7 @@ use super::ledger::Ledger;
 use super::status::{ModuleStatus, Status};
 use crate::demo::wallet::Wallet;
 use crate::embedded::{EmbeddedNode, EmbeddedOptions, Network, WireNetwork as _};
-use crate::module::{Manifest, ModuleHost, ModuleOptions, PathListener, RunningModule};
+use crate::module::{Manifest, ModuleHost, ModuleOptions, PathListener, RequestLimits, RunningModule};
 use crate::p2p::{self, P2p, P2pOptions};
 use crate::source::{EventSink, NetworkApi, NodeApi};
 use crate::topics::{Topics, TopicsOptions};
@@ -94,6 +94,7 @@ impl Assembly {
         let options = ModuleOptions {
             data_directory: datadir.join("modules"),
             allow_weak_isolation: arguments.allow_weak_isolation,
+            limits: RequestLimits::default(),
         };
         let api = Arc::clone(&node) as Arc<dyn NodeApi>;
         let network_api = Some(Arc::clone(&p2p) as Arc<dyn NetworkApi>);

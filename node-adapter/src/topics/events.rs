@@ -38,9 +38,13 @@ impl EventSink for Topics {
         let peers = &self.hosts.peers;
         let system = &self.hosts.system;
         match event {
-            NodeEvent::BlockConnected(block) => self.block_connected(&block),
+            NodeEvent::BlockConnected(block) => {
+                self.block_connected(&block);
+                self.watches.connected(block);
+            }
             NodeEvent::BlockDisconnected { position, previous } => {
                 chain.publish(&BlockDisconnected { hash: position.hash, previous, height: position.height });
+                self.watches.disconnected(position);
             }
             NodeEvent::ChainReorganised { fork, disconnected, connected } => chain.publish_with_body(
                 &ChainReorganised {
@@ -65,13 +69,16 @@ impl EventSink for Topics {
                 mining.publish(&DifficultyAdjusted { height, old_bits, new_bits });
             }
 
-            NodeEvent::TransactionAdded(transaction) => mempool.publish(&TransactionAdded {
-                txid: transaction.txid,
-                wtxid: transaction.wtxid,
-                fee_sat: transaction.fee_sat,
-                weight: transaction.weight,
-                raw: transaction.raw.to_vec(),
-            }),
+            NodeEvent::TransactionAdded(transaction) => {
+                mempool.publish(&TransactionAdded {
+                    txid: transaction.txid,
+                    wtxid: transaction.wtxid,
+                    fee_sat: transaction.fee_sat,
+                    weight: transaction.weight,
+                    raw: transaction.raw.to_vec(),
+                });
+                self.watches.added(transaction);
+            }
             NodeEvent::TransactionRemoved { txid, reason } => {
                 let (reason, replaced_by) = removal(reason);
                 mempool.publish(&TransactionRemoved { txid, reason, replaced_by });

@@ -7,6 +7,7 @@
 mod answers;
 mod chain;
 mod check;
+mod follow;
 mod follower;
 mod headers;
 mod labelled;

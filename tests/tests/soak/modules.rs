@@ -13,7 +13,7 @@ use blvm_bus::message::mempool::Mempool;
 use blvm_bus::message::peers::Peers;
 use blvm_bus::message::system::System;
 use blvm_bus::request::Permission;
-use blvm_node_adapter::module::{Manifest, ModuleHost, ModuleOptions, RunningModule};
+use blvm_node_adapter::module::{Manifest, ModuleHost, ModuleOptions, RequestLimits, RunningModule};
 use blvm_node_adapter::topics::Topics;
 use blvm_sandbox::ExitReport;
 use blvm_tests::soak::content::{mix, next_random};
@@ -90,7 +90,11 @@ impl Modules {
     /// None runs yet.
     pub(crate) fn new(topics: &Arc<Topics>, schedule: Schedule, directory: &Path) -> Result<Self, Failed> {
         let directory = directory.join("modules");
-        let options = ModuleOptions { data_directory: directory.clone(), allow_weak_isolation: false };
+        let options = ModuleOptions {
+            data_directory: directory.clone(),
+            allow_weak_isolation: false,
+            limits: RequestLimits::default(),
+        };
         // Threads that wait for work go soon: they are counted here.
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(POOL_THREADS)

@@ -7,6 +7,7 @@ use crate::request::chain::*;
 use crate::request::encode;
 use crate::request::hello::*;
 use crate::request::mempool::MempoolRequest;
+use crate::request::network::ArchivedNetworkPeer;
 use crate::request::refusal::*;
 use crate::request::watch::*;
 
@@ -50,6 +51,40 @@ fn roots_and_structs_have_the_documented_sizes() {
     let block =
         [offset_of!(ArchivedBlock, hash), offset_of!(ArchivedBlock, height), offset_of!(ArchivedBlock, raw)];
     assert_eq!(block, [0, 32, 36]);
+}
+
+#[test]
+fn fields_stand_in_the_order_of_the_document_whatever_their_alignment() {
+    let peer = [
+        offset_of!(ArchivedNetworkPeer, id),
+        offset_of!(ArchivedNetworkPeer, address),
+        offset_of!(ArchivedNetworkPeer, is_inbound),
+        offset_of!(ArchivedNetworkPeer, protocol_version),
+        offset_of!(ArchivedNetworkPeer, services),
+        offset_of!(ArchivedNetworkPeer, user_agent),
+        offset_of!(ArchivedNetworkPeer, start_height),
+        offset_of!(ArchivedNetworkPeer, connected_s),
+        offset_of!(ArchivedNetworkPeer, received_bytes),
+        offset_of!(ArchivedNetworkPeer, sent_bytes),
+        offset_of!(ArchivedNetworkPeer, best_height),
+        offset_of!(ArchivedNetworkPeer, min_ping_us),
+        offset_of!(ArchivedNetworkPeer, misbehaviour),
+    ];
+    assert_eq!(peer, [0, 8, 16, 20, 24, 32, 40, 48, 56, 64, 72, 80, 96]);
+    assert_eq!(size_of::<ArchivedNetworkPeer>(), 104);
+    let utxo = [
+        offset_of!(ArchivedUtxo, value_sat),
+        offset_of!(ArchivedUtxo, script),
+        offset_of!(ArchivedUtxo, height),
+        offset_of!(ArchivedUtxo, is_coinbase),
+    ];
+    assert_eq!(utxo, [0, 8, 16, 20]);
+    let header = [
+        offset_of!(ArchivedBlockHeader, position),
+        offset_of!(ArchivedBlockHeader, raw),
+        offset_of!(ArchivedBlockHeader, is_active),
+    ];
+    assert_eq!((header, size_of::<ArchivedBlockHeader>()), ([0, 36, 116], 120));
 }
 
 #[test]

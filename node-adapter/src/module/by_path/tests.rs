@@ -15,6 +15,7 @@ use blvm_sdk::{Body, CallError, Session, SessionError, Topics as Wishes, Wait};
 use tempfile::TempDir;
 
 use super::super::conversation::tests::ScriptedNode;
+use super::super::limits::RequestLimits;
 use super::*;
 use crate::source::{ChainPosition, EventSink, NodeEvent};
 use crate::topics::{Topics, TopicsOptions};
@@ -45,7 +46,7 @@ impl Node {
         let chain = Geometry { depth: 16, slot_bytes: 128, terms: 4, term_bytes: 64 << 10 };
         let topics = Topics::create(TopicsOptions { chain, leases: 1, lease_holders: 2 }).unwrap();
         let (topics, node) = (Arc::new(topics), Arc::new(ScriptedNode));
-        let shared = Arc::new(Shared::new(topics, node, None, "regtest"));
+        let shared = Arc::new(Shared::new(topics, node, None, "regtest", RequestLimits::default()));
         let directory = tempfile::tempdir().unwrap();
         let mut node = Node { listener: None, shared, deadlines, directory, runtime };
         node.listen();

@@ -17,16 +17,21 @@ use blvm_bus::message::system::System;
 use blvm_bus::request::{
     Block, ChainRequest, FRAME_HEAD_BYTES, MAX_FRAME_BYTES, MAX_SUBMISSION_BYTES, MempoolRequest,
     MiningRequest, NetworkRequest, PacketProtocol, Permission, Statistics, Token, TopicStart, TopicWish,
-    TransactionRefusal, encode, read_answer, recv_with_descriptors, send_with_descriptors,
+    TransactionRefusal, WatchEvent, WatchItem, WatchedTransaction, encode, read_answer,
+    recv_with_descriptors, send_with_descriptors,
 };
 use blvm_bus::segment::{Identity, RunId, open_sealed};
 use blvm_bus::wake::wake_socket_pair;
 use tokio::sync::watch;
 
 use super::super::host::Module;
+use super::super::limits::RequestLimits;
 use super::super::manifest::{Manifest, ManifestTopic};
 use super::*;
-use crate::source::{ChainPosition, Hash, MempoolTransaction, NodeApi, NodeError, StoredBlock, SubmitError};
+use crate::source::{
+    ChainPosition, EventSink, Hash, MempoolTransaction, NodeApi, NodeError, NodeEvent, StoredBlock,
+    SubmitError,
+};
 use crate::topics::{Topics, TopicsOptions};
 
 /// Answers from a script; a real node is behind the same trait in the process tests.
@@ -163,13 +168,21 @@ fn hello(topics: &[TopicWish]) -> Request {
 
 /// Runs `test` as a module with `permissions`, against the real conversation.
 fn with_peer(permissions: &[Permission], test: impl FnOnce(&mut Peer, &Topics, &Module) + Send + 'static) {
+    with_limited_peer(RequestLimits::default(), permissions, test);
+}
+
+fn with_limited_peer(
+    limits: RequestLimits,
+    permissions: &[Permission],
+    test: impl FnOnce(&mut Peer, &Topics, &Module) + Send + 'static,
+) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let permissions = permissions.to_vec();
     runtime.block_on(async {
         let chain = Geometry { depth: 16, slot_bytes: 128, terms: 4, term_bytes: 64 << 10 };
         let topics = Arc::new(Topics::create(TopicsOptions { chain, leases: 1, lease_holders: 2 }).unwrap());
         let node: Arc<dyn NodeApi> = Arc::new(ScriptedNode);
-        let shared = Arc::new(Shared::new(Arc::clone(&topics), node, None, "regtest"));
+        let shared = Arc::new(Shared::new(Arc::clone(&topics), node, None, "regtest", limits));
         let (wake, peer_wake) = wake_socket_pair().unwrap();
         let manifest = Manifest {
             name: "tester".to_owned(),
@@ -366,6 +379,105 @@ fn a_frame_is_as_long_as_its_sender_and_its_request_allow() {
             Request::Mining(Box::new(MiningRequest::SubmitBlock { raw: vec![1; 3 * MAX_FRAME_BYTES] }));
         assert_eq!(unsupported(peer, &block), "submit_block");
         assert!(matches!(peer.ask(&Request::GetChainTip), Reply::ChainTip(_)));
+    });
+}
+
+#[test]
+fn requests_faster_than_the_limit_are_refused_with_how_long_to_wait() {
+    let limits = RequestLimits { per_second: 50, burst: 8, ..RequestLimits::default() };
+    with_limited_peer(limits, &Permission::ALL, |peer, _, _| {
+        peer.attach();
+        for _ in 0..20 {
+            peer.send_raw(&encode(&Request::GetChainTip), 0);
+        }
+        let replies: Vec<_> = (0..20).map(|_| peer.receive().1).collect();
+        let refused = replies.iter().find_map(|reply| match reply {
+            Reply::Refused(Refusal::Rate { per_second: 50, retry_after_ms }) => Some(*retry_after_ms),
+            _ => None,
+        });
+        assert!(matches!(replies[0], Reply::ChainTip(_)));
+        std::thread::sleep(Duration::from_millis(u64::from(refused.unwrap()) + 20));
+        assert!(matches!(peer.ask(&Request::GetChainTip), Reply::ChainTip(_)));
+    });
+}
+
+#[test]
+fn bytes_of_long_answers_left_unread_are_bounded_but_for_a_single_one() {
+    let limits = RequestLimits { unread_bytes: 250 << 10, ..RequestLimits::default() };
+    with_limited_peer(limits, &Permission::ALL, |peer, _, module| {
+        peer.attach();
+        for _ in 0..3 {
+            peer.send_raw(&encode(&Request::GetBlock { hash: [100; 32] }), 0);
+        }
+        peer.send_raw(&encode(&Request::ReportStatistics(Statistics::default())), 0);
+        while module.statistics().is_none() {
+            std::thread::yield_now();
+        }
+        let replies: Vec<_> = (0..3).map(|_| peer.receive().1).collect();
+        assert!(matches!(replies[..2], [Reply::Block(Some(_)), Reply::Block(Some(_))]));
+        assert!(matches!(replies[2], Reply::Refused(Refusal::Limit { limit: 256_000, .. })));
+        assert_eq!(peer.receive().1, Reply::Noted);
+        // Longer than the limit by itself.
+        assert!(matches!(peer.ask(&Request::GetBlock { hash: [255; 32] }), Reply::Block(Some(_))));
+    });
+}
+
+fn watch(request: WatchRequest) -> Request {
+    Request::Watch(Box::new(request))
+}
+
+#[test]
+fn a_module_that_waits_for_what_it_watches_is_served_meanwhile_and_woken_once_it_is_there() {
+    with_peer(&[Permission::WatchChain, Permission::ReadBlockchain], |peer, topics, _| {
+        peer.attach();
+        // An empty transaction needs no input to be looked at: what is watched for is its id.
+        let raw = bitcoin::consensus::serialize(&bitcoin::Transaction {
+            version: bitcoin::transaction::Version::TWO,
+            lock_time: bitcoin::absolute::LockTime::ZERO,
+            input: vec![bitcoin::TxIn::default()],
+            output: Vec::new(),
+        });
+        let added = MempoolTransaction {
+            txid: [1; 32],
+            wtxid: [2; 32],
+            fee_sat: 3,
+            weight: 4,
+            sigop_cost: 0,
+            raw: raw.clone().into(),
+        };
+        let other = MempoolTransaction { txid: [3; 32], ..added.clone() };
+        let next = |peer: &mut Peer, deadline_ms| {
+            peer.send_raw(&encode(&watch(WatchRequest::Next { limit: 0 })), deadline_ms);
+            peer.correlation
+        };
+        let events = |events| Reply::Watch(Box::new(WatchReply::Events(WatchEvents { events, loss: None })));
+
+        let items = vec![WatchItem::Txid([1; 32])];
+        let watching = |entries| Reply::Watch(Box::new(WatchReply::Watching(entries)));
+        assert_eq!(peer.ask(&watch(WatchRequest::Add { items: items.clone() })), watching(1));
+        // Nothing there: at once without a deadline, else when it has passed.
+        next(peer, 0);
+        assert_eq!(peer.receive().1, events(Vec::new()));
+        next(peer, 30);
+        assert_eq!(peer.receive().1, events(Vec::new()));
+
+        let waiting = next(peer, 20_000);
+        assert!(matches!(peer.ask(&Request::GetChainTip), Reply::ChainTip(_)));
+        let limit = Refusal::Limit { what: "watch_next that wait".to_owned(), limit: 1 };
+        assert_eq!(peer.refusal(&watch(WatchRequest::Next { limit: 0 })), limit);
+        topics.event(NodeEvent::TransactionAdded(other));
+        topics.event(NodeEvent::TransactionAdded(added));
+        let seen = WatchEvent::InMempool(WatchedTransaction { txid: [1; 32], raw, items: items.clone() });
+        assert_eq!(peer.receive(), (waiting, events(vec![seen])));
+
+        assert_eq!(peer.ask(&watch(WatchRequest::Remove { items })), watching(0));
+        let denied = Refusal::Denied { permission: "read_mempool".to_owned() };
+        assert_eq!(peer.refusal(&Request::GetMempoolTransactions), denied);
+    });
+    with_peer(&[Permission::ReadBlockchain], |peer, _, _| {
+        peer.attach();
+        let denied = Refusal::Denied { permission: "watch_chain".to_owned() };
+        assert_eq!(peer.refusal(&watch(WatchRequest::Next { limit: 0 })), denied);
     });
 }
 

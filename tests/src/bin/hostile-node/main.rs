@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use blvm_bus::layout::Geometry;
 use blvm_bus::request::Permission;
-use blvm_node_adapter::module::{Manifest, ModuleHost, ModuleOptions, RunningModule};
+use blvm_node_adapter::module::{Manifest, ModuleHost, ModuleOptions, RequestLimits, RunningModule};
 use blvm_node_adapter::topics::{Topics, TopicsOptions};
 use blvm_sandbox::ExitReport;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -76,7 +76,11 @@ async fn run(setting: &str, directory: &Path) -> Result<(), Failed> {
     let options = TopicsOptions { chain: CHAIN, leases: 2, lease_holders: 4 };
     let topics = Arc::new(Topics::create(options)?);
     let node = Arc::new(TestNode);
-    let options = ModuleOptions { data_directory: directory.join("modules"), allow_weak_isolation: false };
+    let options = ModuleOptions {
+        data_directory: directory.join("modules"),
+        allow_weak_isolation: false,
+        limits: RequestLimits::default(),
+    };
     let host = ModuleHost::new(Arc::clone(&topics), node, None, "regtest", options)?;
     // As `blvm run` does: what a module must not reach is there to be reached.
     let _by_path = host.listen(directory)?;

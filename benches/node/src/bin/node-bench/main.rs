@@ -27,7 +27,7 @@ use blvm_benches::report::Line;
 use blvm_bus::request::Permission;
 use blvm_node_adapter::demo::wallet::Wallet;
 use blvm_node_adapter::embedded::{EmbeddedNode, EmbeddedOptions, Network};
-use blvm_node_adapter::module::{Manifest, ModuleHost, ModuleOptions, RunningModule};
+use blvm_node_adapter::module::{Manifest, ModuleHost, ModuleOptions, RequestLimits, RunningModule};
 use blvm_node_adapter::source::{EventSink, NodeApi};
 use blvm_node_adapter::topics::{Topics, TopicsOptions};
 use blvm_node_bench::{ARRIVALS, MODULE};
@@ -122,7 +122,11 @@ fn measure(options: &Options) -> Outcome<()> {
         Arc::clone(&node) as Arc<dyn NodeApi>,
         None,
         "regtest",
-        ModuleOptions { data_directory: modules.clone(), allow_weak_isolation: true },
+        ModuleOptions {
+            data_directory: modules.clone(),
+            allow_weak_isolation: true,
+            limits: RequestLimits::default(),
+        },
     )?;
     let module = start_module(&host, options.wait)?;
     let warm_blocks = 2;
