@@ -24,6 +24,9 @@ use crate::source::{
     SubmitError,
 };
 
+/// Blocks between two fee statistics that are kept.
+const KEEP_FEES_BLOCKS: u32 = 10;
+
 pub(super) struct Applier<'a> {
     pub(super) chain: &'a Chain,
     pub(super) network: Network,
@@ -95,6 +98,9 @@ impl Applier<'_> {
         tracing::trace!(name: "outputs", target: "blvm::block_path", "unspent outputs follow");
         let txids = block.entries.iter().map(|entry| Txid::from_byte_array(entry.txid));
         self.state.fees.block_connected(position.height, txids);
+        if position.height.is_multiple_of(KEEP_FEES_BLOCKS) {
+            self.state.utxo.keep_fees(self.state.fees.to_bytes());
+        }
         for transaction in &block.transactions {
             remove_for(&mut self.state.mempool, transaction, summary);
         }

@@ -218,6 +218,8 @@ impl EmbeddedNode {
         if let Err(error) = write_out(&self.chain, &mut state.journal) {
             tracing::error!("the chain could not be written and is offered again at the next start: {error}");
         }
+        let fees = state.fees.to_bytes();
+        state.utxo.keep_fees(fees);
         if let Err(error) = state.utxo.write_all() {
             tracing::error!("the state could not be written and is made good at the next start: {error}");
         }

@@ -148,7 +148,7 @@ impl EmbeddedNode {
         let status = Status::new(tip);
         status.set_mempool_size(mempool.len());
         let gauges = Gauges::new(&mempool);
-        let mut fees = FeeEstimator::default();
+        let mut fees = kept_fees(&utxo);
         fees.start_at(tip.height);
         let state = State {
             utxo,
@@ -171,6 +171,18 @@ impl EmbeddedNode {
             _directory: directory,
         })
     }
+}
+
+/// What was learnt of fees before, if that can be read.
+fn kept_fees(utxo: &UtxoSet) -> FeeEstimator {
+    let read = |bytes: Vec<u8>| match FeeEstimator::from_bytes(&bytes) {
+        Ok(fees) => Some(fees),
+        Err(error) => {
+            tracing::warn!("{error}");
+            None
+        }
+    };
+    utxo.kept_fees().and_then(read).unwrap_or_default()
 }
 
 /// Offers the engine the blocks it may have forgotten, and has it write them.

@@ -80,6 +80,17 @@ impl UtxoSet {
         self.current.tip
     }
 
+    /// Fee statistics that were kept last.
+    pub(super) fn kept_fees(&self) -> Option<Vec<u8>> {
+        let newest = self.layers().find_map(|layer| layer.fees.clone());
+        newest.or_else(|| self.stored(Store::fees))
+    }
+
+    /// Keeps fee statistics; they are written together with the blocks.
+    pub(super) fn keep_fees(&mut self, fees: Vec<u8>) {
+        self.current.fees = Some(fees);
+    }
+
     /// Whether the database failed: what is answered since then cannot be relied on.
     pub(super) fn has_failed(&self) -> bool {
         self.has_failed.load(std::sync::atomic::Ordering::Relaxed)
@@ -222,7 +233,7 @@ impl UtxoSet {
 
     /// Makes the current layer one that does not change any more.
     fn freeze(&mut self) {
-        if self.current.blocks == 0 {
+        if self.current.blocks == 0 && self.current.fees.is_none() {
             return;
         }
         let next = Layer { tip: self.current.tip, len: self.current.len, ..Layer::default() };

@@ -33,6 +33,8 @@ pub(super) struct Layer {
     pub(super) blocks: u32,
     /// About what it takes in memory.
     pub(super) bytes: usize,
+    /// Fee statistics as they were at one of its blocks; `None` leaves those below.
+    pub(super) fees: Option<Vec<u8>>,
 }
 
 impl Layer {

@@ -5,6 +5,7 @@
 //! | `unspent` | txid, output index (u32, big-endian: sorted by number) | value (u64), twice the height plus 1 for a coinbase (u32), script |
 //! | `transactions` | txid | height (u32), index in the block (u32) |
 //! | `state` | `format` | 1 (u32) |
+//! | `state` | `fees` | fee statistics (see `fees/stored`); absent before the first are kept |
 //! | `state` | `tip` | block hash, height (u32), number of unspent outputs (u64); absent before the first block |
 //!
 //! Numbers are little-endian unless said otherwise, hashes in internal byte order.
@@ -93,6 +94,12 @@ impl Store {
         Ok(table.get("tip")?.and_then(|bytes| decode_tip(bytes.value())))
     }
 
+    /// Fee statistics that were kept last.
+    pub(super) fn fees(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        let table = self.database.begin_read()?.open_table(STATE)?;
+        Ok(table.get("fees")?.map(|bytes| bytes.value().to_vec()))
+    }
+
     pub(super) fn coin(&self, outpoint: &OutPoint) -> Result<Option<Coin>, StoreError> {
         let table = self.database.begin_read()?.open_table(UNSPENT)?;
         Ok(table.get(&key(outpoint))?.and_then(|bytes| decode_coin(bytes.value())))
@@ -139,6 +146,9 @@ impl Store {
             }
             if let Some(Layer { tip: Some(tip), len, .. }) = layers.last().map(|layer| &**layer) {
                 writer.open_table(STATE)?.insert("tip", &*encode_tip(tip, *len))?;
+            }
+            if let Some(fees) = layers.iter().rev().find_map(|layer| layer.fees.as_ref()) {
+                writer.open_table(STATE)?.insert("fees", &**fees)?;
             }
         }
         Ok(writer.commit()?)
