@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bitcoin::hashes::Hash as _;
 use bitcoin::{OutPoint, Txid, Wtxid};
-use blvm_kernel::{Chain, Network, ProcessError, Verdict};
+use blvm_kernel::{Chain, InvalidReason, Network, ProcessError, Verdict};
 use parking_lot::Mutex;
 
 use super::apply::{Applier, chain_position};
@@ -20,10 +20,10 @@ use super::summary::fee_rate_summary;
 use super::unconfirmed::Recorder;
 use super::utxo::{Coin, UtxoSet};
 use crate::source::{
-    BlockVerdict, ChainInfo, ChainPosition, CoinbaseConstraints, FeeEstimate, FeeRateClass, FoundTransaction,
-    Hash, HeadersVerdict, MempoolInfo, MempoolSnapshot, MempoolTransaction, MiningError, NodeApi, NodeError,
-    PackageError, Replay, ReplayError, Solution, StoredBlock, StoredHeader, SubmitError, Template,
-    TemplateRequest, TransactionMetadata, UnspentOutput,
+    BlockVerdict, ChainInfo, ChainPosition, CoinbaseConstraints, EventSink as _, FeeEstimate, FeeRateClass,
+    FoundTransaction, Hash, HeadersVerdict, MempoolInfo, MempoolSnapshot, MempoolTransaction, MiningError,
+    NodeApi, NodeError, NodeEvent, PackageError, Replay, ReplayError, Solution, StoredBlock, StoredHeader,
+    SubmitError, Template, TemplateRequest, TransactionMetadata, UnspentOutput,
 };
 
 /// Why a block could not be judged. An invalid block is no error but a verdict.
@@ -153,6 +153,11 @@ impl EmbeddedNode {
         };
         self.sink.unsettled();
         let applied = applier.apply(processed.changes);
+        // Its header has its work: nobody can make the node say this for nothing.
+        if let Verdict::Invalid { reason: InvalidReason::Consensus, detail } = &processed.verdict {
+            let reason = detail.clone().unwrap_or_else(|| InvalidReason::Consensus.to_string());
+            self.sink.event(NodeEvent::BlockRejected { hash: processed.hash, reason });
+        }
         self.sink.settled();
         applied.inspect_err(|_| self.stop())?;
         if state.utxo.has_failed() {

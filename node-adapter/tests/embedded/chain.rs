@@ -140,6 +140,39 @@ fn a_block_with_one_bad_signature_is_refused_though_the_engine_calls_it_new() {
     follower.agrees_with(node);
 }
 
+/// Keeps which blocks were refused, and why.
+#[derive(Default)]
+struct Refused(parking_lot::Mutex<Vec<(blvm_node_adapter::source::Hash, String)>>);
+
+impl EventSink for Refused {
+    fn event(&self, event: NodeEvent) {
+        if let NodeEvent::BlockRejected { hash, reason } = event {
+            self.0.lock().push((hash, reason));
+        }
+    }
+}
+
+#[test]
+fn a_block_that_breaks_a_rule_is_told_with_the_rule_and_one_without_work_is_not() {
+    let source = Fixture::at_110();
+    let directory = tempfile::tempdir().unwrap();
+    let refused = std::sync::Arc::new(Refused::default());
+    let sink = std::sync::Arc::clone(&refused);
+    let node = EmbeddedNode::open(options(directory.path()), sink).unwrap();
+    let mut block: Block = deserialize(&source.node.block_by_height(1).unwrap().unwrap().raw).unwrap();
+    block.txdata[0].output[0].value += bitcoin::Amount::ONE_SAT;
+    let verdict = node.submit_block(&serialize(&block)).unwrap();
+    assert!(matches!(verdict, BlockVerdict::Invalid { .. }), "{verdict:?}");
+    assert!(refused.0.lock().is_empty(), "its header does not name this block");
+    remine(&mut block);
+    let verdict = node.submit_block(&serialize(&block)).unwrap();
+    assert!(matches!(verdict, BlockVerdict::Invalid { .. }), "{verdict:?}");
+    let told = std::mem::take(&mut *refused.0.lock());
+    let [(hash, reason)] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(*hash, block.block_hash().to_byte_array());
+    assert!(reason.starts_with("bad-cb-amount"), "{reason}");
+}
+
 /// Holds up whoever publishes a block until it is told to go on.
 struct Stalling {
     entered: mpsc::Sender<()>,
