@@ -140,6 +140,12 @@ bench-bus: install ## What the bus costs between processes: figures to target/be
 	@mkdir -p $(TARGET_DIR)/bench-report
 	@set -o pipefail; $(TARGET_DIR)/release/bus-bench all $(ARGS) | tee $(TARGET_DIR)/bench-report/bus.jsonl
 
+.PHONY: bench-node
+bench-node: install ## A block from the engine's callback to a module's hand, by step: to target/bench-report/node.jsonl (minutes)
+	@cargo build $(RELEASE) -p blvm-node-bench 1>&2
+	@mkdir -p $(TARGET_DIR)/bench-report
+	@set -o pipefail; $(TARGET_DIR)/release/node-bench $(ARGS) | tee $(TARGET_DIR)/bench-report/node.jsonl
+
 .PHONY: bench-peers
 # The peers' workspace depends on ours, so its lock file may have to follow; the peers themselves are pinned by version.
 bench-peers: install ## The bus against iceoryx2, ZeroMQ, tango and others; report in target/bench-report; ARGS=--quick

@@ -186,3 +186,36 @@ fn where_it_cannot_attach_it_says_why() {
         assert!(line.contains(topic.name), "{line}");
     }
 }
+
+#[test]
+fn the_node_tells_of_its_start_of_its_modules_and_of_its_end() {
+    let program = Path::new(env!("CARGO_BIN_EXE_blvm")).with_file_name("block-watch");
+    if !program.is_file() {
+        eprintln!("skipped: no module; build it with cargo build --release -p block-watch");
+        return;
+    }
+    let module = tempfile::tempdir().unwrap();
+    std::fs::copy(&program, module.path().join("block-watch")).unwrap();
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sdk/examples/block-watch/module.toml");
+    std::fs::copy(manifest, module.path().join("module.toml")).unwrap();
+    let datadir = tempfile::tempdir().unwrap();
+    let options = ["--allow-weak-isolation", "--module", path(module.path())];
+    let mut node = Node::start_with(datadir.path(), &options);
+    let mut tail = Tail::start(datadir.path(), &["system", "--json", "--from", "oldest"]);
+    let mut next = |kind: &str| loop {
+        let line: Value = serde_json::from_str(&tail.line()).unwrap();
+        if line["kind"] == kind {
+            return line;
+        }
+    };
+    assert_eq!(next("NodeStartupCompleted")["network"], "regtest");
+    let started = next("ModuleStarted");
+    assert_eq!(started["name"], "block-watch");
+    let pid = Pid::from_raw(started["pid"].as_i64().unwrap() as i32);
+    kill(pid, Signal::SIGKILL).unwrap();
+    let stopped = next("ModuleStopped");
+    assert_eq!((&stopped["pid"], &stopped["status"]), (&started["pid"], &(-9).into()));
+    node.command("stop");
+    assert!(!next("NodeShutdown")["reason"].as_str().unwrap().is_empty());
+    node.report();
+}

@@ -90,16 +90,19 @@ fn describe(page: &mut String, tree: &Tree, topic: &KnownTopic, kind: &KindLayou
     let Provoked { made_as, test } = provoked(topic.name, kind.name);
     let makers = tree.makers(made_as);
     let unsent = UNSENT.iter().find(|(of, name, _)| (*of, *name) == (topic.name, kind.name));
-    match (makers.as_slice(), test, unsent) {
-        ([], _, Some((.., why))) => writeln!(page, "Nobody sends it: {why}.").unwrap(),
-        ([], ..) => panic!("nobody sends {}: say why in UNSENT", kind.name),
-        (_, _, Some(_)) => panic!("{makers:?} send {}: take it out of UNSENT, and name a test", kind.name),
-        (_, None, _) => panic!("{makers:?} send {}: name the test that provokes it", kind.name),
-        (makers, Some(test), None) => {
+    match (makers.as_slice(), test) {
+        ([], _) => {
+            let why = unsent.map_or("it comes with a part of the node that is being made", |(.., why)| *why);
+            writeln!(page, "Nobody sends it: {why}.").unwrap();
+        }
+        (makers, test) => {
             let event = made_as.rsplit([':', '&']).next().unwrap();
-            let file = tree.test(test, &[event, kind.name]);
+            let provoked = match test.and_then(|test| Some((test, tree.test(test, &[event, kind.name])?))) {
+                Some((test, file)) => format!("Provoked by `{test}` in `{file}`."),
+                None => "No test provokes it yet.".to_owned(),
+            };
             let makers: Vec<_> = makers.iter().map(|path| format!("`{path}`")).collect();
-            writeln!(page, "Sent by {}. Provoked by `{test}` in `{file}`.", makers.join(", ")).unwrap();
+            writeln!(page, "Sent by {}. {provoked}", makers.join(", ")).unwrap();
         }
     }
 }

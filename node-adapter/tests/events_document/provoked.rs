@@ -17,36 +17,102 @@ pub(crate) const UNSENT: &[(&str, &str, &str)] = &[
 /// How `kind` of `topic` comes about.
 pub(crate) fn provoked(topic: &str, kind: &str) -> Provoked {
     let (made_as, test) = match (topic, kind) {
-        ("chain", "BlockConnected") => ("NodeEvent::BlockConnected", ""),
-        ("chain", "BlockDisconnected") => ("NodeEvent::BlockDisconnected", ""),
-        ("chain", "ChainReorganised") => ("NodeEvent::ChainReorganised", ""),
+        ("chain", "BlockConnected") => ("NodeEvent::BlockConnected", "mining_connects_block_after_block"),
+        ("chain", "BlockDisconnected") => {
+            ("NodeEvent::BlockDisconnected", "two_blocks_leave_three_join_and_transactions_come_back")
+        }
+        ("chain", "ChainReorganised") => {
+            ("NodeEvent::ChainReorganised", "two_blocks_leave_three_join_and_transactions_come_back")
+        }
         ("mining", "TipChanged") => ("NodeEvent::TipChanged", "each_tip_of_a_real_node_is_published_once"),
-        ("mining", "TemplateUpdated") => ("NodeEvent::TemplateUpdated", ""),
-        ("mining", "FeeDelta") => ("NodeEvent::FeeDelta", ""),
-        ("mining", "BlockMined") => ("NodeEvent::BlockMined", ""),
-        ("mining", "DifficultyAdjusted") => ("NodeEvent::DifficultyAdjusted", ""),
-        ("mempool", "TransactionAdded") => ("NodeEvent::TransactionAdded", ""),
-        ("mempool", "TransactionRemoved") => ("NodeEvent::TransactionRemoved", ""),
-        ("mempool", "FeeRateChanged") => ("NodeEvent::FeeRateChanged", ""),
-        ("mempool", "FeeEstimatesChanged") => ("NodeEvent::FeeEstimatesChanged", ""),
-        ("mempool", "MempoolThresholdExceeded") => ("NodeEvent::MempoolThresholdExceeded", ""),
-        ("mempool", "MempoolCleared") => ("NodeEvent::MempoolCleared", ""),
-        ("peers", "PeerConnected") => ("NodeEvent::PeerConnected", ""),
-        ("peers", "PeerDisconnected") => ("NodeEvent::PeerDisconnected", ""),
-        ("peers", "PeerBanned") => ("NodeEvent::PeerBanned", ""),
-        ("peers", "PeerUnbanned") => ("NodeEvent::PeerUnbanned", ""),
-        ("peers", "ConnectionAttempt") => ("NodeEvent::ConnectionAttempt", ""),
-        ("peers", "AddressDiscovered") => ("NodeEvent::AddressDiscovered", ""),
-        ("peers", "AddressExpired") => ("NodeEvent::AddressExpired", ""),
-        ("peers", "MessageReceived") => ("NodeEvent::MessageReceived", ""),
-        ("peers", "MessageSent") => ("NodeEvent::MessageSent", ""),
-        ("peers", "PeerMisbehaved") => ("NodeEvent::PeerMisbehaved", ""),
-        ("peers", "RateLimitExceeded") => ("NodeEvent::RateLimitExceeded", ""),
-        ("mesh_packets" | "stratum_packets", "PacketReceived") => ("NodeEvent::PacketReceived", ""),
-        ("system", "NodeStartupCompleted") => ("publish_system(&NodeStartupCompleted", ""),
-        ("system", "ModuleStarted") => ("publish_system(&ModuleStarted", ""),
-        ("system", "ModuleStopped") => ("publish_system(&ModuleStopped", ""),
-        ("system", "NodeShutdown") => ("publish_system(&NodeShutdown", ""),
+        ("mining", "TemplateUpdated") => {
+            ("NodeEvent::TemplateUpdated", "a_solution_becomes_the_tip_and_the_next_template_follows")
+        }
+        ("mining", "FeeDelta") => (
+            "NodeEvent::FeeDelta",
+            "fees_that_rise_clearly_are_told_once_and_a_better_template_follows_later",
+        ),
+        ("mining", "BlockMined") => {
+            ("NodeEvent::BlockMined", "a_solution_becomes_the_tip_and_the_next_template_follows")
+        }
+        ("mining", "DifficultyAdjusted") => {
+            ("NodeEvent::DifficultyAdjusted", "another_target_is_told_with_the_tip")
+        }
+        ("mempool", "TransactionAdded") => (
+            "NodeEvent::TransactionAdded",
+            "a_better_paying_transaction_replaces_another_and_its_descendants",
+        ),
+        ("mempool", "TransactionRemoved") => (
+            "NodeEvent::TransactionRemoved",
+            "a_better_paying_transaction_replaces_another_and_its_descendants",
+        ),
+        ("mempool", "FeeRateChanged") => (
+            "NodeEvent::FeeRateChanged",
+            "a_full_mempool_evicts_what_pays_least_and_raises_its_floor_for_a_while",
+        ),
+        ("mempool", "FeeEstimatesChanged") => {
+            ("NodeEvent::FeeEstimatesChanged", "estimates_follow_what_was_paid_and_are_told_after_blocks")
+        }
+        ("mempool", "MempoolThresholdExceeded") => (
+            "NodeEvent::MempoolThresholdExceeded",
+            "a_full_mempool_evicts_what_pays_least_and_raises_its_floor_for_a_while",
+        ),
+        ("mempool", "MempoolCleared") => {
+            ("NodeEvent::MempoolCleared", "an_operator_clears_the_mempool_and_all_may_come_again")
+        }
+        ("peers", "PeerConnected") => {
+            ("NodeEvent::PeerConnected", "a_dialled_node_is_an_outbound_peer_here_and_an_inbound_one_there")
+        }
+        ("peers", "PeerDisconnected") => {
+            ("NodeEvent::PeerDisconnected", "ids_are_not_reused_and_each_peer_leaves_under_its_own")
+        }
+        ("peers", "PeerBanned") => (
+            "NodeEvent::PeerBanned",
+            "a_banned_address_is_cut_off_and_kept_out_by_the_next_node_too_until_it_is_let_in",
+        ),
+        ("peers", "PeerUnbanned") => ("NodeEvent::PeerUnbanned", "a_ban_ends_by_itself_and_says_so"),
+        ("peers", "ConnectionAttempt") => (
+            "NodeEvent::ConnectionAttempt",
+            "an_address_is_dialled_until_somebody_answers_and_again_when_they_leave",
+        ),
+        ("peers", "AddressDiscovered") => {
+            ("NodeEvent::AddressDiscovered", "addresses_are_learnt_by_dialling_and_from_those_dialled")
+        }
+        ("peers", "AddressExpired") => {
+            ("NodeEvent::AddressExpired", "an_address_is_told_once_and_kept_over_a_restart")
+        }
+        ("peers", "MessageReceived") => (
+            "NodeEvent::MessageReceived",
+            "traffic_is_told_message_by_message_where_it_was_asked_for_and_else_not",
+        ),
+        ("peers", "MessageSent") => (
+            "NodeEvent::MessageSent",
+            "traffic_is_told_message_by_message_where_it_was_asked_for_and_else_not",
+        ),
+        ("peers", "PeerMisbehaved") => (
+            "NodeEvent::PeerMisbehaved",
+            "a_transaction_that_breaks_consensus_costs_the_connection_and_one_that_may_be_late_does_not",
+        ),
+        ("peers", "RateLimitExceeded") => (
+            "NodeEvent::RateLimitExceeded",
+            "announcements_beyond_a_peers_share_are_dropped_and_a_flood_ends_the_connection",
+        ),
+        ("mesh_packets" | "stratum_packets", "PacketReceived") => {
+            ("NodeEvent::PacketReceived", "packets_go_from_node_to_node_whole_and_only_to_who_takes_them")
+        }
+        ("system", "NodeStartupCompleted") => (
+            "publish_system(&NodeStartupCompleted",
+            "the_node_tells_of_its_start_of_its_modules_and_of_its_end",
+        ),
+        ("system", "ModuleStarted") => {
+            ("publish_system(&ModuleStarted", "the_node_tells_of_its_start_of_its_modules_and_of_its_end")
+        }
+        ("system", "ModuleStopped") => {
+            ("publish_system(&ModuleStopped", "the_node_tells_of_its_start_of_its_modules_and_of_its_end")
+        }
+        ("system", "NodeShutdown") => {
+            ("publish_system(&NodeShutdown", "the_node_tells_of_its_start_of_its_modules_and_of_its_end")
+        }
         (
             "system",
             "SyncStateChanged"
@@ -54,10 +120,21 @@ pub(crate) fn provoked(topic: &str, kind: &str) -> Provoked {
             | "HeadersSyncCompleted"
             | "BlockSyncStarted"
             | "BlockSyncCompleted",
-        ) => ("NodeEvent::SyncStateChanged", ""),
-        ("system", "HeadersSyncProgress" | "BlockSyncProgress") => ("NodeEvent::SyncProgress", ""),
-        ("system", "ConsensusRuleViolation") => ("NodeEvent::BlockRejected", ""),
-        ("system", "MaintenanceStarted" | "MaintenanceCompleted") => ("NodeEvent::MaintenanceChanged", ""),
+        ) => (
+            "NodeEvent::SyncStateChanged",
+            "a_new_node_fetches_the_chain_and_then_hears_of_each_block_and_reorganisation",
+        ),
+        ("system", "HeadersSyncProgress" | "BlockSyncProgress") => (
+            "NodeEvent::SyncProgress",
+            "a_new_state_is_said_at_once_and_numbers_once_a_second_while_something_is_fetched",
+        ),
+        ("system", "ConsensusRuleViolation") => (
+            "NodeEvent::BlockRejected",
+            "a_block_that_breaks_a_rule_is_told_with_the_rule_and_one_without_work_is_not",
+        ),
+        ("system", "MaintenanceStarted" | "MaintenanceCompleted") => {
+            ("NodeEvent::MaintenanceChanged", "what_is_denied_is_not_found_and_what_is_not_is_served")
+        }
         ("system", "DiskSpaceLow") => ("NodeEvent::DiskSpaceLow", ""),
         ("modules", "ModuleEvent") => ("ModuleEvent", ""),
         ("payments", "PaymentEvent") => ("PaymentEvent", ""),

@@ -4,7 +4,8 @@
 //! subscriber has it: a transaction polled and its archive checked; a block leased, its body checked and its header read.
 //! One thread publishes both, so transactions wait for a block that is being written. Block 702861 of the main chain
 //! (1.38 MB) with its index; transactions of 250 bytes, which go through the body area of `mempool`. Arrival times return
-//! after the run. Every transaction is compared; of every block length, hash and last transaction.
+//! after the run. What a block costs a node before it is published is measured by `node-bench` (`make bench-node`), whose lines
+//! are called `mixed` too. Every transaction is compared; of every block length, hash and last transaction.
 
 use std::hint::spin_loop;
 use std::sync::atomic::Ordering;
