@@ -321,7 +321,8 @@ fn who_takes_too_long_is_let_go_at_every_step() {
     let unknown = Hello { protocol_version: 0, layout_version: 0, topics: Vec::new() };
     let unknown = Request::Hello(unknown);
     while let Some(reply) = busy.ask(&unknown) {
-        assert!(matches!(reply, Reply::Refused(Refusal::Version { .. })));
+        // On a fast machine they are also too many.
+        assert!(matches!(reply, Reply::Refused(Refusal::Version { .. } | Refusal::Rate { .. })), "{reply:?}");
     }
     // Asks and does not read. Once it attached it may be silent as long as it likes.
     let mut deaf = node.connect();
