@@ -44,8 +44,9 @@ install: ## Installs system packages that a build needs, where they are missing
 	@scripts/install-packages
 
 .PHONY: build
+# Chosen from the whole workspace, so that features are those of `make test` and nothing is built twice.
 build: install ## Builds the node and the module block-watch
-	@cargo build $(RELEASE) -p blvm-node-adapter -p block-watch 1>&2
+	@cargo build $(RELEASE) $(PACKAGES) --bin blvm --bin block-watch 1>&2
 
 .PHONY: run
 run: build ## Starts a regtest node with the module block-watch; Ctrl-C ends it; ARGS="…" go to `blvm run`
