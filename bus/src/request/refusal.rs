@@ -166,7 +166,7 @@ pub enum Refusal {
         message: String,
     },
     /// There is no template, or the block could not be judged.
-    #[error("{message}")]
+    #[error("mining is refused: {message}")]
     Mining {
         /// Why.
         rule: MiningRefusal,
@@ -176,7 +176,7 @@ pub enum Refusal {
         wtxids: Vec<Hash>,
     },
     /// It was not done to or through a peer.
-    #[error("{message}")]
+    #[error("the network request is refused: {message}")]
     Network {
         /// Why.
         rule: NetworkRefusal,

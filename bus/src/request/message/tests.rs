@@ -193,6 +193,8 @@ fn refusals_have_the_documented_numbers() {
         Refusal::Network { rule: NetworkRefusal::Busy, message: String::new() },
     ];
     for (number, refusal) in refusals.into_iter().enumerate() {
+        // Also where a node gives no words of its own.
+        assert!(!refusal.to_string().is_empty(), "{refusal:?}");
         let archive = encode(&Reply::Refused(refusal));
         assert_eq!((archive[0], usize::from(archive[8])), (7, number));
     }
