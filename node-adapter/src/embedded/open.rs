@@ -128,7 +128,7 @@ impl EmbeddedNode {
         tracing::info!(%network, height = tip.height, outputs = utxo.len(), "the embedded node is open");
         let path = directory.unconfirmed();
         let failed = |source| OpenError::Journal { path: path.clone(), source };
-        let (recorder, kept) = Recorder::open(&path, sink).map_err(failed)?;
+        let (recorder, kept) = Recorder::open(&path, options.clock.clone(), sink).map_err(failed)?;
         let mut mempool = Mempool::with_policy(Policy {
             limit_bytes: options.mempool_bytes,
             expiry_s: options.mempool_expiry.as_secs(),

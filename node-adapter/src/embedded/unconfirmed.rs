@@ -12,13 +12,13 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bitcoin::consensus::deserialize;
 use bitcoin::hashes::Hash as _;
 use bitcoin::{OutPoint, Transaction, Txid};
 use parking_lot::Mutex;
 
+use super::clock::Clock;
 use super::journal::Journal;
 use crate::source::{EventSink, Hash, NodeEvent, RemovalReason};
 
@@ -47,17 +47,19 @@ struct Unconfirmed {
 /// Writes what the mempool accepts and loses to the file, then tells the sink.
 pub(super) struct Recorder {
     sink: Arc<dyn EventSink>,
+    /// The mempool's, which the times are kept for.
+    clock: Clock,
     /// Absent once the node is closed.
     file: Mutex<Option<Unconfirmed>>,
 }
 
 impl Recorder {
     /// Opens the file, and answers what was in the mempool when it was last written.
-    pub(super) fn open(path: &Path, sink: Arc<dyn EventSink>) -> io::Result<(Self, Vec<Kept>)> {
+    pub(super) fn open(path: &Path, clock: Clock, sink: Arc<dyn EventSink>) -> io::Result<(Self, Vec<Kept>)> {
         let mut kept = Gathered::default();
         let journal = Journal::open(path, |record| kept.take(record))?;
         let file = Unconfirmed { path: path.to_owned(), journal };
-        Ok((Self { sink, file: Mutex::new(Some(file)) }, kept.in_order()))
+        Ok((Self { sink, clock, file: Mutex::new(Some(file)) }, kept.in_order()))
     }
 
     /// Writes the file anew with what is in the mempool: raw transactions and their times.
@@ -106,7 +108,9 @@ impl Recorder {
 impl EventSink for Recorder {
     fn event(&self, event: NodeEvent) {
         match &event {
-            NodeEvent::TransactionAdded(transaction) => self.record(&added(&transaction.raw, now_s())),
+            NodeEvent::TransactionAdded(transaction) => {
+                self.record(&added(&transaction.raw, self.clock.now_s()))
+            }
             NodeEvent::TransactionRemoved {
                 txid,
                 reason: RemovalReason::Conflict | RemovalReason::Expired | RemovalReason::Evicted,
@@ -126,10 +130,6 @@ impl EventSink for Recorder {
 
 fn added(raw: &[u8], time_s: u64) -> Vec<u8> {
     [&[ADDED][..], &time_s.to_le_bytes(), raw].concat()
-}
-
-pub(super) fn now_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
 /// What the records amount to.
@@ -202,7 +202,7 @@ mod tests {
     }
 
     fn open(path: &Path) -> (Recorder, Vec<Hash>) {
-        let (recorder, kept) = Recorder::open(path, Arc::new(Nobody)).unwrap();
+        let (recorder, kept) = Recorder::open(path, Clock::system(), Arc::new(Nobody)).unwrap();
         (recorder, kept.iter().map(|kept| kept.transaction.compute_txid().to_byte_array()).collect())
     }
 
@@ -234,7 +234,7 @@ mod tests {
         recorder.event(NodeEvent::TransactionAdded(transactions[5].clone()));
         recorder.close();
         recorder.event(NodeEvent::TransactionAdded(transactions[0].clone()));
-        let (recorder, kept) = Recorder::open(&path, Arc::new(Nobody)).unwrap();
+        let (recorder, kept) = Recorder::open(&path, Clock::system(), Arc::new(Nobody)).unwrap();
         assert_eq!((kept.len(), kept[0].time_s, &kept[0].raw), (2, 77, &transactions[4].raw));
         recorder.event(NodeEvent::MempoolCleared { transactions: 2 });
         assert!(open(&path).1.is_empty());
