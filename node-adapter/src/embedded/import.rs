@@ -50,7 +50,7 @@ pub enum ImportError {
     },
     /// There is not one block in it.
     #[error(
-        "{path}: no block of {network} in it; files that Bitcoin Core obfuscates (xor.dat beside them) are not read",
+        "{path}: no block of {network} in it; was it copied without the xor.dat that stood beside it?",
         path = .path.display()
     )]
     NoBlocks {
@@ -66,7 +66,8 @@ pub enum ImportError {
 
 impl EmbeddedNode {
     /// Offers the engine every block of a file, in an order in which each finds the one it builds on. A file packed by
-    /// bzip2 is unpacked. Logs how far it is every five seconds.
+    /// bzip2 is unpacked; one with `xor.dat` beside it is read through the key there, as Bitcoin Core writes it. Logs how
+    /// far it is every five seconds.
     ///
     /// # Errors
     ///
@@ -164,7 +165,8 @@ struct Blocks {
 
 impl Blocks {
     fn open(path: &Path, magic: Magic) -> io::Result<Self> {
-        let mut reader = BufReader::with_capacity(BUFFER_BYTES, File::open(path)?);
+        let file = Obfuscated { file: File::open(path)?, key: key_beside(path)?, offset: 0 };
+        let mut reader = BufReader::with_capacity(BUFFER_BYTES, file);
         let is_packed = reader.fill_buf()?.starts_with(b"BZh");
         let reader: Box<dyn BufRead> = if is_packed {
             Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiBzDecoder::new(reader)))
@@ -215,6 +217,46 @@ impl Blocks {
     }
 }
 
+/// A file whose bytes were combined with a key by exclusive or.
+///
+/// Source: `AutoFile::detail_fread` in Bitcoin Core's `streams.cpp`: the key repeats from the beginning of the file.
+struct Obfuscated {
+    file: File,
+    key: [u8; 8],
+    offset: usize,
+}
+
+impl Read for Obfuscated {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        for byte in &mut buffer[..read] {
+            *byte ^= self.key[self.offset % 8];
+            self.offset += 1;
+        }
+        Ok(read)
+    }
+}
+
+/// The key that stands beside a block file: of zeros, which change nothing, where there is none, or where the file is
+/// not one of Bitcoin Core's, whatever else stands there.
+///
+/// Source: `InitBlocksdirXorKey` in Bitcoin Core's `node/blockstorage.cpp`.
+fn key_beside(path: &Path) -> io::Result<[u8; 8]> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    if !(name.starts_with("blk") && name.ends_with(".dat")) {
+        return Ok([0; 8]);
+    }
+    let key = match std::fs::read(path.with_file_name("xor.dat")) {
+        Ok(key) => key,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok([0; 8]),
+        Err(error) => return Err(error),
+    };
+    key.try_into().map_err(|key: Vec<u8>| {
+        let what = format!("xor.dat beside it has {} bytes, not 8: copy it again", key.len());
+        io::Error::new(io::ErrorKind::InvalidData, what)
+    })
+}
+
 /// Whether there was as much.
 fn read_whole(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
     match reader.read_exact(buffer) {
@@ -236,6 +278,38 @@ mod tests {
         std::fs::write(&path, bytes).unwrap();
         let mut blocks = Blocks::open(&path, Network::Signet.into()).unwrap();
         std::iter::from_fn(|| blocks.next().unwrap()).collect()
+    }
+
+    #[test]
+    fn obfuscated_files_are_read_through_the_key_beside_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("blk00000.dat");
+        // Longer than the buffer, so that the key is found again in the middle of it.
+        let expected: Vec<Vec<u8>> =
+            (81_u32..2_000).map(|length| (0..length).map(|at| (at * 7 + length) as u8).collect()).collect();
+        let plain: Vec<u8> = expected.iter().flat_map(|block| framed(block, block.len() as u32)).collect();
+        assert!(plain.len() > BUFFER_BYTES);
+        let key = [0xf1, 2, 0, 4, 5, 6, 7, 0x80];
+        let written: Vec<u8> = plain.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key).collect();
+        let read = |path: &Path| {
+            let mut blocks = Blocks::open(path, Network::Signet.into()).unwrap();
+            std::iter::from_fn(|| blocks.next().unwrap()).collect::<Vec<_>>()
+        };
+        std::fs::write(&path, &written).unwrap();
+        assert!(read(&path).is_empty(), "without the key");
+        std::fs::write(directory.path().join("xor.dat"), key).unwrap();
+        assert_eq!(read(&path), expected);
+        // A key of zeros: Bitcoin Core with -blocksxor=0, or an older one.
+        std::fs::write(&path, &plain).unwrap();
+        std::fs::write(directory.path().join("xor.dat"), [0; 8]).unwrap();
+        assert_eq!(read(&path), expected);
+        std::fs::write(directory.path().join("xor.dat"), [0; 7]).unwrap();
+        let refused = Blocks::open(&path, Network::Signet.into()).err().unwrap();
+        assert!(refused.to_string().contains("has 7 bytes, not 8"), "{refused}");
+        // Not a file that Bitcoin Core has written.
+        let other = directory.path().join("blocks");
+        std::fs::write(&other, &plain).unwrap();
+        assert_eq!(read(&other), expected);
     }
 
     fn framed(block: &[u8], length: u32) -> Vec<u8> {

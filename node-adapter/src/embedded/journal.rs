@@ -13,7 +13,7 @@ use std::path::Path;
 use bitcoin::hashes::{Hash as _, sha256d};
 
 /// No valid block or transaction is larger: each byte weighs at least one unit. `unconfirmed` adds a few.
-const MOST_BYTES: u32 = 4_000_000 + 16;
+pub(super) const MOST_BYTES: u32 = 4_000_000 + 16;
 const HEAD_BYTES: u64 = 8;
 
 #[derive(Debug)]
@@ -41,13 +41,27 @@ impl Journal {
         self.bytes
     }
 
+    /// Appends one record.
+    ///
+    /// # Errors
+    ///
+    /// The system's, or `InvalidInput` for a record that would not be read again; nothing is written then.
     pub(super) fn append(&mut self, block: &[u8]) -> io::Result<()> {
-        let length = u32::try_from(block.len()).map_err(io::Error::other)?;
+        let length = u32::try_from(block.len()).ok().filter(|length| *length <= MOST_BYTES);
+        let length = length.ok_or_else(|| {
+            let what = format!("a record has at most {MOST_BYTES} bytes, not {}", block.len());
+            io::Error::new(io::ErrorKind::InvalidInput, what)
+        })?;
         let mut record = Vec::with_capacity(block.len() + 8);
         record.extend_from_slice(&length.to_le_bytes());
         record.extend_from_slice(&checksum(block));
         record.extend_from_slice(block);
-        self.file.write_all(&record)?;
+        if let Err(error) = self.file.write_all(&record) {
+            // What comes after half a record would not be found again.
+            self.file.set_len(self.bytes)?;
+            self.file.seek(SeekFrom::Start(self.bytes))?;
+            return Err(error);
+        }
         self.bytes += record.len() as u64;
         Ok(())
     }
@@ -120,5 +134,17 @@ mod tests {
         journal.clear().unwrap();
         journal.append(b"fourth").unwrap();
         assert_eq!(blocks(&path), [b"fourth"]);
+    }
+    #[test]
+    fn a_record_that_would_not_be_read_again_is_refused_and_the_others_stay() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("journal");
+        let mut journal = Journal::open(&path, |_| ()).unwrap();
+        let largest = vec![7; MOST_BYTES as usize];
+        journal.append(&largest).unwrap();
+        let refusal = journal.append(&vec![7; MOST_BYTES as usize + 1]).unwrap_err();
+        assert_eq!(refusal.to_string(), "a record has at most 4000016 bytes, not 4000017");
+        journal.append(b"last").unwrap();
+        assert_eq!(blocks(&path), [&largest[..], b"last"]);
     }
 }

@@ -20,7 +20,7 @@ use super::mine::first_extra_nonce;
 use super::mining::Mining;
 use super::node::{EmbeddedNode, State, Status, keep, write_out};
 use super::reconcile::reconcile;
-use super::restore::restore;
+use super::restore::{Untold, restore};
 use super::tip::tell_tip;
 use super::unconfirmed::Recorder;
 use super::utxo::{Store, StoreError, UtxoSet};
@@ -138,27 +138,22 @@ impl EmbeddedNode {
         if let Some(next_block) = NextBlock::after_tip(&chain) {
             restore(&next_block, &utxo, &mut mempool, kept);
         }
-        keep(&recorder, &mempool).map_err(failed)?;
+        let status = Status::new(tip);
+        let mut fees = kept_fees(&utxo);
+        fees.start_at(tip.height);
+        let gauges = Gauges::new(&mempool);
+        let extra_nonce = first_extra_nonce();
+        let mut state = State { utxo, mempool, fees, gauges, journal, extra_nonce, is_closed: false };
+        // The limits may have been changed since, and time has passed.
+        state.settle(&status, &Untold);
+        state.gauges = Gauges::new(&state.mempool);
+        keep(&recorder, &state.mempool).map_err(failed)?;
         let recorder = Arc::new(recorder);
         let (mining, sink) = Mining::start(network, Arc::clone(&recorder) as _)
             .map_err(|source| OpenError::Thread { source })?;
         tell_tip(&chain, network, &*sink);
-        mempool.in_order().for_each(|entry| sink.begin_with(entry.published()));
+        state.mempool.in_order().for_each(|entry| sink.begin_with(entry.published()));
         sink.settled();
-        let status = Status::new(tip);
-        status.set_mempool_size(mempool.len());
-        let gauges = Gauges::new(&mempool);
-        let mut fees = kept_fees(&utxo);
-        fees.start_at(tip.height);
-        let state = State {
-            utxo,
-            mempool,
-            fees,
-            gauges,
-            journal,
-            extra_nonce: first_extra_nonce(),
-            is_closed: false,
-        };
         Ok(Self {
             chain,
             network,

@@ -6,7 +6,14 @@ use super::finality::NextBlock;
 use super::mempool::Mempool;
 use super::unconfirmed::Kept;
 use super::utxo::UtxoSet;
-use crate::source::SubmitError;
+use crate::source::{EventSink, NodeEvent, SubmitError};
+
+/// Told what leaves again before anybody could know that it was there.
+pub(super) struct Untold;
+
+impl EventSink for Untold {
+    fn event(&self, _: NodeEvent) {}
+}
 
 /// Admits what was kept; what does not hold any more is left out.
 pub(super) fn restore(next_block: &NextBlock<'_>, utxo: &UtxoSet, mempool: &mut Mempool, kept: Vec<Kept>) {

@@ -19,11 +19,16 @@ use bitcoin::{OutPoint, Transaction, Txid};
 use parking_lot::Mutex;
 
 use super::clock::Clock;
-use super::journal::Journal;
+use super::journal::{Journal, MOST_BYTES};
 use crate::source::{EventSink, Hash, NodeEvent, RemovalReason};
 
 const ADDED: u8 = 1;
 const REMOVED: u8 = 2;
+
+/// What comes before a transaction in its record: kind and time.
+const ADDED_HEAD_BYTES: u32 = 1 + 8;
+// The largest transaction that is admitted has a byte for each unit of a block's weight.
+const _: () = assert!(4_000_000 + ADDED_HEAD_BYTES <= MOST_BYTES);
 
 /// A file is written anew once it is larger than this and than four times what is in the mempool, in bytes.
 const LEAST_COMPACTED_BYTES: u64 = 16 << 20;

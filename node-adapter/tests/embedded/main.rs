@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod answers;
+mod apart;
 mod chain;
 mod check;
 mod follow;
@@ -12,6 +13,7 @@ mod follower;
 mod headers;
 mod labelled;
 mod large;
+mod limits_at_start;
 mod mempool;
 mod mining;
 mod model;
