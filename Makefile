@@ -24,7 +24,7 @@ RELEASE := --release --locked
 MEMPOOL := cargo test $(RELEASE) -p blvm-node-adapter --test embedded large:: -- --nocapture
 LOOM := env RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 \
 	cargo test $(RELEASE) -p blvm-bus --lib --target-dir target/loom
-CRASH := cargo test $(RELEASE) -p blvm-node-adapter --test crash -- --nocapture
+CRASH := cargo test $(RELEASE) -p blvm-tests --test crash -- --nocapture
 SOAK := cargo test $(RELEASE) -p blvm-tests --test soak -- --nocapture
 HOSTILE := cargo test $(RELEASE) -p blvm-tests --test hostile -- --nocapture
 HOSTILE_PEERS := cargo test $(RELEASE) -p blvm-node-adapter --test hostile_peers -- --nocapture
@@ -120,7 +120,8 @@ soak: install ## Eight modules in changing roles torment a node, then 32 idle on
 
 .PHONY: crash
 crash: export CRASH_KILLS ?= 50
-crash: install ## Kills a node at random moments and checks it at every start; CRASH_KILLS=50, CRASH_SEED=…
+crash: export CRASH_MODULE_KILLS ?= 3
+crash: install ## Kills a node, and its module, at random moments and checks at every start; CRASH_KILLS=50, CRASH_SEED=…
 	@scripts/step --begin
 	@scripts/step crash $(CRASH)
 	@scripts/step --sum

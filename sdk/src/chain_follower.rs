@@ -61,6 +61,11 @@ impl FollowedBlock {
             Bytes::Answer(raw) => raw,
         }
     }
+
+    /// Whether the bytes stand in shared memory: the block came live, and was not fetched by request.
+    pub fn is_in_place(&self) -> bool {
+        matches!(&self.bytes, Bytes::Body(Body::InPlace(_)))
+    }
 }
 
 fn raw_of(body: &Body) -> Option<&[u8]> {

@@ -6,6 +6,7 @@
 //! | [`log`] | what the node logged and its modules printed |
 //! | [`memory`] | what this process holds of the bus |
 //! | [`made_up`] | blocks that both sides can write down byte by byte |
+//! | [`record`] | what a module keeps that may be killed at any moment |
 //! | [`soak`] | what the soak test and its modules agree on |
 #![forbid(unsafe_code)]
 
@@ -13,4 +14,5 @@ pub mod log;
 pub mod made_up;
 pub mod memory;
 pub mod node;
+pub mod record;
 pub mod soak;

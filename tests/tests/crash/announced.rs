@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -15,6 +15,45 @@ use blvm_node_adapter::source::{ChainPosition, EventSink, Hash, NodeApi, NodeEve
 pub struct Announced {
     path: PathBuf,
     file: Mutex<File>,
+}
+
+/// Height of the chain that was announced.
+pub fn known_height(path: &Path) -> u64 {
+    let text = fs::read_to_string(path).unwrap();
+    // A line that the kill cut short was not announced.
+    let lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    lines.fold(0, |height, line| match line.as_bytes()[0] {
+        b'C' => height + 1,
+        b'D' => height - 1,
+        _ => height,
+    })
+}
+
+/// Counts what is announced from some moment on.
+pub struct Tail {
+    file: File,
+    connected: u64,
+    is_begin: bool,
+}
+
+impl Tail {
+    pub fn at_end(path: &Path) -> Self {
+        let mut file = File::open(path).unwrap();
+        file.seek(SeekFrom::End(0)).unwrap();
+        // In the middle of a line, perhaps, which is not counted then.
+        Self { file, connected: 0, is_begin: false }
+    }
+
+    /// Blocks connected so far.
+    pub fn connected(&mut self) -> u64 {
+        let mut news = Vec::new();
+        self.file.read_to_end(&mut news).unwrap();
+        for byte in news {
+            self.connected += u64::from(self.is_begin && byte == b'C');
+            self.is_begin = byte == b'\n';
+        }
+        self.connected
+    }
 }
 
 /// What all lines amount to.

@@ -2,11 +2,12 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use blvm_tests::record::{self, Effect};
 use serde_json::Value;
 
 /// Longer than anything here takes, on a busy machine too.
@@ -18,20 +19,34 @@ pub fn free_address() -> SocketAddr {
 }
 
 fn blvm() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_blvm"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_idle-node"));
     command.env("BLVM_LOG", "error").env_remove("RUST_BACKTRACE");
     command
 }
 
-/// The directory of the module block-watch, whose program is built if it is not there.
-fn block_watch() -> PathBuf {
-    let program = Path::new(env!("CARGO_BIN_EXE_blvm")).with_file_name("block-watch");
-    if !program.exists() {
-        let build = ["build", "--release", "--locked", "-p", "block-watch"];
-        let built = Command::new(env!("CARGO")).args(build).status().unwrap();
-        assert!(built.success() && program.exists(), "block-watch cannot be built");
-    }
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../sdk/examples/block-watch")
+/// Name of the module that every node here has.
+pub const MODULE: &str = "recorder";
+
+/// Writes the manifest of the module into `directory`; its program is beside the node's.
+pub fn write_manifest(directory: &Path) {
+    let program = Path::new(env!("CARGO_BIN_EXE_record-module")).file_name().unwrap().to_str().unwrap();
+    let manifest = format!(
+        "name = \"{MODULE}\"\nversion = \"0.1.0\"\nentry_point = \"{program}\"\n\
+        capabilities = [\"read_blockchain\", \"read_mempool\"]\n"
+    );
+    std::fs::write(directory.join("module.toml"), manifest).unwrap();
+}
+
+/// What the module of the node in `datadir` has written.
+pub fn recorded(datadir: &Path) -> Vec<Effect> {
+    record::read(&datadir.join("modules").join(MODULE).join("record")).unwrap()
+}
+
+/// What `blvm status --json` says of the node that runs in `datadir`.
+pub fn status(datadir: &Path) -> Value {
+    let output = blvm().args(["status", "--json", "--datadir"]).arg(datadir).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 /// A node process. Dropping it kills it.
@@ -41,11 +56,11 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts a node with the module block-watch; it answers once the module is attached.
-    pub fn start(datadir: &Path, listen: SocketAddr, connect: Option<SocketAddr>) -> Self {
+    /// Starts a node with the module whose manifest is in `module`; it answers once the module is attached.
+    pub fn start(datadir: &Path, module: &Path, listen: SocketAddr, connect: Option<SocketAddr>) -> Self {
         let mut command = blvm();
         command.args(["run", "--json", "--mine-interval", "0s", "--datadir"]).arg(datadir);
-        command.args(["--listen", &listen.to_string()]).arg("--module").arg(block_watch());
+        command.args(["--listen", &listen.to_string()]).arg("--module").arg(module);
         if let Some(address) = connect {
             command.args(["--connect", &address.to_string()]);
         }
