@@ -16,7 +16,7 @@ import struct
 import sys
 import time
 
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 LAYOUT_VERSION = 2
 
 # docs/protocol.md, "Frames" and "Archives".

@@ -36,7 +36,7 @@ fn types(source: &str) -> Vec<Found> {
             is_inside = true;
         } else if line == "}" {
             is_inside = false;
-        } else if is_inside && !text.is_empty() && !text.starts_with("//") && !text.starts_with('#') {
+        } else if is_inside && !text.is_empty() && !text.starts_with("//") && !is_attribute(text) {
             let parts = &mut found.last_mut().unwrap().parts;
             match &mut variant {
                 None if text.ends_with('{') => variant = Some(text.to_owned()),
@@ -52,9 +52,14 @@ fn types(source: &str) -> Vec<Found> {
     found
 }
 
+/// Whether a line is an attribute, or part of one with a text.
+fn is_attribute(text: &str) -> bool {
+    text.starts_with(['#', '"', ')'])
+}
+
 fn written() -> String {
     let mut text = String::new();
-    for area in ["chain", "mempool", "mining", "network", "watch"] {
+    for area in ["chain", "mempool", "mining", "network", "watch", "refusal", "status", "statistics"] {
         let path = root().join(format!("bus/src/request/{area}.rs"));
         let source = std::fs::read_to_string(path).unwrap();
         writeln!(text, "\n| {area} | fields or variants, in order |\n|---|---|").unwrap();
@@ -76,7 +81,13 @@ fn every_type_of_the_areas_is_in_the_document() {
     let start = document.find(BEGIN).unwrap() + BEGIN.len();
     let end = start + document[start..].find(END).unwrap();
     let written = written();
-    for expected in ["0 `GetBlockHeader {hash: Hash}`", "`next_bits: Option<u32>`", "2 `Next {limit: u32}`"] {
+    for expected in [
+        "0 `GetBlockHeader {hash: Hash}`",
+        "`next_bits: Option<u32>`",
+        "2 `Next {limit: u32}`",
+        "22 `Network {rule: NetworkRefusal, message: String}` |",
+        "12 `Other`, 13 `TooManyReplaced`",
+    ] {
         assert!(written.contains(expected), "{expected} is missing:\n{written}");
     }
     if std::env::var_os("BLVM_WRITE_DOCS").is_some() {

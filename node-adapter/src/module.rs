@@ -9,10 +9,12 @@
 //! | `conversation` | one party's requests, in order, from hello on |
 //! | `codec`, `reply` | frames from the socket, frames to it |
 //! | `answer` | what the node answers to each request |
+//! | `block_queue` | blocks that modules bring from elsewhere, judged later |
 //! | `limits` | how fast, how long, how much |
 //! | `output` | what a module prints, in the log |
 
 mod answer;
+mod block_queue;
 mod by_path;
 mod codec;
 mod conversation;

@@ -240,18 +240,13 @@ impl Topics {
         self.hosts.all().into_iter().find(|host| host.number() == topic).map(AnyTopic::next_sequence)
     }
 
-    /// The first sequence that counts for a module that attaches now, of each of `topics`, by number: of `mining` that of the
+    /// The first sequence that counts for a module that attaches now, or has lost what stands, of each of `topics`, by number: of `mining` that of the
     /// current tip or template, whichever was first, so that it need not ask; of all others the next one.
     ///
     /// Sends what is current again where too much has been published since.
     pub fn start_sequences(&self, topics: &[u32]) -> Vec<(u32, u64)> {
         let hosts = self.hosts.all().into_iter().filter(|host| topics.contains(&host.number()));
         hosts.map(|host| (host.number(), host.start_sequence())).collect()
-    }
-
-    /// Publishes the current tip and template again, unchanged, for a module that lost them.
-    pub fn repeat_mining(&self) {
-        self.hosts.mining.repeat_standing();
     }
 
     /// How often `chain` entered a term.
@@ -485,17 +480,19 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_is_sent_again_on_request_and_not_after_the_close() {
+    fn what_stands_is_sent_again_for_as_little_as_it_is_far_away_and_not_after_the_close() {
         let topics = topics();
-        topics.repeat_mining();
-        assert_eq!(topics.hosts.mining.next_sequence(), 1, "nothing stands");
         topics.event(NodeEvent::TipChanged(tip(1)));
         topics.event(NodeEvent::TemplateUpdated(template(1)));
-        topics.repeat_mining();
-        assert_eq!(found_by_who_attaches(&topics), [(3, "TipChanged"), (4, "TemplateUpdated")]);
+        (0..NEAR_MESSAGES).for_each(|_| topics.event(DELTA));
+        let before = topics.hosts.mining.next_sequence();
+        (0..1_000).for_each(|_| drop(topics.start_sequences(&[Mining::NUMBER])));
+        assert_eq!(topics.hosts.mining.next_sequence(), before + 2, "however often it is asked for");
+        (0..NEAR_MESSAGES).for_each(|_| topics.event(DELTA));
+        let before = topics.hosts.mining.next_sequence();
         topics.close();
-        topics.repeat_mining();
-        assert_eq!(topics.hosts.mining.next_sequence(), 5);
+        assert_eq!(topics.start_sequences(&[Mining::NUMBER]), [(Mining::NUMBER, before)]);
+        assert_eq!(topics.hosts.mining.next_sequence(), before);
     }
 
     #[test]

@@ -85,13 +85,15 @@ topic! {
         fees_sat: u64,
     }
 
-    /// A block that this node assembled, as its own miner or from a module's solution, joined the active chain.
+    /// A block that this node assembled, as its own miner or from a module's solution, joined the active chain. Not sent for
+    /// a block that was given as a whole (`submit_block`), whoever mined it.
     4 BlockMined / ArchivedBlockMined {
         /// Block hash.
         hash: Hash,
         /// Its height.
         height: u32,
-        /// Number of the template it came from; unknown for a block given as a whole.
+        /// Number of the template it came from; absent for what the node mined on regtest without one: empty blocks and those
+        /// of a reorganisation it was told to make.
         template_id: Option<u64>,
     }
 

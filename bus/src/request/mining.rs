@@ -38,6 +38,9 @@ pub enum MiningRequest {
         /// The block in consensus encoding.
         raw: Vec<u8>,
     },
+    /// `repeat_tip_and_template`: where topic `mining` has the current tip and template. They are sent again unless they are
+    /// among its last 16 messages. Needs `mining_template`.
+    RepeatTipAndTemplate,
 }
 
 /// Most outputs a miner may have in a template.
@@ -54,6 +57,11 @@ pub enum MiningReply {
     TemplateTransactions(Vec<TemplateTransaction>),
     /// To [`MiningRequest::SubmitSolution`], [`MiningRequest::SubmitBlock`] and [`MiningRequest::CheckBlock`].
     Verdict(BlockVerdict),
+    /// To [`MiningRequest::RepeatTipAndTemplate`].
+    TipAndTemplateAt {
+        /// Sequence of topic `mining` from which both are found; its next one while there is neither.
+        sequence: u64,
+    },
 }
 
 /// What a miner needs of the coinbase; the strictest of all that is asked for holds.

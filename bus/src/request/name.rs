@@ -170,6 +170,7 @@ fn mining_name(request: &MiningRequest) -> &'static str {
         MiningRequest::SubmitSolution(_) => "submit_solution",
         MiningRequest::SubmitBlock { .. } => "submit_block",
         MiningRequest::CheckBlock { .. } => "check_block",
+        MiningRequest::RepeatTipAndTemplate => "repeat_tip_and_template",
     }
 }
 

@@ -2,7 +2,6 @@
 
 use rkyv::{Archive, Deserialize, Serialize};
 
-use super::BlockVerdict;
 use crate::message::Hash;
 
 /// What a module asks about peers, and of them.
@@ -44,7 +43,8 @@ pub enum NetworkRequest {
         /// The address without port.
         address: String,
     },
-    /// `queue_received_block_bytes`: offers a block that came another way than from a peer. Needs `queue_inbound_block`.
+    /// `queue_received_block_bytes`: offers a block that came another way than from a peer. It waits its turn; what became
+    /// of it is told by topics `chain` and `system`. Needs `queue_inbound_block`.
     QueueReceivedBlockBytes {
         /// The block in consensus encoding.
         raw: Vec<u8>,
@@ -99,7 +99,10 @@ pub enum NetworkReply {
     /// To [`NetworkRequest::UnbanPeer`]: whether there was a ban.
     Unbanned(bool),
     /// To [`NetworkRequest::QueueReceivedBlockBytes`].
-    BlockQueued(BlockVerdict),
+    BlockQueued {
+        /// Hash of the block.
+        hash: Hash,
+    },
     /// To the requests that change a denylist: how many entries it has now.
     DenylistChanged(u64),
     /// To [`NetworkRequest::SnapshotServeDenylist`].

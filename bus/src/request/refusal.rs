@@ -215,6 +215,18 @@ pub enum TransactionRefusal {
     ShuttingDown,
     /// A rule this version has no name for.
     Other,
+    /// Would replace more transactions than one may.
+    TooManyReplaced,
+    /// Has too many unconfirmed ancestors, or too large ones.
+    TooManyAncestors,
+    /// An unconfirmed ancestor would have too many descendants, or too large ones.
+    TooManyDescendants,
+    /// Valid, but of a form that the mempool does not take.
+    NonStandard,
+    /// Valid, but more of something than the mempool takes.
+    AboveStandard,
+    /// An output is worth less than spending it costs.
+    Dust,
 }
 
 /// Why there is no template, or a solution or block was not judged.
@@ -237,6 +249,8 @@ pub enum MiningRefusal {
     NoTarget,
     /// A rule this version has no name for.
     Other,
+    /// A block of signet without the signature of its operators (BIP-0325).
+    UnsignedSignet,
 }
 
 /// Why something was not done to or through a peer.
@@ -253,8 +267,12 @@ pub enum NetworkRefusal {
     TooMany,
     /// The peer does not read what it is sent.
     Busy,
-    /// Not an address, or a reason too long to keep.
+    /// Not an address, a reason too long to keep, or bytes that begin with no block's header.
     Malformed,
     /// A rule this version has no name for.
     Other,
+    /// As many blocks of this module wait as may.
+    QueueFull,
+    /// The hash of a block's header is above the target that it names.
+    LowWork,
 }

@@ -308,6 +308,10 @@ impl NodeApi for EmbeddedNode {
         self.judge_block(raw)
     }
 
+    fn takes_blocks(&self) -> bool {
+        true
+    }
+
     fn transaction(&self, txid: &Hash) -> Result<Option<FoundTransaction>, NodeError> {
         self.found_transaction(txid)
     }

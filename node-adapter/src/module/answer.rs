@@ -27,10 +27,10 @@ pub(super) fn ask(shared: &Shared, owner: u64, request: Request) -> Reply {
             mempool::ask(shared, *request).map(|reply| Reply::Mempool(Box::new(reply)))
         }
         Request::Mining(request) => {
-            mining::ask(node, owner, *request).map(|reply| Reply::Mining(Box::new(reply)))
+            mining::ask(shared, owner, *request).map(|reply| Reply::Mining(Box::new(reply)))
         }
         Request::Network(request) => {
-            network::ask(shared, *request).map(|reply| Reply::Network(Box::new(reply)))
+            network::ask(shared, owner, *request).map(|reply| Reply::Network(Box::new(reply)))
         }
         Request::GetNodeStatus { with_utxo_digest } => status::status(shared, with_utxo_digest),
         Request::Watch(request) => watch(shared, owner, *request).map(|reply| Reply::Watch(Box::new(reply))),
@@ -82,6 +82,7 @@ fn bounded(what: &str, count: usize, limit: usize) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// The rule as the protocol names it. Each has a name there: a rule added to the node needs one before this builds.
 fn rule(error: &SubmitError) -> TransactionRefusal {
     match error {
         SubmitError::Malformed { .. } => TransactionRefusal::Malformed,
@@ -96,8 +97,59 @@ fn rule(error: &SubmitError) -> TransactionRefusal {
         SubmitError::Script { .. } => TransactionRefusal::Script,
         SubmitError::Full { .. } => TransactionRefusal::MempoolFull,
         SubmitError::ShuttingDown => TransactionRefusal::ShuttingDown,
-        // A rule added to the node and not yet to the protocol: its message still says which.
-        #[allow(unreachable_patterns)]
-        _ => TransactionRefusal::Other,
+        SubmitError::TooManyReplaced { .. } => TransactionRefusal::TooManyReplaced,
+        SubmitError::TooManyAncestors { .. } => TransactionRefusal::TooManyAncestors,
+        SubmitError::TooManyDescendants { .. } => TransactionRefusal::TooManyDescendants,
+        SubmitError::NonStandard { .. } => TransactionRefusal::NonStandard,
+        SubmitError::AboveStandard { .. } => TransactionRefusal::AboveStandard,
+        SubmitError::Dust { .. } => TransactionRefusal::Dust,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One of each rule of the node; a new one must be added here before the tests build.
+    fn after(error: &SubmitError) -> Option<SubmitError> {
+        let (limit, limit_bytes, transactions, virtual_bytes) = (0, 0, 0, 0);
+        Some(match error {
+            SubmitError::Malformed { .. } => SubmitError::Invalid { rule: "" },
+            SubmitError::Invalid { .. } => SubmitError::AlreadyInMempool,
+            SubmitError::AlreadyInMempool => SubmitError::MissingInput { input: 0 },
+            SubmitError::MissingInput { .. } => SubmitError::ConflictsWithMempool { input: 0, needed_sat: 0 },
+            SubmitError::ConflictsWithMempool { .. } => {
+                SubmitError::ImmatureCoinbase { input: 0, mature_height: 0 }
+            }
+            SubmitError::ImmatureCoinbase { .. } => SubmitError::NotFinal,
+            SubmitError::NotFinal => SubmitError::Overpays { outputs_sat: 0, inputs_sat: 0 },
+            SubmitError::Overpays { .. } => SubmitError::FeeTooLow { fee_sat: 0, needed_sat: 0 },
+            SubmitError::FeeTooLow { .. } => SubmitError::Script { input: 0 },
+            SubmitError::Script { .. } => SubmitError::Full { limit_bytes },
+            SubmitError::Full { .. } => SubmitError::ShuttingDown,
+            SubmitError::ShuttingDown => SubmitError::TooManyReplaced { limit },
+            SubmitError::TooManyReplaced { .. } => {
+                SubmitError::TooManyAncestors { transactions, virtual_bytes, limit, limit_bytes }
+            }
+            SubmitError::TooManyAncestors { .. } => {
+                let ancestor = [0; 32];
+                SubmitError::TooManyDescendants { ancestor, transactions, virtual_bytes, limit, limit_bytes }
+            }
+            SubmitError::TooManyDescendants { .. } => SubmitError::NonStandard { rule: "" },
+            SubmitError::NonStandard { .. } => SubmitError::AboveStandard { what: "", found: 0, limit },
+            SubmitError::AboveStandard { .. } => SubmitError::Dust { output: 0, value_sat: 0, needed_sat: 0 },
+            SubmitError::Dust { .. } => return None,
+        })
+    }
+
+    #[test]
+    fn every_rule_of_the_mempool_has_a_name_of_its_own_in_the_protocol() {
+        let first = SubmitError::Malformed { reason: String::new() };
+        let errors = std::iter::successors(Some(first), after);
+        let mut rules: Vec<TransactionRefusal> = errors.map(|error| rule(&error)).collect();
+        // `Other` is one of no node of this version; its number is kept.
+        rules.insert(TransactionRefusal::Other as usize, TransactionRefusal::Other);
+        let numbers: Vec<usize> = rules.iter().map(|rule| *rule as usize).collect();
+        assert_eq!(numbers, (0..=TransactionRefusal::Dust as usize).collect::<Vec<_>>());
     }
 }

@@ -16,8 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use blvm_bus::request::{
-    FrameHead, MAX_FRAME_BYTES, Refusal, Reply, Request, SOCKET_NAME, TOKEN_NAME, Token, close_elsewhere,
-    decode, listen_path, refuse_descriptors,
+    FrameHead, Refusal, Reply, Request, SOCKET_NAME, TOKEN_NAME, Token, close_elsewhere, decode, listen_path,
+    refuse_descriptors,
 };
 use parking_lot::Mutex;
 use tokio::net::{UnixListener, UnixStream};
@@ -220,11 +220,8 @@ impl Door {
             None => format!("peer {}", ticket.number),
         };
         let mut reader = FrameReader::new(MAX_UNKNOWN_FRAME_BYTES);
-        let mut writer = ReplyWriter::new(
-            Arc::clone(&socket),
-            Some(self.deadlines.unread),
-            self.shared.limits.unread_bytes,
-        );
+        let mut writer =
+            ReplyWriter::new(Arc::clone(&socket), Some(self.deadlines.unread), &self.shared.limits);
         let known = tokio::select! {
             biased;
             known = timeout_at(start + self.deadlines.token, self.identify(&socket, &mut reader, &mut writer, &name)) => {
@@ -236,7 +233,7 @@ impl Door {
         match known {
             Ok(Some(place)) => {
                 tracing::info!(module = name, "a program attaches by path");
-                reader.set_limit(MAX_FRAME_BYTES);
+                reader.set_limit(self.shared.limits.frame_bytes);
                 let peer = Arc::new(PathPeer::new(name.clone(), Arc::clone(&self.shared)));
                 let shared = Arc::clone(&self.shared);
                 let attach_by = Some(start + self.deadlines.attach);

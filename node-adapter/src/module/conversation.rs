@@ -19,9 +19,8 @@ use blvm_bus::memory::Mapped;
 use blvm_bus::message::Topic;
 use blvm_bus::message::chain::Chain;
 use blvm_bus::request::{
-    Attached, FrameHead, Hello, MAX_FRAME_BYTES, MAX_SUBMISSION_BYTES, MiningRequest, PROTOCOL_VERSION,
-    Permission, Refusal, Reply, Request, TopicGrant, WatchEvents, WatchReply, WatchRequest, Welcome,
-    close_elsewhere, decode,
+    Attached, FrameHead, Hello, MiningRequest, PROTOCOL_VERSION, Permission, Refusal, Reply, Request,
+    TopicGrant, WatchEvents, WatchReply, WatchRequest, Welcome, close_elsewhere, decode,
 };
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
@@ -31,7 +30,7 @@ use tokio::time::Instant;
 use super::answer::ask;
 use super::codec::{FrameReader, Incoming};
 use super::host::Shared;
-use super::limits::{Pace, RefusalLog};
+use super::limits::{Pace, RefusalLog, RequestLimits};
 use super::party::Party;
 use super::reply::ReplyWriter;
 use crate::source::CoinbaseConstraints;
@@ -58,8 +57,8 @@ enum Stage {
 /// Serves one module until its end of the socket closes.
 pub(super) async fn serve(socket: UnixStream, party: Arc<dyn Party>, shared: Arc<Shared>) -> io::Result<()> {
     let socket = Arc::new(socket);
-    let writer = ReplyWriter::new(Arc::clone(&socket), None, shared.limits.unread_bytes);
-    let reader = FrameReader::new(frame_limit(&*party));
+    let writer = ReplyWriter::new(Arc::clone(&socket), None, &shared.limits);
+    let reader = FrameReader::new(frame_limit(&*party, &shared.limits));
     let outcome = Conversation::new(writer, party, shared, None).go_on(&socket, reader).await;
     // The module may have left descriptors in it that are slow to close.
     if let Some(Ok(socket)) = Arc::into_inner(socket).map(UnixStream::into_std) {
@@ -188,7 +187,7 @@ impl Conversation {
                 None => return Ok(()),
                 Some(Incoming::TooLarge(head)) => {
                     let found_bytes = u64::from(head.body_bytes);
-                    let limit_bytes = frame_limit(&*self.party) as u64;
+                    let limit_bytes = frame_limit(&*self.party, &self.shared.limits) as u64;
                     self.refuse(head, Refusal::TooLarge { found_bytes, limit_bytes }).await?;
                 }
                 Some(Incoming::Frame { head, body }) => self.take(head, &body).await?,
@@ -264,8 +263,9 @@ impl Conversation {
 
     /// Whether this party may ask that, in a frame of that length.
     fn check(&self, request: &Request, body_bytes: usize) -> Result<(), Refusal> {
-        if body_bytes > MAX_FRAME_BYTES && !request.is_submission() {
-            let (found_bytes, limit_bytes) = (body_bytes as u64, MAX_FRAME_BYTES as u64);
+        let limit_bytes = self.shared.limits.frame_bytes;
+        if body_bytes > limit_bytes && !request.is_submission() {
+            let (found_bytes, limit_bytes) = (body_bytes as u64, limit_bytes as u64);
             return Err(Refusal::TooLarge { found_bytes, limit_bytes });
         }
         if let Some(needed) = request.needed_permission() {
@@ -432,12 +432,12 @@ impl Conversation {
 }
 
 /// The longest frame of a party: who may submit blocks, or have them checked, needs room for one.
-fn frame_limit(party: &dyn Party) -> usize {
+fn frame_limit(party: &dyn Party, limits: &RequestLimits) -> usize {
     let submits = [Permission::SubmitBlock, Permission::QueueInboundBlock, Permission::MiningTemplate];
     if party.may_change() && submits.into_iter().any(|permission| party.may(permission)) {
-        MAX_SUBMISSION_BYTES
+        limits.submission_bytes.max(limits.frame_bytes)
     } else {
-        MAX_FRAME_BYTES
+        limits.frame_bytes
     }
 }
 

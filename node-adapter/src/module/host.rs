@@ -23,6 +23,7 @@ use parking_lot::Mutex;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 
+use super::block_queue::BlockQueue;
 use super::by_path::{ListenError, PathListener};
 use super::limits::RequestLimits;
 use super::manifest::Manifest;
@@ -103,6 +104,8 @@ pub(super) struct Shared {
     /// Parties so far: each has a number of its own.
     pub(super) parties: AtomicU64,
     pub(super) limits: RequestLimits,
+    /// Blocks that modules brought from elsewhere.
+    pub(super) blocks: Arc<BlockQueue>,
 }
 
 impl Shared {
@@ -113,7 +116,9 @@ impl Shared {
         network: &str,
         limits: RequestLimits,
     ) -> Self {
-        Shared { topics, node, peers, network: network.to_owned(), parties: AtomicU64::new(0), limits }
+        let blocks = Arc::new(BlockQueue::default());
+        let (network, parties) = (network.to_owned(), AtomicU64::new(0));
+        Shared { topics, node, peers, network, parties, limits, blocks }
     }
 
     /// The network side, for `request`.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use blvm_bus::request::Refusal;
+use blvm_bus::request::{MAX_FRAME_BYTES, MAX_SUBMISSION_BYTES, Refusal};
 use tokio::time::Instant;
 
 /// Limits of one party's requests.
@@ -16,6 +16,16 @@ pub struct RequestLimits {
     pub deadline: Duration,
     /// Bytes of long answers that may wait to be taken; a single longer one may wait alone.
     pub unread_bytes: u64,
+    /// Long answers that may wait to be taken.
+    pub unread_answers: u32,
+    /// Bytes of a frame's body.
+    pub frame_bytes: usize,
+    /// Bytes of a frame's body with a block in it.
+    pub submission_bytes: usize,
+    /// Blocks brought from elsewhere that may wait to be judged.
+    pub queued_blocks: u32,
+    /// Their bytes; a single longer one may wait alone.
+    pub queued_block_bytes: u64,
 }
 
 impl Default for RequestLimits {
@@ -25,6 +35,11 @@ impl Default for RequestLimits {
             burst: 20_000,
             deadline: Duration::from_secs(30),
             unread_bytes: 256 << 20,
+            unread_answers: 8,
+            frame_bytes: MAX_FRAME_BYTES,
+            submission_bytes: MAX_SUBMISSION_BYTES,
+            queued_blocks: 64,
+            queued_block_bytes: 64 << 20,
         }
     }
 }

@@ -11,9 +11,7 @@ use blvm_bus::request::{
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
-/// Long answers that may wait for a module to take them: each is a descriptor in flight, and these are counted
-/// per user for all modules together (unix(7), ETOOMANYREFS).
-const MAX_UNREAD_MEMFDS: u32 = 8;
+use super::limits::RequestLimits;
 
 /// The writing side of a module's socket.
 #[derive(Debug)]
@@ -23,13 +21,17 @@ pub(super) struct ReplyWriter {
     patience: Option<Duration>,
     unread_memfds: u32,
     unread_bytes: u64,
-    /// Bytes of long answers that may wait; a single longer one may wait alone.
+    /// Long answers that may wait for a module to take them: each is a descriptor in flight, and these are counted per user
+    /// for all modules together (unix(7), ETOOMANYREFS).
+    unread_limit: u32,
+    /// Their bytes; a single longer one may wait alone.
     unread_limit_bytes: u64,
 }
 
 impl ReplyWriter {
-    pub(super) fn new(socket: Arc<UnixStream>, patience: Option<Duration>, unread_limit_bytes: u64) -> Self {
-        ReplyWriter { socket, patience, unread_memfds: 0, unread_bytes: 0, unread_limit_bytes }
+    pub(super) fn new(socket: Arc<UnixStream>, patience: Option<Duration>, limits: &RequestLimits) -> Self {
+        let (unread_limit, unread_limit_bytes) = (limits.unread_answers.max(1), limits.unread_bytes);
+        ReplyWriter { socket, patience, unread_memfds: 0, unread_bytes: 0, unread_limit, unread_limit_bytes }
     }
 
     /// Answers request `correlation`, `descriptors` with it. Waits for as long as the module does not read, or until its
@@ -47,8 +49,8 @@ impl ReplyWriter {
         if unread_bytes(self.stream())? == 0 {
             (self.unread_memfds, self.unread_bytes) = (0, 0);
         }
-        if self.unread_memfds >= MAX_UNREAD_MEMFDS {
-            let refusal = encode(&Reply::Refused(Refusal::Unread { limit: MAX_UNREAD_MEMFDS }));
+        if self.unread_memfds >= self.unread_limit {
+            let refusal = encode(&Reply::Refused(Refusal::Unread { limit: self.unread_limit }));
             return self.send_frame(correlation, &refusal, &[], false).await;
         }
         let bytes = archive.len() as u64;

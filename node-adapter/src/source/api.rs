@@ -264,6 +264,11 @@ pub trait NodeApi: Send + Sync {
         Ok(unsupported(self, "submit_block")?)
     }
 
+    /// Whether [`submit_block`](Self::submit_block) takes blocks at all, for those that nobody waits with.
+    fn takes_blocks(&self) -> bool {
+        false
+    }
+
     /// Judges a block as if it were offered now, proof of work apart; changes nothing.
     ///
     /// # Errors

@@ -61,11 +61,12 @@ pub enum NodeEvent {
         /// Fees of the best template now, in satoshi.
         fees_sat: u64,
     },
-    /// A block that this node assembled (its miner, or a module's solution) joined the active chain.
+    /// A block that this node assembled (its miner, or a module's solution) joined the active chain. Blocks that are given as
+    /// a whole (`submit_block`) are not told so.
     BlockMined {
         /// Where it stands.
         position: ChainPosition,
-        /// Template it came from; `None` for a block given as a whole.
+        /// Template it came from; `None` where the node mined without one: on regtest, empty blocks and reorganisations.
         template_id: Option<u64>,
     },
     /// The target of the next block is another one.

@@ -76,12 +76,6 @@ impl<T: Topic> TopicHost<T> {
         report::<K>(outcome.map(|_| ()));
     }
 
-    /// Publishes what stands once more, in its order.
-    pub(super) fn repeat_standing(&self) {
-        let mut publisher = self.publisher.lock();
-        self.standing.lock().repeat(&mut publisher);
-    }
-
     pub(super) fn publish_with_body<K: Kind<Topic = T>>(&self, message: &K, body: &impl WriteBody) {
         let outcome = self.publisher.lock().publish_with_body(message, body);
         if let Ok(published) = outcome

@@ -56,7 +56,7 @@ impl<T: Topic> Standing<T> {
     }
 
     /// Publishes all that stands again; answers the first sequence.
-    pub(super) fn repeat(&mut self, publisher: &mut Publisher<T>) -> u64 {
+    fn repeat(&mut self, publisher: &mut Publisher<T>) -> u64 {
         let start = publisher.next_sequence();
         for message in &mut self.0 {
             match (message.publish)(publisher) {

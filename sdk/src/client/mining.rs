@@ -108,6 +108,19 @@ impl Client {
         })
     }
 
+    /// Where topic `mining` has the current tip and template, for a module that has missed messages: `seek` the feed there.
+    /// The node sends both again unless they are among the topic's last 16 messages. Needs `mining_template`.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`].
+    pub fn repeat_tip_and_template(&mut self) -> Result<u64, CallError> {
+        self.mining(MiningRequest::RepeatTipAndTemplate, |reply| match reply {
+            MiningReply::TipAndTemplateAt { sequence } => Some(sequence),
+            _ => None,
+        })
+    }
+
     fn mining<T>(
         &mut self,
         request: MiningRequest,

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use blvm_bus::message::Hash;
 use blvm_bus::request::{
-    Ban, BlockVerdict, Denylist, NetworkPeers, NetworkReply, NetworkRequest, NetworkStats, PacketProtocol,
-    Reply, Request,
+    Ban, Denylist, NetworkPeers, NetworkReply, NetworkRequest, NetworkStats, PacketProtocol, Reply, Request,
 };
 
 use super::{CallError, Client};
@@ -111,14 +110,17 @@ impl Client {
         })
     }
 
-    /// Offers a block that came another way than from a peer. Needs `queue_inbound_block`.
+    /// Offers a block that came another way than from a peer; answers its hash once it waits to be judged. Topic `chain` tells
+    /// that it joined the chain, `system` that it breaks a rule; nothing is told of one that the node has already, that
+    /// extends another branch or whose parent is not known. Needs `queue_inbound_block`.
     ///
     /// # Errors
     ///
-    /// [`CallError`].
-    pub fn queue_received_block_bytes(&mut self, raw: Vec<u8>) -> Result<BlockVerdict, CallError> {
+    /// [`CallError`]; a refusal with [`NetworkRefusal::QueueFull`](crate::request::NetworkRefusal::QueueFull) while too many
+    /// of this module's blocks wait.
+    pub fn queue_received_block_bytes(&mut self, raw: Vec<u8>) -> Result<Hash, CallError> {
         self.network(NetworkRequest::QueueReceivedBlockBytes { raw }, |reply| match reply {
-            NetworkReply::BlockQueued(found) => Some(found),
+            NetworkReply::BlockQueued { hash } => Some(hash),
             _ => None,
         })
     }

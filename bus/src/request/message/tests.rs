@@ -100,10 +100,10 @@ fn requests_are_the_documented_bytes() {
     assert_eq!(encode(&hello)[..], expected);
     // The example of the document.
     let topics = vec![TopicWish { topic: 1, schema: 0x1122_3344_5566_7788 }];
-    let hello = Request::Hello(Hello { protocol_version: 3, layout_version: 2, topics });
+    let hello = Request::Hello(Hello { protocol_version: 4, layout_version: 2, topics });
     let expected = bytes(
         "01000000 00000000 8877665544332211
-         00 000000 03000000 02000000
+         00 000000 04000000 02000000
          e4ffffff 01000000
          00000000 00000000 00000000 00000000",
     );

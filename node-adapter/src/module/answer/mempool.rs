@@ -3,7 +3,7 @@
 use blvm_bus::message::mempool::Mempool;
 use blvm_bus::request::{
     FeeEstimate, FeeRateClass, MAX_PACKAGE, MAX_WTXIDS, MempoolEntry, MempoolInfo, MempoolReply,
-    MempoolRequest, MempoolSnapshot, Refusal, Reply,
+    MempoolRequest, MempoolSnapshot, Refusal, Reply, TransactionRefusal,
 };
 
 use super::{bounded, next_sequence, node_refusal, rule};
@@ -104,7 +104,10 @@ fn package_refusal(refused: &PackageError) -> Refusal {
             // A package has few transactions.
             Refusal::PackageTransaction { index: *index as u32, rule: rule(error), message }
         }
-        // A shape that is not taken, or a rule added to the node and not yet to the protocol.
-        _ => Refusal::PackageShape { message },
+        PackageError::Conflict { index, .. } => {
+            let rule = TransactionRefusal::ConflictsWithMempool;
+            Refusal::PackageTransaction { index: *index as u32, rule, message }
+        }
+        PackageError::Shape { .. } => Refusal::PackageShape { message },
     }
 }

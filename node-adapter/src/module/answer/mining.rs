@@ -1,14 +1,18 @@
 //! Answers to miners.
 
+use blvm_bus::message::Topic as _;
+use blvm_bus::message::mining::Mining;
 use blvm_bus::request::{
     BlockTemplate, BlockVerdict, CoinbaseConstraints, CoinbaseOutput, MAX_COINBASE_OUTPUTS, MAX_WTXIDS,
     MiningRefusal, MiningReply, MiningRequest, Refusal, TemplateEntry, TemplateTransaction,
 };
 
 use super::{bounded, node_refusal};
+use crate::module::host::Shared;
 use crate::source::{self, MiningError, NodeApi, Template, TemplateRequest};
 
-pub(super) fn ask(node: &dyn NodeApi, owner: u64, request: MiningRequest) -> Result<MiningReply, Refusal> {
+pub(super) fn ask(shared: &Shared, owner: u64, request: MiningRequest) -> Result<MiningReply, Refusal> {
+    let node = &*shared.node;
     match request {
         MiningRequest::GetBlockTemplate => template(node, &TemplateRequest::BestPaying),
         MiningRequest::GetBlockTemplateWithOutputs { outputs } => {
@@ -52,15 +56,19 @@ pub(super) fn ask(node: &dyn NodeApi, owner: u64, request: MiningRequest) -> Res
             };
             Ok(MiningReply::Verdict(verdict(node.submit_solution(&solution).map_err(refusal)?)))
         }
-        MiningRequest::SubmitBlock { raw } => Ok(MiningReply::Verdict(submit_block(node, &raw)?)),
+        MiningRequest::SubmitBlock { raw } => {
+            Ok(MiningReply::Verdict(verdict(node.submit_block(&raw).map_err(refusal)?)))
+        }
         MiningRequest::CheckBlock { raw } => {
             Ok(MiningReply::Verdict(verdict(node.check_block(&raw).map_err(refusal)?)))
         }
+        MiningRequest::RepeatTipAndTemplate => {
+            let starts = shared.topics.start_sequences(&[Mining::NUMBER]);
+            // Every topic of the bus is there.
+            let sequence = starts.first().map_or(1, |(_, sequence)| *sequence);
+            Ok(MiningReply::TipAndTemplateAt { sequence })
+        }
     }
-}
-
-pub(super) fn submit_block(node: &dyn NodeApi, raw: &[u8]) -> Result<BlockVerdict, Refusal> {
-    node.submit_block(raw).map(verdict).map_err(refusal)
 }
 
 fn template(node: &dyn NodeApi, request: &TemplateRequest) -> Result<MiningReply, Refusal> {
@@ -133,9 +141,7 @@ fn refusal(error: MiningError) -> Refusal {
         MiningError::Malformed { .. } => (MiningRefusal::Malformed, Vec::new()),
         MiningError::LowWork => (MiningRefusal::LowWork, Vec::new()),
         MiningError::NoTarget => (MiningRefusal::NoTarget, Vec::new()),
-        // A rule added to the node and not yet to the protocol: its message still says which.
-        #[allow(unreachable_patterns)]
-        _ => (MiningRefusal::Other, Vec::new()),
+        MiningError::UnsignedSignet => (MiningRefusal::UnsignedSignet, Vec::new()),
     };
     Refusal::Mining { rule, message, wtxids }
 }

@@ -8,15 +8,16 @@ use blvm_bus::request::{
     NetworkRequest, NetworkStats, PacketProtocol, Refusal,
 };
 
-use super::mining::submit_block;
 use super::{next_sequence, node_refusal};
 use crate::module::host::Shared;
 use crate::source::{self, NetworkApi, NetworkError, PeerStatus};
 
-pub(super) fn ask(shared: &Shared, request: NetworkRequest) -> Result<NetworkReply, Refusal> {
-    if let NetworkRequest::QueueReceivedBlockBytes { raw } = request {
-        return Ok(NetworkReply::BlockQueued(submit_block(&*shared.node, &raw)?));
-    }
+pub(super) fn ask(shared: &Shared, owner: u64, request: NetworkRequest) -> Result<NetworkReply, Refusal> {
+    let request = match request {
+        // It is no matter of peers: sources without any may take it.
+        NetworkRequest::QueueReceivedBlockBytes { raw } => return queue(shared, owner, raw),
+        request => request,
+    };
     let name = blvm_bus::request::Request::Network(Box::new(request.clone())).name();
     let network = shared.network_api(name)?;
     match request {
@@ -66,6 +67,17 @@ pub(super) fn ask(shared: &Shared, request: NetworkRequest) -> Result<NetworkRep
             Ok(NetworkReply::MaintenanceSet)
         }
     }
+}
+
+fn queue(shared: &Shared, owner: u64, raw: Vec<u8>) -> Result<NetworkReply, Refusal> {
+    if !shared.node.takes_blocks() {
+        return Err(Refusal::Unsupported {
+            request: "queue_received_block_bytes".to_owned(),
+            node_source: shared.node.source_name().to_owned(),
+        });
+    }
+    let hash = shared.blocks.push(&shared.node, &shared.limits, owner, raw)?;
+    Ok(NetworkReply::BlockQueued { hash })
 }
 
 fn send(
@@ -141,9 +153,6 @@ fn refusal(error: NetworkError) -> Refusal {
         NetworkError::TooLarge { .. } => NetworkRefusal::TooLarge,
         NetworkError::TooMany { .. } => NetworkRefusal::TooMany,
         NetworkError::Busy { .. } => NetworkRefusal::Busy,
-        // A rule added to the node and not yet to the protocol: its message still says which.
-        #[allow(unreachable_patterns)]
-        _ => NetworkRefusal::Other,
     };
     Refusal::Network { rule, message }
 }

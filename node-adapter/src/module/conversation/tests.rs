@@ -511,6 +511,10 @@ fn of_each_area() -> Vec<(Request, &'static str)> {
         (Request::Mining(Box::new(MiningRequest::GetBlockTemplate)), "mining_template"),
         (Request::Mining(Box::new(MiningRequest::CheckBlock { raw: Vec::new() })), "mining_template"),
         (Request::Mining(Box::new(MiningRequest::SubmitBlock { raw: Vec::new() })), "submit_block"),
+        (
+            Request::Network(Box::new(NetworkRequest::QueueReceivedBlockBytes { raw: Vec::new() })),
+            "queue_inbound_block",
+        ),
         (Request::Network(Box::new(NetworkRequest::GetPeers)), "read_network"),
         (
             Request::Network(Box::new(NetworkRequest::SetBlockServeMaintenanceMode { is_on: true })),
@@ -526,9 +530,6 @@ fn what_a_source_cannot_serve_is_refused_by_its_name_and_what_is_not_permitted_f
         for (request, _) in of_each_area() {
             assert_eq!(unsupported(peer, &request), request.name());
         }
-        let queue = NetworkRequest::QueueReceivedBlockBytes { raw: Vec::new() };
-        // It is what a source does with any block.
-        assert_eq!(unsupported(peer, &Request::Network(Box::new(queue))), "submit_block");
     });
     with_peer(&[Permission::SubscribeEvents], |peer, _, _| {
         assert!(matches!(peer.ask(&hello(&[])), Reply::Welcome(_)));
