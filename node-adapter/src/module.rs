@@ -24,6 +24,9 @@ mod manifest;
 mod output;
 mod party;
 mod reply;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 
 pub use by_path::{ListenError, PathListener};
 pub use host::{ModuleHost, ModuleOptions, RunningModule, StartModuleError};

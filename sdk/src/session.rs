@@ -7,6 +7,7 @@ mod tests;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -138,6 +139,20 @@ impl Session {
     /// [`SessionError`]; a refusal names the permission or the versions.
     pub fn attach(topics: Topics, wait: Wait) -> Result<Self, SessionError> {
         let (socket, wake) = inherited_sockets()?;
+        Session::attach_over(socket, wake, topics, wait)
+    }
+
+    /// Attaches over sockets that somebody hands over: for a node in the same process, as tests have it.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError`]; a refusal names the permission or the versions.
+    pub fn attach_over(
+        socket: UnixStream,
+        wake: OwnedFd,
+        topics: Topics,
+        wait: Wait,
+    ) -> Result<Self, SessionError> {
         Session::agree(Client::new(socket), Some(wake), topics, wait)
     }
 

@@ -186,6 +186,12 @@ impl EmbeddedNode {
         Ok(raw.map(|raw| StoredBlock { hash: *hash, height, raw }))
     }
 
+    /// Keeps the node busy, as a long validation does, until it is dropped.
+    #[cfg(test)]
+    pub(crate) fn hold(&self) -> impl Sized + '_ {
+        self.state.lock()
+    }
+
     /// Ends submissions: they answer `ShuttingDown` from now on. Questions are answered until the node is dropped.
     pub fn stop(&self) {
         self.status.values.lock().is_stopped = true;

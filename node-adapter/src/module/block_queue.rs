@@ -66,6 +66,12 @@ impl BlockQueue {
         Ok(hash)
     }
 
+    /// How many wait, the one that is being judged not among them.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.0.lock().blocks.len()
+    }
+
     /// Offers the node what waits, until nothing does.
     fn judge_all(&self, node: &dyn NodeApi) {
         let _end = End(self);

@@ -1,7 +1,6 @@
 //! Sessions against a node of one topic in this process: its publisher, its waker, and a thread that takes reports.
 
 use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 
