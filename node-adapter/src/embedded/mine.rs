@@ -17,7 +17,7 @@ use bitcoin::{
 use blvm_kernel::{InvalidReason, Network, Verdict};
 
 use super::finality::{header_at, median, recent_times};
-use super::mining::{Base, Content, assemble, encode, merkle_root, subsidy_sat};
+use super::mining::{Base, Chosen, Content, assemble, encode, merkle_root, subsidy_sat};
 use super::node::{EmbeddedNode, State, SubmitBlockError};
 use crate::source::{
     ChainPosition, CoinbaseConstraints, EventSink as _, Hash, MiningError, NodeError, NodeEvent, Template,
@@ -196,7 +196,7 @@ impl Branch {
         let content = Content {
             constraints: CoinbaseConstraints::default(),
             outputs: Vec::new(),
-            transactions: Arc::default(),
+            chosen: Arc::new(Chosen::nothing()),
             is_empty: true,
         };
         let block = mined(state, &assemble(&base, 0, content), payout);

@@ -151,7 +151,7 @@ impl EmbeddedNode {
             status: &self.status,
             sink: &*self.sink,
         };
-        self.sink.unsettled();
+        self.sink.unsettled(raw);
         let applied = applier.apply(processed.changes);
         // Its header has its work: nobody can make the node say this for nothing.
         if let Verdict::Invalid { reason: InvalidReason::Consensus, detail } = &processed.verdict {

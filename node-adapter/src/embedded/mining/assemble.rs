@@ -70,23 +70,50 @@ pub(in crate::embedded) fn subsidy_sat(network: Network, height: u32) -> u64 {
     Amount::from_int_btc(50).to_sat().checked_shr(height / interval).unwrap_or(0)
 }
 
+/// Chosen transactions, with what follows from them alone, whatever block they stand in.
+#[derive(Debug)]
+pub(in crate::embedded) struct Chosen {
+    pub(super) transactions: Arc<[TemplateTransaction]>,
+    pub(super) totals: Totals,
+    merkle_path: Vec<Hash>,
+    witness_commitment: Vec<u8>,
+}
+
+impl Chosen {
+    /// Transactions, parents before children.
+    pub(in crate::embedded) fn new(transactions: Arc<[TemplateTransaction]>) -> Self {
+        let mut totals = Totals::default();
+        for transaction in transactions.iter() {
+            totals.add(Totals::of(transaction));
+        }
+        Self {
+            totals,
+            merkle_path: merkle_path(transactions.iter().map(|transaction| transaction.txid)),
+            witness_commitment: witness_commitment(&transactions).into_bytes(),
+            transactions,
+        }
+    }
+
+    /// No transactions.
+    pub(in crate::embedded) fn nothing() -> Self {
+        Self::new(Arc::default())
+    }
+}
+
 /// What a template is made of besides the tip.
 #[derive(Debug)]
 pub(in crate::embedded) struct Content {
     pub(in crate::embedded) constraints: CoinbaseConstraints,
     pub(in crate::embedded) outputs: Vec<CoinbaseOutput>,
-    pub(in crate::embedded) transactions: Arc<[TemplateTransaction]>,
+    pub(in crate::embedded) chosen: Arc<Chosen>,
     /// Whether transactions have not been chosen yet.
     pub(in crate::embedded) is_empty: bool,
 }
 
 /// Makes template number `id`.
 pub(in crate::embedded) fn assemble(base: &Base, id: u64, content: Content) -> Template {
-    let Content { constraints, outputs, transactions, is_empty } = content;
-    let mut totals = Totals::default();
-    for transaction in transactions.iter() {
-        totals.add(Totals::of(transaction));
-    }
+    let Content { constraints, outputs, chosen, is_empty } = content;
+    let totals = chosen.totals;
     Template {
         id,
         previous: base.previous,
@@ -105,11 +132,11 @@ pub(in crate::embedded) fn assemble(base: &Base, id: u64, content: Content) -> T
         coinbase_sequence: COINBASE_SEQUENCE,
         coinbase_lock_time: base.height.saturating_sub(1),
         coinbase_prefix: Builder::new().push_int(base.height.into()).into_script().into_bytes(),
-        witness_commitment: witness_commitment(&transactions).into_bytes(),
+        witness_commitment: chosen.witness_commitment.clone(),
         outputs,
-        merkle_path: merkle_path(transactions.iter().map(|transaction| transaction.txid)),
+        merkle_path: chosen.merkle_path.clone(),
         is_empty,
-        transactions,
+        transactions: Arc::clone(&chosen.transactions),
     }
 }
 

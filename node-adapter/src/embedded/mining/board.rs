@@ -12,15 +12,16 @@ use bitcoin::consensus::deserialize;
 use blvm_kernel::Network;
 use parking_lot::Mutex;
 
-use super::assemble::{Base, Content, assemble};
+use super::assemble::{Base, Chosen, Content, assemble};
 use super::constraints::Asked;
-use crate::source::{
-    CoinbaseConstraints, EventSink, MiningError, NodeEvent, Template, TemplateTransaction, Tip,
-};
+use super::found::Found;
+use crate::source::{CoinbaseConstraints, EventSink, MiningError, NodeEvent, Template, Tip};
 
 /// Templates kept of those that were announced, and as many of those that were asked for: ten minutes of one every
 /// twenty seconds.
 const KEPT: usize = 32;
+/// How many of each are compared with a block that was found: miners are not further behind.
+const COMPARED: usize = 8;
 
 pub(super) struct Board {
     network: Network,
@@ -35,12 +36,47 @@ struct Inner {
     asked: Asked,
     announced: VecDeque<Arc<Template>>,
     given: VecDeque<Arc<Template>>,
+    ready: Vec<Ready>,
+}
+
+/// What the block after the next holds, if the next is found as one template has it.
+#[derive(Debug)]
+pub(super) struct Ready {
+    pub(super) assumed: Arc<Template>,
+    pub(super) constraints: CoinbaseConstraints,
+    pub(super) chosen: Arc<Chosen>,
+}
+
+/// What a change of the tip amounts to for the service.
+#[derive(Debug)]
+pub(super) struct NewTip {
+    /// What blocks build on now.
+    pub(super) base: Option<Base>,
+    /// The template with the tip's transactions, if it has been known before.
+    pub(super) found: Option<Arc<Template>>,
+    /// The full template, if it was ready and is announced.
+    pub(super) announced: Option<Arc<Template>>,
 }
 
 impl Inner {
     fn assemble(&mut self, base: &Base, content: Content) -> Arc<Template> {
         self.last_id += 1;
         Arc::new(assemble(base, self.last_id, content))
+    }
+
+    /// The template that a block was made of, if it is one of the last.
+    fn template_of(&self, found: &Found) -> Option<Arc<Template>> {
+        let announced = self.announced.iter().rev().take(COMPARED);
+        let given = self.given.iter().rev().take(COMPARED);
+        announced.chain(given).find(|template| found.is_made_of(template)).cloned()
+    }
+
+    /// What was chosen for the block after this template's, if the same constraints hold as then.
+    fn ready_after(&self, found: &Template) -> Option<Arc<Chosen>> {
+        let constraints = self.asked.strictest();
+        let mut ready = self.ready.iter();
+        let ready = ready.find(|ready| ready.assumed.id == found.id && ready.constraints == constraints)?;
+        Some(Arc::clone(&ready.chosen))
     }
 }
 
@@ -54,26 +90,48 @@ impl Board {
         self.sink.event(event);
     }
 
-    /// Tells the tip, then the template that can be had at once: the empty one. Answers what blocks build on now.
-    pub(super) fn change_tip(&self, tip: Tip) -> Option<Base> {
+    /// Tells the tip, then the template that can be had at once: the full one if the block is one that was foreseen,
+    /// else the empty one.
+    pub(super) fn change_tip(&self, tip: Tip, found: Option<&Found>) -> NewTip {
         let base = Base::on(self.network, &tip);
         let adjusted = adjusted_difficulty(&tip);
+        let hash = tip.position.hash;
         let mut inner = self.inner.lock();
         inner.base = base;
         self.sink.event(NodeEvent::TipChanged(tip));
+        let found = found.filter(|found| found.hash == hash).and_then(|found| inner.template_of(found));
+        let ready = found.as_ref().and_then(|found| inner.ready_after(found));
+        inner.ready.clear();
+        let mut announced = None;
         if let Some(base) = base {
-            let constraints = inner.asked.strictest();
-            let none: Arc<[TemplateTransaction]> = Arc::default();
-            let content = Content { constraints, outputs: Vec::new(), transactions: none, is_empty: true };
-            let template = inner.assemble(&base, content);
+            let (constraints, is_empty) = (inner.asked.strictest(), ready.is_none());
+            let chosen = ready.unwrap_or_else(|| Arc::new(Chosen::nothing()));
+            let template =
+                inner.assemble(&base, Content { constraints, outputs: Vec::new(), chosen, is_empty });
             keep(&mut inner.announced, &template);
-            self.sink.event(NodeEvent::TemplateUpdated(template));
+            self.sink.event(NodeEvent::TemplateUpdated(Arc::clone(&template)));
+            announced = Some(template).filter(|_| !is_empty);
         }
         drop(inner);
         if let Some(event) = adjusted {
             self.sink.event(event);
         }
-        base
+        NewTip { base, found, announced }
+    }
+
+    /// Keeps what was chosen for the block after the next, unless the tip is another one by now.
+    pub(super) fn make_ready(&self, ready: Vec<Ready>) {
+        let mut inner = self.inner.lock();
+        let base = inner.base.map(|base| base.previous);
+        if ready.iter().all(|ready| Some(ready.assumed.previous) == base) {
+            inner.ready = ready;
+        }
+    }
+
+    /// For whose blocks a template is ready.
+    #[cfg(test)]
+    pub(super) fn is_ready_after(&self, id: u64) -> bool {
+        self.inner.lock().ready.iter().any(|ready| ready.assumed.id == id)
     }
 
     /// Makes a template without telling anybody. The number is taken under the lock, the rest is done without it.

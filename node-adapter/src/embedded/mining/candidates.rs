@@ -81,14 +81,22 @@ impl Candidates {
         self.slots.iter().enumerate().filter_map(|(number, slot)| Some((number, slot.as_ref()?)))
     }
 
+    pub(super) fn by_txid(&self, txid: &Hash) -> Option<usize> {
+        self.by_txid.get(txid).copied()
+    }
+
     pub(super) fn by_wtxid(&self, wtxid: &Hash) -> Option<usize> {
         self.by_wtxid.get(wtxid).copied()
     }
 
     /// Candidates that spend outputs of this one.
     pub(super) fn children(&self, number: usize) -> &[usize] {
-        let txid = self.get(number).map(|candidate| candidate.transaction.txid);
-        txid.and_then(|txid| self.spenders.get(&txid)).map_or(&[], Vec::as_slice)
+        self.get(number).map_or(&[], |candidate| self.spenders(&candidate.transaction.txid))
+    }
+
+    /// Candidates that spend outputs of this transaction, candidate or not.
+    pub(super) fn spenders(&self, txid: &Hash) -> &[usize] {
+        self.spenders.get(txid).map_or(&[], Vec::as_slice)
     }
 
     pub(super) fn clear(&mut self) {
@@ -137,11 +145,9 @@ impl Candidates {
         }
     }
 
-    /// Removes a transaction; its descendants stay, without it.
-    pub(super) fn remove(&mut self, txid: &Hash) {
-        let Some(number) = self.by_txid.get(txid).copied() else {
-            return;
-        };
+    /// Removes a transaction and answers the number it had; its descendants stay, without it.
+    pub(super) fn remove(&mut self, txid: &Hash) -> Option<usize> {
+        let number = self.by_txid(txid)?;
         let descendants = self.with_descendants(number);
         let children = self.children(number).to_vec();
         self.by_txid.remove(txid);
@@ -165,6 +171,7 @@ impl Candidates {
             self.slots[descendant].as_mut().expect("a descendant is a candidate").with_ancestors = total;
         }
         self.free.push(number);
+        Some(number)
     }
 
     /// The candidate and all that depends on it, in no order.

@@ -5,8 +5,10 @@
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-use super::assemble::Base;
+use parking_lot::Mutex;
+
 use super::board::Board;
+use super::found::Found;
 use super::service::Note;
 use crate::source::{EventSink, MempoolTransaction, NodeEvent};
 
@@ -14,15 +16,19 @@ use crate::source::{EventSink, MempoolTransaction, NodeEvent};
 pub(in crate::embedded) struct Feed {
     board: Arc<Board>,
     notes: Sender<Note>,
+    /// What the chain changes by.
+    found: Mutex<Option<Found>>,
 }
 
 impl Feed {
     pub(super) fn new(board: Arc<Board>, notes: Sender<Note>) -> Self {
-        Self { board, notes }
+        Self { board, notes, found: Mutex::default() }
     }
 
-    /// The chain begins to change: until [`settled`](Self::settled) the mempool does not fit it.
-    pub(in crate::embedded) fn unsettled(&self) {
+    /// The chain begins to change, by a block in consensus encoding: until [`settled`](Self::settled) the mempool does
+    /// not fit it.
+    pub(in crate::embedded) fn unsettled(&self, by: &[u8]) {
+        *self.found.lock() = Found::read(by);
         self.note(Note::Unsettled);
     }
 
@@ -46,9 +52,10 @@ impl EventSink for Feed {
     fn event(&self, event: NodeEvent) {
         let note = match event {
             NodeEvent::TipChanged(tip) => {
-                let base: Option<Base> = self.board.change_tip(tip);
-                return self.note(Note::Tip(base));
+                let found = self.found.lock().take();
+                return self.note(Note::Tip(self.board.change_tip(tip, found.as_ref())));
             }
+            NodeEvent::BlockConnected(ref block) => Note::Block(block.clone()),
             NodeEvent::TransactionAdded(ref transaction) => Note::Added(transaction.clone()),
             NodeEvent::TransactionRemoved { txid, .. } => Note::Removed(txid),
             NodeEvent::MempoolCleared { .. } => Note::Cleared,

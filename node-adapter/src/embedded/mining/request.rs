@@ -1,16 +1,15 @@
 //! Templates that somebody asks for in particular: with outputs, or of declared transactions.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use bitcoin::{Script, VarInt};
 
-use super::assemble::Base;
+use super::assemble::{Base, Chosen};
 use super::candidates::{Candidates, Totals};
 use super::constraints::limits;
 use super::select::{Limits, select};
-use crate::source::{
-    CoinbaseConstraints, CoinbaseOutput, Hash, MiningError, TemplateRequest, TemplateTransaction,
-};
+use crate::source::{CoinbaseConstraints, CoinbaseOutput, Hash, MiningError, TemplateRequest};
 
 pub(super) use super::assemble::Content;
 
@@ -32,15 +31,13 @@ pub(super) fn content(
         }
     };
     let chosen = numbers.iter().filter_map(|number| candidates.get(*number));
-    let transactions: std::sync::Arc<[TemplateTransaction]> =
-        chosen.map(|candidate| candidate.transaction.clone()).collect();
-    let fees_sat: u64 = transactions.iter().map(|transaction| transaction.fee_sat).sum();
-    let limit = base.subsidy_sat + fees_sat;
+    let chosen = Chosen::new(chosen.map(|candidate| candidate.transaction.clone()).collect());
+    let limit = base.subsidy_sat + chosen.totals.fee_sat;
     let asked = outputs.iter().fold(0_u64, |sum, output| sum.saturating_add(output.value_sat));
     if asked > limit {
         return Err(MiningError::Constraints { what: "the outputs' value in satoshi", asked, limit });
     }
-    Ok(Content { constraints, outputs, transactions, is_empty: false })
+    Ok(Content { constraints, outputs, chosen: Arc::new(chosen), is_empty: false })
 }
 
 fn best(candidates: &Candidates, constraints: CoinbaseConstraints) -> Vec<usize> {

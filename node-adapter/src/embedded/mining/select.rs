@@ -30,35 +30,13 @@ pub(super) struct Selection {
 
 /// Chooses transactions for a block.
 pub(super) fn select(candidates: &Candidates, limits: Limits) -> Selection {
+    Left::new(candidates).select(limits)
+}
+
+/// Chooses transactions for a block, and for the one after it if the first is found as it was chosen.
+pub(super) fn select_two(candidates: &Candidates, limits: Limits) -> [Selection; 2] {
     let mut left = Left::new(candidates);
-    let mut heap: BinaryHeap<Package> = candidates
-        .numbered()
-        .map(|(number, candidate)| Package { number, totals: candidate.with_ancestors })
-        .collect();
-    let mut selection = Selection::default();
-    let mut misses = 0;
-    while let Some(package) = heap.pop() {
-        if left.is_taken[package.number] || left.packages[package.number] != package.totals {
-            continue;
-        }
-        let mut after = selection.totals;
-        after.add(package.totals);
-        if after.weight > limits.weight || after.sigop_cost > limits.sigop_cost {
-            misses += 1;
-            if misses > MOST_MISSES {
-                break;
-            }
-            continue;
-        }
-        misses = 0;
-        selection.totals = after;
-        let members = left.members(package.number);
-        for changed in left.take(&members) {
-            heap.push(Package { number: changed, totals: left.packages[changed] });
-        }
-        selection.numbers.extend(members);
-    }
-    selection
+    [left.select(limits), left.select(limits)]
 }
 
 /// What is not taken yet.
@@ -76,6 +54,37 @@ impl<'a> Left<'a> {
             packages[number] = candidate.with_ancestors;
         }
         Self { candidates, is_taken: vec![false; candidates.bound()], packages }
+    }
+
+    /// Takes a block's worth of what is left.
+    fn select(&mut self, limits: Limits) -> Selection {
+        let left = self.candidates.numbered().filter(|(number, _)| !self.is_taken[*number]);
+        let mut heap: BinaryHeap<Package> =
+            left.map(|(number, _)| Package { number, totals: self.packages[number] }).collect();
+        let mut selection = Selection::default();
+        let mut misses = 0;
+        while let Some(package) = heap.pop() {
+            if self.is_taken[package.number] || self.packages[package.number] != package.totals {
+                continue;
+            }
+            let mut after = selection.totals;
+            after.add(package.totals);
+            if after.weight > limits.weight || after.sigop_cost > limits.sigop_cost {
+                misses += 1;
+                if misses > MOST_MISSES {
+                    break;
+                }
+                continue;
+            }
+            misses = 0;
+            selection.totals = after;
+            let members = self.members(package.number);
+            for changed in self.take(&members) {
+                heap.push(Package { number: changed, totals: self.packages[changed] });
+            }
+            selection.numbers.extend(members);
+        }
+        selection
     }
 
     /// A candidate with its ancestors that are not taken, parents before children.

@@ -1,8 +1,15 @@
 //! The service alone: what it says after what it was told.
 
+use std::sync::mpsc::Receiver;
+
+use bitcoin::block::Header;
+use bitcoin::consensus::{deserialize, serialize};
+use bitcoin::hashes::Hash as _;
+
 use super::*;
+use crate::embedded::mining::assemble::merkle_root;
 use crate::embedded::mining::support::{Random, confirmed, transaction};
-use crate::source::{ChainPosition, CoinbaseOutput, NodeEvent, RemovalReason, Tip};
+use crate::source::{ChainPosition, CoinbaseOutput, NodeEvent, RemovalReason, Tip, TransactionEntry};
 
 /// Long enough for a thread on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -93,7 +100,7 @@ fn a_tip_is_followed_at_once_by_the_empty_template_and_by_the_full_one_when_all_
     assert_eq!(full.coinbase_prefix, [0x52]);
     assert_eq!(fixture.best(), full, "the same one again");
 
-    fixture.feed.unsettled();
+    fixture.feed.unsettled(&[]);
     fixture.feed.event(NodeEvent::TipChanged(tip(2)));
     assert!(matches!(fixture.next(), NodeEvent::TipChanged(_)));
     let empty = fixture.next_template();
@@ -115,7 +122,7 @@ fn a_tip_is_followed_at_once_by_the_empty_template_and_by_the_full_one_when_all_
 #[test]
 fn a_question_while_the_chain_changes_is_answered_for_the_new_tip() {
     let (fixture, _) = Fixture::with_tip(QUIET, &[]);
-    fixture.feed.unsettled();
+    fixture.feed.unsettled(&[]);
     let (reply, answer) = sync_channel(1);
     fixture.mining.notes.send(Note::Asked { request: TemplateRequest::BestPaying, reply }).unwrap();
     fixture.feed.event(NodeEvent::TipChanged(tip(2)));
@@ -246,7 +253,7 @@ fn no_template_of_an_earlier_tip_is_announced_after_a_later_tip() {
     let transactions = random.mempool(500);
     let (fixture, _) = Fixture::with_tip(QUIET, &transactions);
     for height in 2..250 {
-        fixture.feed.unsettled();
+        fixture.feed.unsettled(&[]);
         fixture.feed.event(NodeEvent::TipChanged(tip(height)));
         fixture.feed.settled();
     }
@@ -265,4 +272,158 @@ fn no_template_of_an_earlier_tip_is_announced_after_a_later_tip() {
         }
     }
     assert!(full >= 1);
+}
+
+/// A block of a template's transactions without its `left_out` last ones, and the tip that it makes.
+fn mined(template: &Template, left_out: usize) -> (ConnectedBlock, Tip) {
+    let coinbase = bitcoin::constants::genesis_block(bitcoin::Network::Regtest).txdata.remove(0);
+    let coinbase_txid = coinbase.compute_txid().to_byte_array();
+    let held = &template.transactions[..template.transactions.len() - left_out];
+    let mut raw = vec![0; 80];
+    raw.extend(serialize(&bitcoin::VarInt(held.len() as u64 + 1)));
+    let mut entries = Vec::new();
+    let first = (coinbase_txid, serialize(&coinbase).into());
+    for (txid, bytes) in std::iter::once(first).chain(held.iter().map(|of| (of.txid, of.raw.clone()))) {
+        let bytes: Arc<[u8]> = bytes;
+        entries.push(TransactionEntry {
+            txid,
+            wtxid: txid,
+            offset_bytes: raw.len() as u32,
+            length_bytes: bytes.len() as u32,
+            weight: 400,
+            fee_sat: None,
+        });
+        raw.extend_from_slice(&bytes);
+    }
+    let mut tip = tip(template.height);
+    tip.header[4..36].copy_from_slice(&template.previous);
+    // One that nobody compares where transactions are left out.
+    let root = merkle_root(coinbase_txid, &template.merkle_path);
+    tip.header[36..68].copy_from_slice(if left_out == 0 { &root } else { &[7; 32] });
+    raw[..80].copy_from_slice(&tip.header);
+    tip.position.hash = deserialize::<Header>(&tip.header).unwrap().block_hash().to_byte_array();
+    tip.previous = template.previous;
+    let block = ConnectedBlock {
+        position: tip.position,
+        previous: template.previous,
+        raw: raw.into(),
+        transactions: entries,
+    };
+    (block, tip)
+}
+
+impl Fixture {
+    /// Waits until the service is prepared for a block of this template.
+    fn wait_for_ready(&self, template: &Template) {
+        let start = std::time::Instant::now();
+        while !self.mining.board.is_ready_after(template.id) {
+            assert!(start.elapsed() < PATIENCE, "nothing is made ready");
+            std::thread::yield_now();
+        }
+    }
+
+    /// Takes the block's transactions out of the mempool, and lets chain and mempool fit again.
+    fn settle(&self, block: &ConnectedBlock) {
+        for entry in &block.transactions[1..] {
+            let reason = RemovalReason::Mined;
+            self.feed.event(NodeEvent::TransactionRemoved { txid: entry.txid, reason });
+            assert!(matches!(self.next(), NodeEvent::TransactionRemoved { .. }));
+        }
+        self.feed.settled();
+    }
+}
+
+#[test]
+fn a_block_of_the_announced_template_is_followed_at_once_by_the_full_one() {
+    let mut random = Random(11);
+    let (fixture, full) = Fixture::with_tip(QUIET, &random.mempool(5_000));
+    fixture.wait_for_ready(&full);
+    let (block, tip) = mined(&full, 0);
+    fixture.feed.unsettled(&block.raw);
+    fixture.feed.event(NodeEvent::TipChanged(tip));
+    assert!(matches!(fixture.next(), NodeEvent::TipChanged(_)));
+    let next = fixture.next_template();
+    assert!(!next.is_empty && next.transactions.len() > 500, "{}", next.transactions.len());
+    assert_eq!((next.height, next.previous), (full.height + 1, block.position.hash));
+    assert!(next.transactions.iter().all(|of| !full.transactions.contains(of)));
+    assert_eq!(fixture.mining.template(next.id).unwrap(), next);
+    fixture.feed.event(NodeEvent::BlockConnected(block.clone()));
+    assert!(matches!(fixture.next(), NodeEvent::BlockConnected(_)));
+    fixture.settle(&block);
+    let now = fixture.best();
+    let sorted = |template: &Template| {
+        let mut txids = txids(template);
+        txids.sort_unstable();
+        txids
+    };
+    assert_eq!(sorted(&now), sorted(&next), "what would be chosen now is what was ready");
+    fixture.wait_for_ready(&next);
+    drop(fixture.mining);
+    assert!(fixture.events.try_recv().is_err(), "nothing is announced twice");
+}
+
+#[test]
+fn what_came_after_the_choice_is_in_a_template_that_follows_where_it_pays() {
+    let mut random = Random(13);
+    let (fixture, full) = Fixture::with_tip(QUIET, &random.mempool(3_000));
+    fixture.wait_for_ready(&full);
+    let late = transaction(&[confirmed(90_000)], 400, 1_000_000_000);
+    fixture.add(&late);
+    let (block, tip) = mined(&full, 0);
+    fixture.feed.unsettled(&block.raw);
+    fixture.feed.event(NodeEvent::TipChanged(tip));
+    assert!(matches!(fixture.next(), NodeEvent::TipChanged(_)));
+    let ready = fixture.next_template();
+    assert!(!ready.is_empty && !txids(&ready).contains(&late.txid));
+    fixture.settle(&block);
+    let better = fixture.next_template();
+    assert_eq!((better.previous, txids(&better)[0]), (ready.previous, late.txid));
+}
+
+#[test]
+fn a_block_that_was_not_foreseen_is_followed_by_the_full_template_before_the_mempool_has_followed() {
+    for tip_comes_first in [true, false] {
+        let mut random = Random(12);
+        let (fixture, full) = Fixture::with_tip(QUIET, &random.mempool(5_000));
+        fixture.wait_for_ready(&full);
+        let left_out = 20;
+        let (block, tip) = mined(&full, left_out);
+        fixture.feed.unsettled(&block.raw);
+        let mut events = [NodeEvent::TipChanged(tip), NodeEvent::BlockConnected(block.clone())];
+        if !tip_comes_first {
+            events.reverse();
+        }
+        let mut templates = Vec::new();
+        events.into_iter().for_each(|event| fixture.feed.event(event));
+        while templates.len() < 2 {
+            if let NodeEvent::TemplateUpdated(template) = fixture.next() {
+                templates.push(template);
+            }
+        }
+        assert!(templates[0].is_empty && !templates[1].is_empty);
+        assert_eq!(templates[1].previous, block.position.hash);
+        // Left out by the miner, and well paid.
+        let remaining = &full.transactions[full.transactions.len() - left_out..];
+        assert!(remaining.iter().all(|of| templates[1].transactions.contains(of)));
+        fixture.settle(&block);
+        let (ahead_sat, now_sat) = (templates[1].fees_sat, fixture.best().fees_sat);
+        assert!(ahead_sat * 100 >= now_sat * 99, "{ahead_sat} of {now_sat} sat");
+    }
+}
+
+#[test]
+fn a_block_on_another_than_the_last_tip_waits_for_the_mempool() {
+    let (fixture, full) = Fixture::with_tip(QUIET, &Random(14).mempool(500));
+    fixture.wait_for_ready(&full);
+    let (mut block, mut tip) = mined(&full, 1);
+    (block.previous, tip.previous) = ([99; 32], [99; 32]);
+    fixture.feed.unsettled(&block.raw);
+    fixture.feed.event(NodeEvent::TipChanged(tip));
+    fixture.feed.event(NodeEvent::BlockConnected(block.clone()));
+    assert!(matches!(fixture.next(), NodeEvent::TipChanged(_)));
+    assert!(fixture.next_template().is_empty);
+    assert!(matches!(fixture.next(), NodeEvent::BlockConnected(_)));
+    fixture.settle(&block);
+    // The removals came before it.
+    assert_eq!(fixture.next_template().transactions.len(), 500 - (full.transactions.len() - 1));
 }
