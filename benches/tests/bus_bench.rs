@@ -90,7 +90,7 @@ fn torment_is_measured_with_and_without() {
 #[test]
 fn mixed_traffic_is_measured_for_both_topics_however_the_subscriber_waits() {
     for wait in ["spin", "park"] {
-        let lines = lines(&["mixed", "--wait", wait, "--per-block", "20", "--blocks", "3"]);
+        let lines = lines(&["mixed", "--wait", wait, "--per-block", "20", "--blocks", "3", "--no-node"]);
         assert!(lines.is_empty() || of(&lines, "topic") == [r#""chain""#, r#""mempool""#]);
         assert!(lines.iter().all(|line| line.stamp.as_deref() == Some("intended")));
     }

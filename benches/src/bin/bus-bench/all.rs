@@ -64,7 +64,7 @@ pub fn measure(options: &Options, placement: Placement) -> Outcome<()> {
     torment::measure(&torment::Options { count, rounds }, placement)?;
     for wait in [Wait::Spin, Wait::Park] {
         let (per_block, blocks) = if quick { (100, 10) } else { (1_000, 100) };
-        mixed::measure(&mixed::Options { wait, rate: 20_000, per_block, blocks }, placement)?;
+        mixed::measure(&mixed::Options { wait, rate: 20_000, per_block, blocks, no_node: true }, placement)?;
     }
     idle::measure(&idle::Options { subscribers: 32, seconds: if quick { 1.0 } else { 30.0 } }, placement)
 }

@@ -4,8 +4,10 @@
 //! subscriber has it: a transaction polled and its archive checked; a block leased, its body checked and its header read.
 //! One thread publishes both, so transactions wait for a block that is being written. Block 702861 of the main chain
 //! (1.38 MB) with its index; transactions of 250 bytes, which go through the body area of `mempool`. Arrival times return
-//! after the run. What a block costs a node before it is published is measured by `node-bench` (`make bench-node`), whose lines
-//! are called `mixed` too. Every transaction is compared; of every block length, hash and last transaction.
+//! after the run. Every transaction is compared; of every block length, hash and last transaction.
+//!
+//! What a block costs a whole node before it is published is measured by `node-bench`, a program of its own because it
+//! needs the C++ engine. Where it stands beside this one it is run afterwards, and prints its lines, called `mixed` too.
 
 use std::hint::spin_loop;
 use std::sync::atomic::Ordering;
@@ -59,6 +61,24 @@ pub struct Options {
     /// Blocks
     #[arg(long, default_value_t = 100)]
     pub blocks: u64,
+    /// Leaves out the whole node (`node-bench`, some minutes)
+    #[arg(long)]
+    pub no_node: bool,
+}
+
+/// Runs `node-bench` if it is there, for as many blocks and a subscriber that waits as here.
+fn measure_node(options: &Options, wait: &str) -> Outcome<()> {
+    let program = std::env::current_exe()?.with_file_name("node-bench");
+    if !program.exists() {
+        note("mixed: without a whole node, as node-bench is not built; `make bench-node` builds and runs it");
+        return Ok(());
+    }
+    let blocks = options.blocks.to_string();
+    let status = std::process::Command::new(program).args(["--blocks", &blocks, "--wait", wait]).status()?;
+    if !status.success() {
+        return Err(format!("node-bench: {status}").into());
+    }
+    Ok(())
 }
 
 /// What the subscriber is told.
@@ -142,7 +162,7 @@ pub fn measure(options: &Options, placement: Placement) -> Outcome<()> {
         let line = line.with("topic", name).with("rate_per_s", options.rate);
         line.with("missed", seen[index].missed).with("gone", seen[index].gone).print()?;
     }
-    Ok(())
+    if options.no_node { Ok(()) } else { measure_node(options, wait) }
 }
 
 /// Tells the subscriber where the topics end; closing wakes it.
