@@ -11,7 +11,7 @@ use blvm_node_adapter::embedded::{DataDirectoryError, EmbeddedNode, EmbeddedOpti
 use blvm_node_adapter::source::NodeApi as _;
 
 use super::wallet::Wallet;
-use super::{Fixture, Follower, open, options};
+use super::{Fixture, Follower, open, open_with, options};
 
 #[test]
 fn a_closed_node_comes_back_with_tip_and_outputs_and_says_nothing_of_the_past() {
@@ -73,13 +73,16 @@ fn a_grown_journal_is_flushed_and_nothing_is_lost() {
 }
 
 const HELPER_DIRECTORY: &str = "BLVM_TEST_HELPER_DIRECTORY";
+const STATE_BLOCKS: &str = "BLVM_TEST_HELPER_STATE_BLOCKS";
 
 /// Not a test: the process that `a_killed_node_…` kills. It mines, says its tip and waits for the end.
 #[test]
 #[ignore = "a helper process, started by the tests that kill it"]
 fn helper_process() {
     let Ok(directory) = env::var(HELPER_DIRECTORY) else { return };
-    let (node, _follower) = open(Path::new(&directory));
+    let mut options = options(Path::new(&directory));
+    options.state_blocks = env::var(STATE_BLOCKS).unwrap().parse().unwrap();
+    let (node, _follower) = open_with(options);
     let wallet = Wallet::new();
     for _ in 0..110 {
         node.mine_block(&wallet.segwit_script()).unwrap();
@@ -93,11 +96,12 @@ fn helper_process() {
     }
 }
 
-/// Runs the helper until it has said its tip, and kills it.
-fn mine_and_kill(directory: &Path) -> String {
+/// Runs the helper, which writes its unspent outputs after so many blocks, until it has said its tip, and kills it.
+fn mine_and_kill(directory: &Path, state_blocks: u32) -> String {
     let mut helper: Child = Command::new(env::current_exe().unwrap())
         .args(["--exact", "restart::helper_process", "--ignored", "--nocapture"])
         .env(HELPER_DIRECTORY, directory)
+        .env(STATE_BLOCKS, state_blocks.to_string())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -111,7 +115,7 @@ fn mine_and_kill(directory: &Path) -> String {
 #[test]
 fn a_killed_node_comes_back_with_the_tip_it_announced() {
     let directory = tempfile::tempdir().unwrap();
-    let tip = mine_and_kill(directory.path());
+    let tip = mine_and_kill(directory.path(), 1_000);
     for _ in 0..2 {
         let (node, follower) = open(directory.path());
         assert_eq!(format!("{:?}", node.chain_tip()), tip);
@@ -121,13 +125,19 @@ fn a_killed_node_comes_back_with_the_tip_it_announced() {
     }
 }
 
+/// Twice: with unspent outputs that were never written, and with outputs that are far ahead of the engine.
 #[test]
 fn without_its_journal_a_killed_node_opens_at_what_the_engine_had_written() {
-    let directory = tempfile::tempdir().unwrap();
-    mine_and_kill(directory.path());
-    fs::remove_file(directory.path().join("unflushed-blocks")).unwrap();
-    let (node, follower) = open(directory.path());
-    assert!(node.chain_tip().height < 112);
-    node.mine_block(&Wallet::new().segwit_script()).unwrap();
-    follower.agrees_with(&node);
+    for state_blocks in [1_000, 1] {
+        let directory = tempfile::tempdir().unwrap();
+        mine_and_kill(directory.path(), state_blocks);
+        fs::remove_file(directory.path().join("unflushed-blocks")).unwrap();
+        let (node, follower) = open(directory.path());
+        let height = node.chain_tip().height;
+        assert!(height < 112);
+        let outputs = node.chain_info().unwrap().unspent_outputs;
+        assert_eq!(outputs, Some(u64::from(height)), "a coinbase each, its commitment apart");
+        node.mine_block(&Wallet::new().segwit_script()).unwrap();
+        follower.agrees_with(&node);
+    }
 }
