@@ -72,7 +72,7 @@ pub(crate) struct RunArguments {
     pub(crate) modules: Vec<PathBuf>,
 
     /// Read blocks from this file before anything else, each framed by the network's first bytes and its length, as
-    /// Bitcoin Core's blk files are; bzip2 is unpacked. May be repeated.
+    /// Bitcoin Core's blk files are, obfuscated ones included; bzip2 is unpacked. May be repeated.
     #[arg(long, value_name = "FILE")]
     pub(crate) import: Vec<PathBuf>,
 

@@ -18,7 +18,7 @@ mod work;
 #[path = "../../../node-adapter/tests/embedded/wallet.rs"]
 mod wallet;
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -64,14 +64,20 @@ impl Life {
     }
 }
 
-/// A file of blocks, as an operator would import it.
+/// A file of blocks with its key beside it, as an operator would copy them from Bitcoin Core.
 fn write_blocks(source: &Source, path: &Path) {
-    let mut file = fs::File::create(path).unwrap();
+    let mut bytes = Vec::new();
     for height in 1..=IMPORTED_BLOCKS {
         let raw = source.node.block_by_height(height).unwrap().unwrap().raw;
         let length = u32::try_from(raw.len()).unwrap().to_le_bytes();
-        file.write_all(&[&Magic::REGTEST.to_bytes()[..], &length, &raw].concat()).unwrap();
+        bytes.extend([&Magic::REGTEST.to_bytes()[..], &length, &raw].concat());
     }
+    let key = [0x5c, 1, 0xff, 0, 9, 0x80, 0x33, 7];
+    for (byte, key) in bytes.iter_mut().zip(key.iter().cycle()) {
+        *byte ^= key;
+    }
+    fs::write(path, bytes).unwrap();
+    fs::write(path.with_file_name("xor.dat"), key).unwrap();
 }
 
 /// Not a test: the process that is killed. It checks what it finds, says so, and lives until its end.
