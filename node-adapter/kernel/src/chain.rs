@@ -16,7 +16,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::log;
 use crate::network::Network;
-use crate::open::{OpenError, open_manager};
+use crate::open::{Databases, OpenError, open_manager};
 use crate::processed::{Change, InvalidReason, Position, ProcessError, Processed, Verdict, detail_in};
 
 /// An output that a block spends, from the engine's undo data.
@@ -57,6 +57,9 @@ enum Notice {
 
 type Queue = Arc<Mutex<Vec<Notice>>>;
 
+/// Who is told of each block that joins while the chain is made anew.
+type Report = Box<dyn FnMut(Position) + Send>;
+
 /// A chain in a data directory.
 ///
 /// Methods may be called from any thread. One block is processed at a time; [`tip`](Self::tip) never waits for
@@ -84,13 +87,42 @@ impl Chain {
     ///
     /// [`OpenError`] if the directory cannot be used, is in use, or holds something else.
     pub fn open(directory: &Path, network: Network, worker_threads: u8) -> Result<Self, OpenError> {
+        Self::open_with(directory, network, worker_threads, None)
+    }
+
+    /// Opens the chain in `directory` after forgetting everything but its block files, which are read and validated
+    /// again. That takes as long as it did the first time; `report` is told of each block that joins the chain.
+    ///
+    /// A process that ends before must do it again: the engine then knows a part of the blocks only.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn reindex(
+        directory: &Path,
+        network: Network,
+        worker_threads: u8,
+        report: impl FnMut(Position) + Send + 'static,
+    ) -> Result<Self, OpenError> {
+        Self::open_with(directory, network, worker_threads, Some(Box::new(report)))
+    }
+
+    fn open_with(
+        directory: &Path,
+        network: Network,
+        worker_threads: u8,
+        report: Option<Report>,
+    ) -> Result<Self, OpenError> {
         log::connect();
         let queue = Queue::default();
-        let context = context(network, &queue)
+        let databases = if report.is_some() { Databases::Wipe } else { Databases::Keep };
+        let report = Arc::new(Mutex::new(report));
+        let context = context(network, &queue, &report)
             .map_err(|error| OpenError::Engine { path: directory.to_owned(), reason: error.to_string() })?;
         let worker_threads = i32::from(worker_threads);
-        let manager = open_manager(&context, directory, worker_threads)?;
+        let manager = open_manager(&context, directory, worker_threads, databases)?;
         // What happened while opening is not news: the caller reads the chain as it is.
+        *report.lock() = None;
         queue.lock().clear();
         let tip = Mutex::new(tip_of(&manager));
         Ok(Self {
@@ -194,7 +226,7 @@ impl Chain {
         let mut guard = self.manager.write();
         // The old files must be closed before they can be opened again.
         *guard = None;
-        let manager = open_manager(&self.context, &self.directory, self.worker_threads)?;
+        let manager = open_manager(&self.context, &self.directory, self.worker_threads, Databases::Keep)?;
         self.queue.lock().clear();
         *self.tip.lock() = tip_of(&manager);
         *guard = Some(manager);
@@ -226,7 +258,12 @@ impl Chain {
 }
 
 /// Builds the engine's context with callbacks that queue what they are told.
-fn context(network: Network, queue: &Queue) -> Result<Context, KernelError> {
+fn context(
+    network: Network,
+    queue: &Queue,
+    report: &Arc<Mutex<Option<Report>>>,
+) -> Result<Context, KernelError> {
+    let report = Arc::clone(report);
     let (checked, connected, disconnected, fatal) =
         (queue.clone(), queue.clone(), queue.clone(), queue.clone());
     Context::builder()
@@ -237,7 +274,11 @@ fn context(network: Network, queue: &Queue) -> Result<Context, KernelError> {
         })
         .with_block_connected_validation(move |block: Block, entry: BlockTreeEntry<'_>| {
             tracing::trace!(name: "engine connected", target: "blvm::block_path", "a block is connected");
-            connected.lock().push(Notice::Connected { position: position(&entry), block });
+            let position = position(&entry);
+            match &mut *report.lock() {
+                Some(report) => report(position),
+                None => connected.lock().push(Notice::Connected { position, block }),
+            }
         })
         .with_block_disconnected_validation(move |block: Block, entry: BlockTreeEntry<'_>| {
             disconnected.lock().push(Notice::Disconnected { position: position(&entry), block });

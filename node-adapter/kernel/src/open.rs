@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use bitcoinkernel::{ChainstateManager, Context};
+use bitcoinkernel::{ChainstateManager, Context, KernelError};
 
 use crate::log;
 
@@ -34,7 +34,7 @@ pub enum OpenError {
     },
     /// The engine refuses what the directory holds.
     #[error(
-        "{path}: the validation engine cannot use it: {reason}; make sure that the disk is not full; if its files are damaged, choose another directory",
+        "{path}: the validation engine cannot use it: {reason}; make sure that the disk is not full; if its files are damaged, --reindex makes them anew from the blocks",
         path = .path.display()
     )]
     Engine {
@@ -45,17 +45,32 @@ pub enum OpenError {
     },
 }
 
+/// What is done with what the engine keeps besides the blocks themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Databases {
+    Keep,
+    /// Made anew from the block files.
+    Wipe,
+}
+
 /// Opens what the engine keeps below `directory`: `chainstate` and `blocks`.
 pub(crate) fn open_manager(
     context: &Context,
     directory: &Path,
     worker_threads: i32,
+    databases: Databases,
 ) -> Result<ChainstateManager, OpenError> {
     check_directory(directory)?;
     let blocks = directory.join("blocks");
     let (data_path, blocks_path) = (utf8(directory)?, utf8(&blocks)?);
     let (manager, lines) = log::capture_errors(|| {
-        ChainstateManager::builder(context, data_path, blocks_path)?.worker_threads(worker_threads).build()
+        let builder = ChainstateManager::builder(context, data_path, blocks_path)?;
+        let is_wiped = databases == Databases::Wipe;
+        let manager = builder.worker_threads(worker_threads).wipe_db(is_wiped, is_wiped)?.build()?;
+        if is_wiped {
+            manager.import_blocks()?;
+        }
+        Ok::<_, KernelError>(manager)
     });
     manager.map_err(|error| {
         let path = directory.to_owned();

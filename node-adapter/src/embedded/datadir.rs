@@ -8,6 +8,7 @@
 //! | `bus.sock`, `bus.token` | where programs attach by path, and what they show; of this run (see `module::by_path`) |
 //! | `state.redb` | unspent outputs and where transactions stand (see `utxo::store`); made anew where it is missing |
 //! | `unconfirmed` | what is in the mempool (see `unconfirmed`) |
+//! | `reindexing` | there while the engine's databases are made anew from its block files |
 //! | `unflushed-blocks` | blocks the engine may not have written yet (see `journal`) |
 
 use std::fs::{self, File};
@@ -122,6 +123,11 @@ impl DataDirectory {
     /// Where the mempool is kept.
     pub(super) fn unconfirmed(&self) -> PathBuf {
         self.path.join("unconfirmed")
+    }
+
+    /// What is there while the engine's databases are made anew.
+    pub(super) fn reindexing(&self) -> PathBuf {
+        self.path.join("reindexing")
     }
 
     /// Where the journal is.

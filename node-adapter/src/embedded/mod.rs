@@ -51,6 +51,7 @@ mod open;
 mod package;
 mod rate;
 mod reconcile;
+mod reindex;
 mod replace;
 mod restore;
 mod standard;

@@ -20,6 +20,7 @@ use super::mine::first_extra_nonce;
 use super::mining::Mining;
 use super::node::{EmbeddedNode, State, Status, keep, write_out};
 use super::reconcile::reconcile;
+use super::reindex::reindex;
 use super::restore::{Untold, restore};
 use super::tip::tell_tip;
 use super::unconfirmed::Recorder;
@@ -49,6 +50,8 @@ pub struct EmbeddedOptions {
     /// Blocks after which the unspent outputs are written to disk, in the background; a killed node reads so many
     /// again when it starts.
     pub state_blocks: u32,
+    /// Whether everything but the block files is made anew from them, which takes as long as validating them took.
+    pub reindexes: bool,
 }
 
 impl EmbeddedOptions {
@@ -65,6 +68,7 @@ impl EmbeddedOptions {
             script_threads: 0,
             journal_bytes: 256 << 20,
             state_blocks: 1_000,
+            reindexes: false,
         }
     }
 }
@@ -118,7 +122,12 @@ impl EmbeddedNode {
     pub fn open(options: EmbeddedOptions, sink: Arc<dyn EventSink>) -> Result<Self, OpenError> {
         let EmbeddedOptions { datadir, network, script_threads, journal_bytes, state_blocks, .. } = options;
         let directory = DataDirectory::open(&datadir, network)?;
-        let chain = Chain::open(&directory.chain(), network, script_threads)?;
+        let is_unfinished = directory.reindexing().exists();
+        let chain = if options.reindexes || is_unfinished {
+            reindex(&directory, network, script_threads)?
+        } else {
+            Chain::open(&directory.chain(), network, script_threads)?
+        };
         let journal = replay_journal(&directory, &chain)?;
         let tip = chain_position(chain.tip());
         let path = directory.state();

@@ -85,7 +85,8 @@ impl Assembly {
         let ledger = Arc::new(Ledger::new(Arc::clone(&topics) as Arc<dyn EventSink>, arguments.demo));
         let sink = Arc::clone(&ledger) as Arc<dyn EventSink>;
         let (feed, news) = p2p::feed(Arc::clone(&sink));
-        let options = EmbeddedOptions::new(&datadir, arguments.network);
+        let mut options = EmbeddedOptions::new(&datadir, arguments.network);
+        options.reindexes = arguments.reindex;
         // Opening reads the whole chain: not on a thread that serves others.
         let opened = tokio::task::spawn_blocking(move || EmbeddedNode::open(options, Arc::new(feed)));
         let node = Arc::new(opened.await.map_err(join_error)??);

@@ -71,6 +71,11 @@ pub(crate) struct RunArguments {
     #[arg(long = "module", value_name = "DIR")]
     pub(crate) modules: Vec<PathBuf>,
 
+    /// Make everything but the block files anew from them, where the databases are damaged. It takes as long as validating the
+    /// blocks took.
+    #[arg(long)]
+    pub(crate) reindex: bool,
+
     /// Read blocks from this file before anything else, each framed by the network's first bytes and its length, as
     /// Bitcoin Core's blk files are, obfuscated ones included; bzip2 is unpacked. May be repeated.
     #[arg(long, value_name = "FILE")]

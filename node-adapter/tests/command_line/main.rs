@@ -95,9 +95,10 @@ fn the_first_255_blocks_of_mainnet_are_imported() {
     let datadir = tempfile::tempdir().unwrap();
     let arguments =
         ["run", "--network", "mainnet", "--datadir", path(datadir.path()), "--listen", "127.0.0.1:0"];
-    // The second time it has them all.
-    for connected in [255, 0] {
-        let output = run(&[&arguments[..], &["--import", path(&file), "--for", "0s", "--json"]].concat());
+    // The second time it has them all, and the third it reads them again.
+    let importing = ["--import", path(&file)];
+    for (connected, more) in [(255, &importing[..]), (0, &importing[..]), (0, &["--reindex"][..])] {
+        let output = run(&[&arguments[..], more, &["--for", "0s", "--json"]].concat());
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
         let text = String::from_utf8(output.stdout).unwrap();
         let report: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();

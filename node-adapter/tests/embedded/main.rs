@@ -20,6 +20,7 @@ mod model;
 mod pool;
 mod random;
 mod refusals;
+mod reindex;
 mod reorganise;
 mod restart;
 mod wallet;
