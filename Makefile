@@ -24,7 +24,8 @@ RELEASE := --release --locked
 MEMPOOL := cargo test $(RELEASE) -p blvm-node-adapter --test embedded large:: -- --nocapture
 LOOM := env RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 \
 	cargo test $(RELEASE) -p blvm-bus --lib --target-dir target/loom
-CRASH := cargo test $(RELEASE) -p blvm-tests --test crash -- --nocapture
+# Features as in `make test`, so that nothing is built twice.
+CRASH := cargo test $(RELEASE) $(PACKAGES) --test crash -- --nocapture
 SOAK := cargo test $(RELEASE) -p blvm-tests --test soak -- --nocapture
 HOSTILE := cargo test $(RELEASE) -p blvm-tests --test hostile -- --nocapture
 HOSTILE_PEERS := cargo test $(RELEASE) -p blvm-node-adapter --test hostile_peers -- --nocapture
