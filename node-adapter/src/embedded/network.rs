@@ -1,5 +1,6 @@
 //! What a network is to peers and files.
 
+use bitcoin::pow::Work;
 use blvm_kernel::Network;
 
 /// What the crate `bitcoin` calls a network, with its first bytes of messages.
@@ -11,6 +12,16 @@ pub trait WireNetwork {
     ///
     /// Source: `nDefaultPort` in Bitcoin Core's `kernel/chainparams.cpp`.
     fn default_port(self) -> u16;
+
+    /// Names that resolve to nodes with the whole chain and witnesses (`x9.`: service bits 0 and 3).
+    ///
+    /// Source: `vSeeds` in Bitcoin Core's `kernel/chainparams.cpp`, `ThreadDNSAddressSeed` in `net.cpp`.
+    fn seeds(self) -> &'static [&'static str];
+
+    /// Work that the chain of the network was known to have when the engine was released.
+    ///
+    /// Source: `nMinimumChainWork` in Bitcoin Core's `kernel/chainparams.cpp`.
+    fn minimum_work(self) -> Work;
 }
 
 impl WireNetwork for Network {
@@ -32,5 +43,42 @@ impl WireNetwork for Network {
             Self::Signet => 38_333,
             Self::Regtest => 18_444,
         }
+    }
+
+    fn seeds(self) -> &'static [&'static str] {
+        match self {
+            Self::Mainnet => &[
+                "x9.dnsseed.bluematt.me.",
+                "x9.seed.bitcoin.jonasschnelli.ch.",
+                "x9.seed.btc.petertodd.net.",
+                "x9.seed.bitcoin.sprovoost.nl.",
+                "x9.dnsseed.emzy.de.",
+                "x9.seed.bitcoin.wiz.biz.",
+                "x9.seed.mainnet.achownodes.xyz.",
+            ],
+            Self::Testnet => &[
+                "x9.testnet-seed.bitcoin.jonasschnelli.ch.",
+                "x9.seed.tbtc.petertodd.net.",
+                "x9.seed.testnet.bitcoin.sprovoost.nl.",
+                "x9.testnet-seed.bluematt.me.",
+                "x9.seed.testnet.achownodes.xyz.",
+            ],
+            Self::Testnet4 => &["x9.seed.testnet4.bitcoin.sprovoost.nl.", "x9.seed.testnet4.wiz.biz."],
+            Self::Signet => &["x9.seed.signet.bitcoin.sprovoost.nl.", "x9.seed.signet.achownodes.xyz."],
+            Self::Regtest => &[],
+        }
+    }
+
+    fn minimum_work(self) -> Work {
+        let work: u128 = match self {
+            Self::Mainnet => 0x1_1287_50f8_2f4c_3661_53a3_a030,
+            Self::Testnet => 0x17dd_e1c6_49f3_708d_14b6,
+            Self::Testnet4 => 0x09a0_fe15_d017_7d08_6304,
+            Self::Signet => 0x0b46_3ea0_a4b8,
+            Self::Regtest => 0,
+        };
+        let mut bytes = [0; 32];
+        bytes[16..].copy_from_slice(&work.to_be_bytes());
+        Work::from_be_bytes(bytes)
     }
 }

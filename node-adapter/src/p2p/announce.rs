@@ -17,14 +17,15 @@ use bitcoin::hashes::Hash as _;
 use bitcoin::p2p::message_blockdata::Inventory;
 use bitcoin::{BlockHash, Txid, Wtxid};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::bytes::Bytes;
 
 use super::close::CloseReason;
 use super::context::Context;
 use super::live::LivePeer;
 use super::message;
-use super::news::Announcement;
+use super::news::{Announcement, Latest};
+use super::orphans::Orphan;
 use super::recent::Recent;
 use crate::source::{Hash, NodeApi, NodeError};
 
@@ -123,14 +124,26 @@ impl Announcements {
     }
 }
 
-/// Hands what the mempool took to every peer, until the node stops or has nothing more to tell.
-pub(super) async fn spread(context: Arc<Context>, mut transactions: mpsc::Receiver<Announcement>) {
+/// Hands what the mempool took to every peer, until the node stops or has nothing more to tell; has those judged again that
+/// waited for it, or for a block.
+pub(super) async fn spread(
+    context: Arc<Context>,
+    mut transactions: mpsc::Receiver<Announcement>,
+    mut latest: watch::Receiver<Latest>,
+) {
+    let mut has_news = true;
     loop {
         let next = tokio::select! {
             () = context.stop.cancelled() => return,
             next = transactions.recv() => next,
+            changed = latest.changed(), if has_news => {
+                has_news = changed.is_ok();
+                judge_again(&context, context.orphans.take_all());
+                continue;
+            }
         };
         let Some(announcement) = next else { return };
+        judge_again(&context, context.orphans.take_children(&announcement.txid));
         // Peers ask by wtxid, the mempool answers by txid.
         context.known.lock().insert(announcement.wtxid, announcement.txid);
         for peer in context.live.all() {
@@ -138,6 +151,15 @@ pub(super) async fn spread(context: Arc<Context>, mut transactions: mpsc::Receiv
                 announcements.push(announcement);
             }
         }
+    }
+}
+
+/// Has transactions judged whose parents may be here now; not on this task, which must not wait for the node.
+fn judge_again(context: &Arc<Context>, orphans: Vec<Orphan>) {
+    if !orphans.is_empty() {
+        let judging = Arc::clone(context);
+        // Whoever is to blame is told by the points of its own connection.
+        context.tasks.spawn(async move { judging.admit(orphans, None).await.map(drop) });
     }
 }
 
@@ -155,7 +177,7 @@ pub(super) async fn transactions(context: &Context, peer: &LivePeer) -> Result<(
 
 /// Announces the tip unless the peer has it, or the node itself is far behind.
 pub(super) async fn tip(context: &Context, peer: &Arc<LivePeer>) -> Result<(), CloseReason> {
-    if context.progress.is_catching_up() {
+    if context.is_catching_up() {
         return Ok(());
     }
     let asked_for = Arc::clone(peer);
@@ -178,7 +200,7 @@ fn tip_message(
     magic: bitcoin::p2p::Magic,
 ) -> Result<Option<Bytes>, NodeError> {
     let tip = node.chain_tip();
-    if peer.has_block(&tip.hash) {
+    if peer.has_block(&tip.hash) || !peer.is_to_hear_of(tip.hash) {
         return Ok(None);
     }
     let mut headers: Vec<Header> = Vec::new();
@@ -193,10 +215,11 @@ fn tip_message(
         is_connected = height == 0 || peer.has_block(&hash);
     }
     headers.reverse();
-    peer.knows_block(tip.hash);
     if is_connected && peer.prefers_headers.load(Ordering::Relaxed) {
+        peer.knows_block(tip.hash);
         return Ok(Some(message::headers(magic, &headers)));
     }
+    // A hash is not what leads there: the next tip cannot be told by its header alone.
     let item = Inventory::Block(BlockHash::from_byte_array(tip.hash));
     Ok(Some(message::frame(magic, message::INV, &vec![item])))
 }

@@ -44,7 +44,7 @@ pub enum BansError {
         source: serde_json::Error,
     },
     /// The file cannot be written.
-    #[error("the list of bans {path} cannot be written: the ban holds until the node stops", path = path.display())]
+    #[error("the list of bans {path} cannot be written: mend its permissions or free the disk", path = path.display())]
     Write {
         /// Where it is.
         path: PathBuf,

@@ -44,6 +44,12 @@ pub(super) enum CloseReason {
         /// How long the node waited.
         waited_ms: u128,
     },
+    /// All places are taken, and another peer got this one.
+    #[error("its place went to another peer")]
+    Evicted,
+    /// The node dialled it for its blocks, and it has none.
+    #[error("it has no blocks to offer")]
+    NoBlocks,
     /// The node could not answer.
     #[error("the node failed while answering")]
     NodeFailed,

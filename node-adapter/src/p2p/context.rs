@@ -14,6 +14,8 @@ use super::known::Known;
 use super::live::Live;
 use super::news::Latest;
 use super::options::P2pOptions;
+use super::orphans::Orphans;
+use super::outbound::Outbound;
 use super::sync;
 use super::traffic::Traffic;
 use crate::source::{EventSink, NodeApi};
@@ -28,8 +30,12 @@ pub(super) struct Context {
     pub live: Live,
     /// Points, bans, and what is withheld.
     pub guard: Arc<Guard>,
+    /// Transactions that wait for their parents.
+    pub orphans: Arc<Orphans>,
     /// Where other nodes were said to be.
     pub addresses: Addresses,
+    /// Connections to addresses of the book.
+    pub outbound: Outbound,
     /// Bytes of all connections of this run whose handshake was completed.
     pub traffic: Traffic,
     /// Where sessions tell what concerns synchronisation.
@@ -47,6 +53,11 @@ impl Context {
     /// Tells synchronisation, waiting for room; once the node stops nobody listens any more.
     pub async fn tell_sync(&self, input: sync::Input) {
         let _ = self.sync.send(input).await;
+    }
+
+    /// Whether the tip, as it is now, is far behind the best header.
+    pub fn is_catching_up(&self) -> bool {
+        self.progress.is_catching_up(self.node.chain_tip().height)
     }
 
     /// Asks the node on a thread that may block.

@@ -9,7 +9,6 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::context::Context;
-use super::handshake::Side;
 use super::options::P2pOptions;
 use super::session;
 use crate::source::NodeEvent;
@@ -17,24 +16,28 @@ use crate::source::NodeEvent;
 /// Keeps a connection to `address` until the node stops.
 pub(super) async fn keep_connected(context: Arc<Context>, address: SocketAddr) {
     let mut pause = Pause::new(&context.options);
-    loop {
-        let is_done = tokio::select! {
-            () = context.stop.cancelled() => return,
-            stream = dial(&context, address) => match stream {
-                Some(stream) => match session::run(&context, stream, address, Side::Dialled).await {
-                    Ok(()) => true,
-                    Err(error) => {
-                        let error = &error as &dyn std::error::Error;
-                        tracing::info!(%address, error, "the dialled node did not complete the handshake");
-                        false
-                    }
-                },
-                None => false,
-            },
-        };
+    while !context.stop.is_cancelled() {
+        let was_peer = visit(&context, address).await;
         tokio::select! {
             () = context.stop.cancelled() => return,
-            () = tokio::time::sleep(pause.after(is_done)) => {}
+            () = tokio::time::sleep(pause.after(was_peer)) => {}
+        }
+    }
+}
+
+/// One dial and, if somebody is there, the whole connection; whether it became a peer.
+pub(super) async fn visit(context: &Arc<Context>, address: SocketAddr) -> bool {
+    let dialled = tokio::select! {
+        () = context.stop.cancelled() => None,
+        dialled = dial(context, address) => dialled,
+    };
+    let Some(stream) = dialled else { return false };
+    match session::run(context, stream, address, None).await {
+        Ok(()) => true,
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::info!(%address, error, "the dialled node did not complete the handshake");
+            false
         }
     }
 }

@@ -100,12 +100,12 @@ impl Guard {
     }
 
     /// Writes the list as it is now. May wait for the disk.
-    fn save(&self) {
+    fn save(&self) -> Result<(), BansError> {
         let _turn = self.saving.lock();
         let bans = self.bans.lock().clone();
-        if let Err(error) = bans.save() {
-            tracing::error!(error = &error as &dyn std::error::Error, "bans are not kept");
-        }
+        bans.save().inspect_err(|error| {
+            tracing::error!(error = error as &dyn std::error::Error, "bans are not kept");
+        })
     }
 
     /// Whose points are counted together. Addresses on loopback are shared by all who test there.
@@ -164,14 +164,19 @@ impl Context {
     fn ban_soon(self: &Arc<Self>, address: IpAddr, reason: &str) {
         self.enforce(address, now_s() + DEFAULT_BAN_S, reason);
         let context = Arc::clone(self);
-        self.tasks.spawn_blocking(move || context.guard.save());
+        // Nobody asked for it: the log says if it is not kept.
+        self.tasks.spawn_blocking(move || drop(context.guard.save()));
     }
 
     /// Bans an address for `duration_s`, 0 being 24 h, and ends its connections. May wait for the disk.
-    pub fn ban(&self, address: IpAddr, duration_s: u64, reason: &str) {
+    ///
+    /// # Errors
+    ///
+    /// [`BansError::Write`] if the ban ends with the node.
+    pub fn ban(&self, address: IpAddr, duration_s: u64, reason: &str) -> Result<(), BansError> {
         let duration_s = if duration_s == 0 { DEFAULT_BAN_S } else { duration_s };
         self.enforce(address, now_s().saturating_add(duration_s), reason);
-        self.guard.save();
+        self.guard.save()
     }
 
     fn enforce(&self, address: IpAddr, until_s: u64, reason: &str) {
@@ -186,12 +191,16 @@ impl Context {
     }
 
     /// Ends a ban; whether there was one. May wait for the disk.
-    pub fn unban(&self, address: IpAddr) -> bool {
+    ///
+    /// # Errors
+    ///
+    /// [`BansError::Write`] if the next start bans it again.
+    pub fn unban(&self, address: IpAddr) -> Result<bool, BansError> {
         let was_banned = self.guard.remove(address, &*self.sink);
         if was_banned {
-            self.guard.save();
+            self.guard.save()?;
         }
-        was_banned
+        Ok(was_banned)
     }
 
     /// Ends each ban in its time, until the node stops.
@@ -199,7 +208,7 @@ impl Context {
         loop {
             if self.guard.expire(&*self.sink) {
                 let context = Arc::clone(&self);
-                self.tasks.spawn_blocking(move || context.guard.save());
+                self.tasks.spawn_blocking(move || drop(context.guard.save()));
             }
             let next_s = self.guard.bans.lock().next_end_s();
             let sleep =

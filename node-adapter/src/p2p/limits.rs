@@ -25,7 +25,6 @@ pub(super) enum Share {
     /// Items asked for; a `getheaders` counts as [`GET_HEADERS_ITEMS`].
     Requests,
     /// Addresses.
-    #[allow(dead_code, reason = "the address book asks for it")]
     Addresses,
     /// Raw packets for modules.
     Packets,

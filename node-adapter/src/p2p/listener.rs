@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 
 use super::context::Context;
-use super::handshake::Side;
+use super::inbound::Inbound;
 use super::options::P2pOptions;
 use super::session;
 
@@ -65,8 +64,8 @@ pub(super) async fn bind(options: &P2pOptions) -> Result<Vec<(TcpListener, Socke
     Ok(sockets)
 }
 
-/// Accepts peers until the node stops; `slots` bounds them over all addresses.
-pub(super) async fn accept(socket: TcpListener, context: Arc<Context>, slots: Arc<Semaphore>) {
+/// Accepts peers until the node stops; `inbound` has the places of all listeners.
+pub(super) async fn accept(socket: TcpListener, context: Arc<Context>, inbound: Arc<Inbound>) {
     loop {
         let accepted = tokio::select! {
             () = context.stop.cancelled() => return,
@@ -78,20 +77,22 @@ pub(super) async fn accept(socket: TcpListener, context: Arc<Context>, slots: Ar
                     tracing::debug!(%address, "banned");
                     continue;
                 }
-                let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
-                    tracing::debug!(%address, limit = context.options.max_inbound, "no room for this peer");
-                    continue;
+                let seat = match inbound.sit(address) {
+                    Ok(seat) => seat,
+                    Err(reason) => {
+                        tracing::debug!(%address, %reason, "no room for this peer");
+                        continue;
+                    }
                 };
                 let serving = Arc::clone(&context);
                 context.tasks.spawn(async move {
-                    if let Err(error) = session::run(&serving, stream, address, Side::Accepted).await {
+                    if let Err(error) = session::run(&serving, stream, address, Some(seat)).await {
                         if let Some(offence) = error.offence() {
                             serving.misbehaved_before_handshake(address, offence);
                         }
                         let error = &error as &dyn std::error::Error;
                         tracing::debug!(%address, error, "no handshake");
                     }
-                    drop(slot);
                 });
             }
             Err(error) => {

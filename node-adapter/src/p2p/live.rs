@@ -20,6 +20,7 @@ use super::outbox::Outbox;
 use super::packets::PeerTakes;
 use super::recent::Recent;
 use super::traffic::Traffic;
+use super::useful::Useful;
 use crate::source::{EventSink, Hash, NodeEvent, Peer, PeerStatus};
 
 /// Blocks that a peer is remembered to have.
@@ -34,6 +35,8 @@ pub(super) struct LivePeer {
     pub outbox: Outbox,
     /// Bytes that passed.
     pub traffic: Arc<Traffic>,
+    /// What it brought of late.
+    pub useful: Useful,
     /// Raw packets it takes.
     pub takes: PeerTakes,
     address: SocketAddr,
@@ -43,6 +46,8 @@ pub(super) struct LivePeer {
     /// What it is to hear of transactions; `None` if it wants none.
     pub announcements: Option<Announcements>,
     known_blocks: Mutex<Recent>,
+    /// The tip it was told of last.
+    told_tip: Mutex<Option<Hash>>,
     since: Instant,
     best_height: AtomicI32,
     /// `u64::MAX` before the first pong.
@@ -64,10 +69,12 @@ impl LivePeer {
             prefers_headers: AtomicBool::new(false),
             announcements,
             known_blocks: Mutex::new(Recent::new(KNOWN_BLOCKS)),
+            told_tip: Mutex::new(None),
             best_height: AtomicI32::new(peer.start_height),
             peer,
             outbox,
             traffic,
+            useful: Useful::default(),
             takes: PeerTakes::default(),
             address,
             misbehaviour: AtomicU32::new(0),
@@ -121,21 +128,31 @@ impl LivePeer {
         self.best_height.fetch_max(i32::try_from(height).unwrap_or(i32::MAX), Ordering::Relaxed);
     }
 
+    /// Whether it was told of another tip last; from now on it was told of this one.
+    pub fn is_to_hear_of(&self, tip: Hash) -> bool {
+        self.told_tip.lock().replace(tip) != Some(tip)
+    }
+
     /// Notes the time of a ping.
     pub fn pinged(&self, round_trip: Duration) {
         let us = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
         self.min_ping_us.fetch_min(us, Ordering::Relaxed);
     }
 
-    fn status(&self) -> PeerStatus {
+    /// Shortest time of a ping, in microseconds; `None` before the first pong.
+    pub fn min_ping_us(&self) -> Option<u64> {
         let min_ping_us = self.min_ping_us.load(Ordering::Relaxed);
+        (min_ping_us != u64::MAX).then_some(min_ping_us)
+    }
+
+    fn status(&self) -> PeerStatus {
         PeerStatus {
             peer: self.peer.clone(),
             connected_s: self.since.elapsed().as_secs(),
             received_bytes: self.traffic.received_bytes(),
             sent_bytes: self.traffic.sent_bytes(),
             best_height: self.best_height.load(Ordering::Relaxed),
-            min_ping_us: (min_ping_us != u64::MAX).then_some(min_ping_us),
+            min_ping_us: self.min_ping_us(),
             misbehaviour: self.misbehaviour.load(Ordering::Relaxed),
         }
     }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -15,11 +14,13 @@ use super::context::Context;
 use super::dialler;
 use super::guard::Guard;
 use super::handshake::{HandshakeError, Side};
+use super::inbound::Inbound;
 use super::known::Known;
 use super::listener::{self, BindError};
 use super::live::Live;
 use super::news::News;
 use super::options::P2pOptions;
+use super::outbound::{self, Outbound};
 use super::session::{self, Ends};
 use super::sync;
 use super::traffic::Traffic;
@@ -55,6 +56,8 @@ impl P2p {
         let progress = sync::Progress::new(node.chain_tip().height);
         let context = Arc::new(Context {
             addresses: Addresses::open(options.addresses.clone()),
+            outbound: Outbound::default(),
+            orphans: Arc::default(),
             options,
             node,
             sink,
@@ -68,18 +71,21 @@ impl P2p {
             stop: stop.clone(),
             tasks: TaskTracker::new(),
         });
-        context.tasks.spawn(sync::run(Arc::clone(&context), inputs, news.latest));
+        context.tasks.spawn(sync::run(Arc::clone(&context), inputs, news.latest.clone()));
         context.tasks.spawn(addresses::tend(Arc::clone(&context)));
-        context.tasks.spawn(announce::spread(Arc::clone(&context), news.transactions));
-        let slots = Arc::new(Semaphore::new(context.options.max_inbound));
+        context.tasks.spawn(announce::spread(Arc::clone(&context), news.transactions, news.latest));
+        let inbound = Arc::new(Inbound::new(&context.options));
         let mut local_addrs = Vec::new();
         for (socket, local) in sockets {
             tracing::info!(address = %local, "listening for peers");
             local_addrs.push(local);
-            context.tasks.spawn(listener::accept(socket, Arc::clone(&context), Arc::clone(&slots)));
+            context.tasks.spawn(listener::accept(socket, Arc::clone(&context), Arc::clone(&inbound)));
         }
         for address in context.options.connect.clone() {
             context.tasks.spawn(dialler::keep_connected(Arc::clone(&context), address));
+        }
+        if context.options.outbound > 0 {
+            context.tasks.spawn(outbound::fill(Arc::clone(&context)));
         }
         context.tasks.spawn(Arc::clone(&context).end_bans());
         Ok(Self { local_addrs, context, _stop_on_drop: stop.drop_guard() })
@@ -105,7 +111,7 @@ impl P2p {
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
     {
-        let ends = Ends { local: remote, remote, side: Side::Accepted };
+        let ends = Ends { local: remote, remote, side: Side::Accepted, seat: None };
         session::serve(&self.context, reader, writer, ends).await
     }
 

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! P2p ─┬─ listener   accepts ─┬─ one task per connection (`session`)
-//!      └─ dialler    dials  ──┘    ├─ Session   frame → message → Relay | serve | Keepalive
+//!      ├─ dialler    dials  ──┤    │
+//!      └─ outbound   dials  ──┘    ├─ Session   frame → message → Relay | serve | Keepalive
 //!                                  │               └ questions to the node, on blocking threads
 //!                                  └─ Drain     Outbox → socket
 //! Context    what they share: options, node, sink, live peers
@@ -15,10 +16,11 @@
 //! ping, and sees the pong knows that the node has judged them all.
 //!
 //! What a peer sends is bounded before it is used, and a peer that breaks the protocol loses its
-//! own connection only. There is no encryption (BIP-0324) and no eviction: it listens on loopback
-//! addresses unless told otherwise.
+//! own connection only. There is no encryption (BIP-0324): it listens on loopback addresses unless told
+//! otherwise.
 
 mod addresses;
+mod admission;
 mod announce;
 mod bans;
 mod close;
@@ -26,8 +28,10 @@ mod connection;
 mod context;
 mod denylist;
 mod dialler;
+mod groups;
 mod guard;
 mod handshake;
+mod inbound;
 mod keepalive;
 mod known;
 mod limits;
@@ -40,15 +44,19 @@ mod network_api;
 mod news;
 mod offered;
 mod options;
+mod orphans;
+mod outbound;
 mod outbox;
 mod packets;
 mod recent;
 mod registry;
 mod relay;
+mod seeds;
 mod serve;
 mod session;
 mod sync;
 mod traffic;
+mod useful;
 mod wire;
 
 #[cfg(test)]

@@ -3,11 +3,16 @@
 use std::net::IpAddr;
 
 use super::manager::P2p;
-use super::{packets, wire};
+use super::{BansError, packets, wire};
 use crate::source::{
     Ban, Denylist, Hash, NetworkApi, NetworkError, NetworkStats, NodeEvent, PacketProtocol, PeerStatus,
     SyncStatus,
 };
+
+fn not_kept(error: BansError) -> NetworkError {
+    let cause = std::error::Error::source(&error).map_or_else(String::new, |cause| format!(": {cause}"));
+    NetworkError::NotKept { reason: format!("{error}{cause}") }
+}
 
 impl NetworkApi for P2p {
     fn peers(&self, mark: &dyn Fn() -> u64) -> (Vec<PeerStatus>, u64) {
@@ -35,12 +40,11 @@ impl NetworkApi for P2p {
     }
 
     fn ban(&self, address: IpAddr, duration_s: u64, reason: &str) -> Result<(), NetworkError> {
-        self.context.ban(address, duration_s, reason);
-        Ok(())
+        self.context.ban(address, duration_s, reason).map_err(not_kept)
     }
 
     fn unban(&self, address: IpAddr) -> Result<bool, NetworkError> {
-        Ok(self.context.unban(address))
+        self.context.unban(address).map_err(not_kept)
     }
 
     fn bans(&self) -> Vec<Ban> {

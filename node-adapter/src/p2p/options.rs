@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bitcoin::Network;
 use bitcoin::p2p::Magic;
+use bitcoin::pow::Work;
 
 use super::USER_AGENT;
 use super::limits::Limits;
@@ -20,14 +21,32 @@ pub struct P2pOptions {
     pub allows_remote_peers: bool,
     /// Addresses that are dialled, and dialled again when the connection ends. Default none.
     pub connect: Vec<SocketAddr>,
+    /// Connections that are kept to addresses of the book, beside `connect`. Default none.
+    pub outbound: usize,
+    /// Whether addresses of the book are dialled that are not public, such as loopback. Default no.
+    pub dials_local: bool,
+    /// Names of DNS seeds, asked where the book leads to nobody. Default none.
+    pub seeds: Vec<String>,
+    /// The port of the nodes that seeds name. Default 8333.
+    pub seed_port: u16,
+    /// Least time between two dials of addresses of the book. Default 500 ms.
+    ///
+    /// Source: `ThreadOpenConnections` in Bitcoin Core's `src/net.cpp`.
+    pub outbound_interval: Duration,
+    /// Time an address of the book is left alone after its first failure; it doubles up to 10 min. Default 30 s.
+    pub outbound_pause: Duration,
+    /// Work that the chain of the network is known to have; headers of a chain with less are not kept. Default none.
+    pub minimum_work: Work,
     /// First bytes of every message of the network.
     pub magic: Magic,
     /// What the node calls itself (BIP-0014).
     pub user_agent: String,
     /// Shared by all listeners and diallers of a node.
     pub registry: Registry,
-    /// Accepted connections at a time, those in their handshake included; more are closed at once. Default 32.
+    /// Accepted connections at a time, those in their handshake included; beyond, one of them is closed. Default 32.
     pub max_inbound: usize,
+    /// Accepted connections of one address (IPv6: of one /64) at a time; more are closed at once. Default 4.
+    pub max_inbound_per_address: usize,
     /// Time to connect, and again to complete the handshake. Default 10 s.
     pub handshake_timeout: Duration,
     /// Time between two pings. Default 2 min.
@@ -44,7 +63,8 @@ pub struct P2pOptions {
     pub bans: Option<PathBuf>,
     /// File that keeps the address book; without it the book ends with the node. Default none.
     pub addresses: Option<PathBuf>,
-    /// Whether misbehaviour bans loopback addresses too, which cuts off everybody there. Default no: it costs the connection.
+    /// Whether loopback addresses are as others: banned for misbehaviour, which cuts off everybody there, and limited in their
+    /// connections. Default no: misbehaviour costs the connection.
     pub bans_loopback: bool,
     /// Whether each message of a connected peer is an event. Default no: they drown the other events of `peers`.
     pub reports_traffic: bool,
@@ -65,10 +85,18 @@ impl P2pOptions {
             listen: Vec::new(),
             allows_remote_peers: false,
             connect: Vec::new(),
+            outbound: 0,
+            dials_local: false,
+            seeds: Vec::new(),
+            seed_port: 8_333,
+            outbound_interval: Duration::from_millis(500),
+            outbound_pause: Duration::from_secs(30),
+            minimum_work: Work::from_be_bytes([0; 32]),
             magic: network.into(),
             user_agent: USER_AGENT.to_owned(),
             registry: Registry::default(),
             max_inbound: 32,
+            max_inbound_per_address: 4,
             handshake_timeout: Duration::from_secs(10),
             ping_interval: Duration::from_secs(120),
             inactivity_timeout: Duration::from_secs(20 * 60),

@@ -1,24 +1,25 @@
 //! Transactions from one peer: what it announces is asked for, what it sends is offered to the node.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bitcoin::Transaction;
 use bitcoin::consensus::deserialize;
 use bitcoin::hashes::Hash as _;
 use bitcoin::p2p::message_blockdata::Inventory;
+use bitcoin::{Transaction, Txid};
 use tokio::time::Instant;
 use tokio_util::bytes::Bytes;
 
+use super::admission::Outcome;
 use super::close::CloseReason;
 use super::context::Context;
 use super::known::{self, Known};
 use super::live::LivePeer;
 use super::message;
-use super::misbehaviour::Offence;
+use super::orphans::{Orphan, Orphans};
 use super::wire::WireError;
-use crate::source::{Hash, NodeApi, SubmitError};
+use crate::source::{Hash, NodeApi};
 
 /// Announced transactions that may be asked for at a time, as in Bitcoin Core (`MAX_PEER_TX_ANNOUNCEMENTS`).
 const MAX_REQUESTED: usize = 5_000;
@@ -50,7 +51,7 @@ impl Relay {
         if let Some(announcements) = &self.peer.announcements {
             offered.iter().filter_map(id).for_each(|id| announcements.knows(id));
         }
-        if self.context.progress.is_catching_up() {
+        if self.context.is_catching_up() {
             // What they spend may not be known here yet.
             return Ok(());
         }
@@ -58,11 +59,11 @@ impl Relay {
         if offered.is_empty() {
             return Ok(());
         }
-        let known = Arc::clone(&self.context.known);
+        let (known, orphans) = (Arc::clone(&self.context.known), Arc::clone(&self.context.orphans));
         let missing = self
             .context
             .ask(move |node| {
-                offered.retain(|item| !is_in_mempool(node, &known, item));
+                offered.retain(|item| !is_here(node, &known, &orphans, item));
                 offered
             })
             .await?;
@@ -87,7 +88,7 @@ impl Relay {
         }
     }
 
-    /// Offers a transaction to the node, asked for or not, and waits for the verdict.
+    /// Offers a transaction to the node, asked for or not, and waits for the verdict on it and on those that waited for it.
     pub async fn transaction(&mut self, raw: Bytes) -> Result<(), CloseReason> {
         let transaction: Transaction =
             deserialize(&raw).map_err(|source| WireError::Malformed { command: message::TX, source })?;
@@ -99,18 +100,31 @@ impl Relay {
             announcements.knows(txid);
             announcements.knows(wtxid);
         }
-        let verdict = self.context.ask(move |node| node.submit_transaction(&raw)).await?;
-        match verdict {
-            Ok(_) | Err(SubmitError::AlreadyInMempool) => self.context.known.lock().insert(wtxid, txid),
-            Err(SubmitError::ShuttingDown) => return Err(CloseReason::Shutdown),
-            Err(refusal) => {
-                tracing::debug!(txid = %transaction.compute_txid(), %refusal, "transaction refused");
-                if let Some(offence) = Offence::of_refusal(&refusal) {
-                    self.context.misbehaved(&self.peer, offence)?;
-                }
+        let (peer, missing) = (self.peer.id(), BTreeSet::new());
+        let arrived = Orphan { txid, wtxid, raw, peer, missing };
+        let judged = self.context.admit(vec![arrived], Some(peer)).await?;
+        for each in judged {
+            if let (Outcome::Waits(parents), true) = (each.outcome, each.txid == txid) {
+                self.ask_for_parents(parents).await?;
             }
         }
         Ok(())
+    }
+
+    /// Asks for transactions that one of this peer's spends.
+    async fn ask_for_parents(&mut self, parents: BTreeSet<Hash>) -> Result<(), CloseReason> {
+        let now = Instant::now();
+        let mut request = Vec::new();
+        for parent in parents {
+            if self.requested.len() < MAX_REQUESTED && self.requested.insert(parent, now).is_none() {
+                request.push(Inventory::WitnessTransaction(Txid::from_byte_array(parent)));
+            }
+        }
+        if request.is_empty() {
+            return Ok(());
+        }
+        let frame = message::frame(self.context.options.magic, message::GET_DATA, &request);
+        self.peer.outbox.send(frame).await
     }
 }
 
@@ -131,11 +145,17 @@ fn with_witness(item: Inventory) -> Inventory {
     }
 }
 
-fn is_in_mempool(node: &dyn NodeApi, known: &parking_lot::Mutex<Known>, item: &Inventory) -> bool {
+/// Whether the mempool has it, or it waits for its parents.
+fn is_here(
+    node: &dyn NodeApi,
+    known: &parking_lot::Mutex<Known>,
+    orphans: &Orphans,
+    item: &Inventory,
+) -> bool {
     let Some(id) = id(item) else { return false };
     if matches!(item, Inventory::WTx(_)) {
         let txid = known.lock().txid(&id);
-        return known::by_wtxid(node, txid, &id).is_some();
+        return orphans.contains(&id) || known::by_wtxid(node, txid, &id).is_some();
     }
     node.mempool_transaction(&id).is_some()
 }

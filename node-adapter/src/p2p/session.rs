@@ -18,13 +18,16 @@ use super::addresses;
 use super::announce::{self, Announcements};
 use super::close::CloseReason;
 use super::context::Context;
+use super::groups::is_public;
 use super::handshake::{self, HandshakeError, Hello, Remote, Side};
+use super::inbound::Seat;
 use super::keepalive::{Due, Keepalive};
 use super::limits::{GET_HEADERS_ITEMS, Meter, Share};
 use super::live::LivePeer;
 use super::message::{self, Message};
 use super::misbehaviour::Offence;
 use super::news::Latest;
+use super::outbound;
 use super::outbox::{Outbox, outbox};
 use super::packets;
 use super::relay::Relay;
@@ -34,7 +37,7 @@ use super::traffic::Traffic;
 use super::wire::{self, Command, Frame, FrameReader, WireError};
 use crate::source::{Hash, NodeEvent, PacketProtocol};
 
-/// Serves a socket; see [`serve`].
+/// Serves a socket; see [`serve`]. Who dialled has a seat.
 ///
 /// # Errors
 ///
@@ -43,20 +46,23 @@ pub(super) async fn run(
     context: &Arc<Context>,
     stream: TcpStream,
     address: SocketAddr,
-    side: Side,
+    seat: Option<Seat>,
 ) -> Result<(), HandshakeError> {
+    let side = if seat.is_some() { Side::Accepted } else { Side::Dialled };
     stream.set_nodelay(true).map_err(WireError::Io)?;
     let local = stream.local_addr().map_err(WireError::Io)?;
     let (reader, writer) = stream.into_split();
-    serve(context, reader, writer, Ends { local, remote: address, side }).await
+    serve(context, reader, writer, Ends { local, remote: address, side, seat }).await
 }
 
 /// The two ends of a connection.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Ends {
     pub local: SocketAddr,
     pub remote: SocketAddr,
     pub side: Side,
+    /// The place of a peer that dialled, kept for as long as it is served.
+    pub seat: Option<Seat>,
 }
 
 /// Completes the handshake and serves the connection until it ends or the node stops.
@@ -78,7 +84,8 @@ where
     let mut reader = FrameReader::new(reader, context.options.magic);
     let opened = tokio::select! {
         () = context.stop.cancelled() => return Ok(()),
-        opened = open(context, &mut reader, &mut writer, ends) => opened,
+        () = left(&ends) => return Ok(()),
+        opened = open(context, &mut reader, &mut writer, &ends) => opened,
     };
     let remote = opened?;
     reader.set_patience(context.options.message_patience);
@@ -104,6 +111,9 @@ where
     };
     let mut session = Session::new(context, reader, &peer, takes_addrv2);
     session.count_received();
+    if let Some(seat) = &ends.seat {
+        seat.is_peer(&peer);
+    }
     context.live.join(Arc::clone(&peer), &*context.sink);
     if context.guard.is_banned(address.ip()) {
         // Banned during its handshake: nobody else sees it before it is live.
@@ -112,12 +122,14 @@ where
     let reason = tokio::select! {
         () = context.stop.cancelled() => CloseReason::Shutdown,
         reason = peer.closed() => reason,
+        () = left(&ends) => CloseReason::Evicted,
         reason = session.run() => reason,
         reason = drain.run(&mut writer, sent) => reason,
     };
     tracing::debug!(id = peer.id(), %address, %reason, "peer disconnected");
     context.live.leave(peer.id(), &reason, &*context.sink);
     context.guard.gone(&peer);
+    context.orphans.gone(peer.id());
     context.tell_sync(Input::Left { peer: peer.id() }).await;
     Ok(())
 }
@@ -126,7 +138,7 @@ async fn open<R, W>(
     context: &Context,
     reader: &mut FrameReader<R>,
     writer: &mut W,
-    ends: Ends,
+    ends: &Ends,
 ) -> Result<Remote, HandshakeError>
 where
     R: AsyncRead + Unpin,
@@ -147,6 +159,14 @@ where
     timeout(options.handshake_timeout, handshake::shake(ends.side, &hello, &options.registry, reader, writer))
         .await
         .map_err(|_| HandshakeError::Timeout { after_ms: options.handshake_timeout.as_millis() })?
+}
+
+/// Waits until the peer has to give up its place.
+async fn left(ends: &Ends) {
+    match &ends.seat {
+        Some(seat) => seat.leave.cancelled().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// A byte of a block counts this much less than others: most blocks were asked for.
@@ -219,7 +239,12 @@ impl<R: AsyncRead + Unpin> Session<R> {
         if !self.peer.peer.is_inbound {
             // Who answered a dial is a node; who dialled has a port that nobody else can use.
             let (address, services) = (self.peer.address(), self.peer.peer.services);
-            self.context.addresses.learn(address, services, None, &*self.context.sink);
+            self.context.addresses.answered(address, services, &*self.context.sink);
+            let offered = ServiceFlags::from(services);
+            if !outbound::offers_blocks(offered) && !self.context.options.connect.contains(&address) {
+                // The operator chose it, or it is of no use.
+                return Err(CloseReason::NoBlocks);
+            }
             self.send(message::GET_ADDR, &[]).await?;
         }
         let floor = self.context.ask(|node| node.mempool_info()).await?;
@@ -330,7 +355,8 @@ impl<R: AsyncRead + Unpin> Session<R> {
         if !self.peer.peer.is_inbound || std::mem::replace(&mut self.has_asked_for_addresses, true) {
             return Ok(());
         }
-        let (magic, addresses) = (self.context.options.magic, self.context.addresses.some());
+        let with_local = !is_public(self.peer.address().ip());
+        let (magic, addresses) = (self.context.options.magic, self.context.addresses.some(with_local));
         if addresses.is_empty() {
             return Ok(());
         }
@@ -350,8 +376,8 @@ impl<R: AsyncRead + Unpin> Session<R> {
             told.truncate(taken);
         }
         for (address, services, seen_s) in told {
-            // Loopback means another machine there, unless the peer is on this one.
-            if !address.ip().is_loopback() || self.peer.address().ip().is_loopback() {
+            // A local address means another machine there, unless the peer is near.
+            if is_public(address.ip()) || !is_public(self.peer.address().ip()) {
                 let services = services.to_u64();
                 self.context.addresses.learn(address, services, Some(u64::from(seen_s)), &*self.context.sink);
             }

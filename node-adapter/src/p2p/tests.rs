@@ -5,6 +5,7 @@ mod dial;
 mod guard;
 mod misuse;
 pub(crate) mod node;
+mod orphans;
 mod relay;
 mod serve;
 #[cfg(feature = "node")]

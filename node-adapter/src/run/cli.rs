@@ -10,7 +10,7 @@ use std::time::Duration;
 use blvm_bus::message::{KnownTopic, TOPICS};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::embedded::Network;
+use crate::embedded::{Network, WireNetwork as _};
 
 #[derive(Debug, Parser)]
 #[command(name = "blvm", version, about = "A Bitcoin node that feeds isolated modules through shared memory")]
@@ -58,6 +58,17 @@ pub(crate) struct RunArguments {
     /// Node to dial, and to dial again when the connection ends; may be repeated.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) connect: Vec<SocketAddr>,
+
+    /// Connections kept to nodes that other nodes told of, each in another part of the network; 0 dials nobody.
+    ///
+    /// Without it 8; none on regtest, in a demonstration, and with --connect. Regtest dials loopback addresses, other networks
+    /// public ones only.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=64))]
+    pub(crate) outbound: Option<u8>,
+
+    /// Ask no DNS seeds for a first node; without this they are asked when nobody else is known, and never with --connect.
+    #[arg(long)]
+    pub(crate) no_dns_seeds: bool,
 
     /// Let --listen name addresses that other machines can reach. The connections are not encrypted.
     #[arg(long)]
@@ -181,12 +192,27 @@ pub(crate) struct DemoPeerArguments {
 }
 
 impl RunArguments {
+    /// Connections kept to addresses of the book.
+    pub(crate) fn outbound(&self) -> u8 {
+        let is_alone = self.network == Network::Regtest || self.demo || !self.connect.is_empty();
+        self.outbound.unwrap_or(if is_alone { 0 } else { DEFAULT_OUTBOUND })
+    }
+
+    /// The DNS seeds that may be asked.
+    pub(crate) fn seeds(&self) -> &'static [&'static str] {
+        let may_ask = self.outbound() > 0 && self.connect.is_empty() && !self.no_dns_seeds;
+        if may_ask { self.network.seeds() } else { &[] }
+    }
+
     /// Time between two mined blocks; zero mines none.
     pub(crate) fn mine_interval(&self) -> Duration {
         let default = if self.network == Network::Regtest { DEFAULT_MINE_INTERVAL } else { Duration::ZERO };
         self.mine_interval.unwrap_or(default)
     }
 }
+
+/// Source: `MAX_OUTBOUND_FULL_RELAY_CONNECTIONS` in Bitcoin Core's `src/net.h`.
+const DEFAULT_OUTBOUND: u8 = 8;
 
 const DEFAULT_MINE_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -246,6 +272,26 @@ pub(super) fn complain(error: &dyn Error) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_dials_strangers_and_asks_seeds_only_where_nobody_said_otherwise() {
+        let of = |rest: &[&str]| {
+            let cli = Cli::try_parse_from([&["blvm", "run"], rest].concat()).unwrap();
+            let Command::Run(arguments) = cli.command else { panic!("{rest:?}") };
+            (arguments.outbound(), !arguments.seeds().is_empty())
+        };
+        assert_eq!(of(&[]), (0, false), "regtest");
+        assert_eq!(of(&["--outbound", "3"]), (3, false), "regtest has no seeds");
+        for network in ["mainnet", "testnet", "testnet4", "signet"] {
+            let of = |rest: &[&str]| of(&[&["--network", network], rest].concat());
+            assert_eq!(of(&[]), (8, true));
+            assert_eq!(of(&["--no-dns-seeds"]), (8, false));
+            assert_eq!(of(&["--outbound", "0"]), (0, false));
+            assert_eq!(of(&["--demo"]), (0, false));
+            assert_eq!(of(&["--connect", "127.0.0.1:8333"]), (0, false));
+            assert_eq!(of(&["--connect", "127.0.0.1:8333", "--outbound", "2"]), (2, false));
+        }
+    }
 
     #[test]
     fn every_wrong_use_is_one_line_that_names_the_mistake() {

@@ -134,6 +134,12 @@ pub enum NetworkError {
         /// Number of the connection.
         id: u64,
     },
+    /// It is done, but the next start will not know of it.
+    #[error("done until the node stops, but not kept: {reason}")]
+    NotKept {
+        /// Why it is not kept, and what to do.
+        reason: String,
+    },
     /// The node failed, or the source has no peers of its own.
     #[error(transparent)]
     Node(#[from] NodeError),
@@ -183,14 +189,14 @@ pub trait NetworkApi: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`NetworkError::Node`] where the source has no peers of its own.
+    /// [`NetworkError::NotKept`] if it holds until the node stops only; [`NetworkError::Node`] where the source has no peers of its own.
     fn ban(&self, address: IpAddr, duration_s: u64, reason: &str) -> Result<(), NetworkError>;
 
     /// Ends a ban; whether there was one.
     ///
     /// # Errors
     ///
-    /// [`NetworkError::Node`] where the source has no peers of its own.
+    /// [`NetworkError::NotKept`] if the next start bans it again; [`NetworkError::Node`] where the source has no peers of its own.
     fn unban(&self, address: IpAddr) -> Result<bool, NetworkError>;
 
     /// Every ban in force.

@@ -68,8 +68,10 @@ fn help_and_version_are_printed_and_exit_0() {
 fn every_network_runs_and_only_regtest_mines() {
     for network in ["mainnet", "testnet", "testnet4", "signet", "regtest"] {
         let datadir = tempfile::tempdir().unwrap();
+        // A test reaches for no other machine.
+        let alone = ["--listen", "127.0.0.1:0", "--outbound", "0"];
         let arguments =
-            ["run", "--network", network, "--datadir", path(datadir.path()), "--listen", "127.0.0.1:0"];
+            [&["run", "--network", network, "--datadir", path(datadir.path())][..], &alone].concat();
         let output = run(&[&arguments[..], &["--for", "0s", "--json"]].concat());
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
         let text = String::from_utf8(output.stdout).unwrap();
@@ -93,8 +95,10 @@ fn the_first_255_blocks_of_mainnet_are_imported() {
     };
     let file = Path::new(&folder).join("mainnet-1-256.bz2");
     let datadir = tempfile::tempdir().unwrap();
+    // A test reaches for no other machine.
+    let alone = ["--listen", "127.0.0.1:0", "--outbound", "0"];
     let arguments =
-        ["run", "--network", "mainnet", "--datadir", path(datadir.path()), "--listen", "127.0.0.1:0"];
+        [&["run", "--network", "mainnet", "--datadir", path(datadir.path())][..], &alone].concat();
     // The second time it has them all, and the third it reads them again.
     let importing = ["--import", path(&file)];
     for (connected, more) in [(255, &importing[..]), (0, &importing[..]), (0, &["--reindex"][..])] {
@@ -107,8 +111,10 @@ fn the_first_255_blocks_of_mainnet_are_imported() {
             (&Value::from(255), &Value::from(connected))
         );
     }
-    let line =
-        one_line_error(&run(&["run", "--network", "signet", "--import", path(&file), "--for", "0s"]), 1);
+    let line = one_line_error(
+        &run(&["run", "--network", "signet", "--outbound", "0", "--import", path(&file), "--for", "0s"]),
+        1,
+    );
     assert!(line.contains("no block of signet"), "{line}");
 }
 

@@ -14,8 +14,10 @@
 
 mod locator;
 mod path;
+mod presync;
 mod progress;
 mod task;
+mod threshold;
 mod window;
 
 use std::sync::Arc;

@@ -38,10 +38,12 @@ impl Progress {
         self.inner.lock().status
     }
 
-    /// Whether the tip is far behind the best header.
-    pub fn is_catching_up(&self) -> bool {
-        let status = self.status();
-        status.header_height > status.height.saturating_add(CATCHING_UP)
+    /// Whether a tip at `height` is far behind the best header.
+    ///
+    /// The height that was noted is not enough: the tip's event comes before the note, and who took the old height for the
+    /// new one would never announce the last block of a catch-up.
+    pub fn is_catching_up(&self, height: u32) -> bool {
+        self.status().header_height > height.saturating_add(CATCHING_UP)
     }
 
     /// Notes how things stand, and publishes what is due at `now`.
@@ -111,8 +113,9 @@ mod tests {
         let note = |header_height| {
             let status = SyncStatus { state: SyncState::Blocks, height: 100, header_height };
             progress.note(status, Instant::now(), &Nowhere);
-            progress.is_catching_up()
+            progress.is_catching_up(100)
         };
         assert_eq!((note(100), note(124), note(125)), (false, false, true));
+        assert!(!progress.is_catching_up(101), "the tip has moved since");
     }
 }

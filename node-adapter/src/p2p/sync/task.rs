@@ -18,6 +18,8 @@ use tokio_util::bytes::Bytes;
 use super::Input;
 use super::locator::locator;
 use super::path::Path;
+use super::presync::{Again, Presync};
+use super::threshold::{Threshold, Weighed};
 use super::window::{Ready, WINDOW, Window};
 use crate::p2p::close::CloseReason;
 use crate::p2p::context::Context;
@@ -32,6 +34,12 @@ use crate::source::{
 /// How often time limits are looked at and progress is told.
 const TICK: Duration = Duration::from_millis(250);
 
+/// Messages of headers in a row that follow nothing known, of which the last is an offence: an announcement and an answer may
+/// cross.
+///
+/// Source: `MAX_NUM_UNCONNECTING_HEADERS_MSGS` in Bitcoin Core 27's `src/net_processing.cpp`.
+const MAX_UNCONNECTED: u32 = 10;
+
 /// Bytes of a block header.
 const HEADER_BYTES: usize = 80;
 
@@ -44,6 +52,14 @@ struct SyncPeer {
     asked_headers: Option<Instant>,
     /// Whether it has told all the headers it had.
     has_told: bool,
+    /// The best header that it had no block for, and when it said so: it is asked for others, or later.
+    lacks: Option<(Hash, Instant)>,
+    /// Messages of headers without what leads there, since the last with it.
+    unconnected: u32,
+    /// A block that it announced while it owed an answer.
+    announced: Option<Hash>,
+    /// Its chain, while the work in it is not known to be enough.
+    presync: Option<Presync>,
 }
 
 /// What became of blocks handed to the node.
@@ -54,6 +70,7 @@ struct Task {
     peers: BTreeMap<u64, SyncPeer>,
     window: Window,
     best: ChainPosition,
+    threshold: Threshold,
     submitting: Option<JoinHandle<Submitted>>,
     /// Whether the way to the best header must be looked for once the node has judged what it was given.
     is_stale: bool,
@@ -68,6 +85,7 @@ pub(in crate::p2p) async fn run(
     let Ok(tip) = context.ask(|node| node.chain_tip()).await else { return };
     let stop = context.stop.clone();
     let mut task = Task {
+        threshold: Threshold::new(context.options.minimum_work),
         context,
         peers: BTreeMap::new(),
         window: Window::default(),
@@ -118,7 +136,16 @@ impl Task {
             Input::Joined(live) => {
                 let services = ServiceFlags::from(live.peer.services);
                 if services.has(ServiceFlags::NETWORK) || services.has(ServiceFlags::NETWORK_LIMITED) {
-                    let peer = SyncPeer { live, best: None, asked_headers: None, has_told: false };
+                    let peer = SyncPeer {
+                        lacks: None,
+                        unconnected: 0,
+                        announced: None,
+                        live,
+                        best: None,
+                        asked_headers: None,
+                        has_told: false,
+                        presync: None,
+                    };
                     self.peers.insert(peer.live.id(), peer);
                     self.lead().await?;
                 }
@@ -129,14 +156,18 @@ impl Task {
                 self.window.release(peer, None);
                 self.lead().await
             }
-            Input::Headers { peer, headers } => self.headers(peer, &headers).await,
+            Input::Headers { peer, headers } => {
+                self.headers(peer, &headers).await?;
+                self.heard_meanwhile(peer).await
+            }
             Input::Announced { peer, hash } => self.announced(peer, hash).await,
             Input::Block { peer, raw } => self.block(peer, raw).await,
             Input::NotFound { peer, hashes } => {
-                self.window.release(peer, Some(&hashes));
-                if let Some(peer) = self.peers.get_mut(&peer) {
-                    // It has another chain than it said: until it tells again it is asked for nothing.
-                    peer.best = None;
+                // What it does not have may be of a branch that was left since.
+                if self.window.release(peer, Some(&hashes))
+                    && let Some(peer) = self.peers.get_mut(&peer)
+                {
+                    peer.lacks = Some((self.best.hash, Instant::now()));
                 }
                 Ok(())
             }
@@ -174,32 +205,128 @@ impl Task {
             };
             locator(node, &after)
         });
-        let hashes = found.await?.into_iter().map(BlockHash::from_byte_array).collect();
-        let Some(peer) = self.peers.get_mut(&peer) else { return Ok(()) };
+        let hashes = found.await?;
+        self.request_headers(peer, &hashes);
+        Ok(())
+    }
+
+    fn request_headers(&mut self, peer: u64, locator: &[Hash]) {
+        let Some(peer) = self.peers.get_mut(&peer) else { return };
+        let hashes = locator.iter().map(|hash| BlockHash::from_byte_array(*hash)).collect();
         let request = GetHeadersMessage::new(hashes, BlockHash::all_zeros());
         let frame = message::frame(self.context.options.magic, message::GET_HEADERS, &request);
         if peer.live.outbox.try_send(frame) {
             peer.asked_headers = Some(Instant::now());
         }
-        Ok(())
     }
 
     async fn headers(&mut self, id: u64, headers: &[Header]) -> Result<(), NodeError> {
         let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
-        let was_asked = peer.asked_headers.take().is_some();
         let Some(last) = headers.last() else {
-            peer.has_told = true;
+            (peer.asked_headers, peer.has_told, peer.presync) = (None, true, None);
             return self.lead().await;
         };
         peer.live.knows_block(last.block_hash().to_byte_array());
         if headers.windows(2).any(|pair| pair[1].prev_blockhash != pair[0].block_hash()) {
+            peer.asked_headers = None;
             self.misbehaved(id, Offence::HeadersNotContinuous);
             return Ok(());
         }
+        if let Some(presync) = peer.presync.take() {
+            if presync.expects() != headers[0].prev_blockhash.to_byte_array() {
+                // It tells of a new block meanwhile: the answer is still to come.
+                peer.presync = Some(presync);
+                return Ok(());
+            }
+            peer.asked_headers = None;
+            return self.more_of(id, presync, headers).await;
+        }
+        let was_asked = peer.asked_headers.take().is_some();
+        match self.weigh(headers).await? {
+            Weighed::Enough => self.offer(id, headers, was_asked).await,
+            Weighed::Low(presync) => self.low(id, presync, headers).await,
+            Weighed::Invalid => {
+                self.misbehaved(id, Offence::InvalidHeader);
+                Ok(())
+            }
+        }
+    }
+
+    async fn weigh(&mut self, headers: &[Header]) -> Result<Weighed, NodeError> {
+        let (mut threshold, headers) = (self.threshold, headers.to_vec());
+        let weigh = move |node: &dyn NodeApi| {
+            let weighed = threshold.weigh(node, &headers)?;
+            Ok((threshold, weighed))
+        };
+        let (threshold, weighed) = self.question(weigh).await?;
+        self.threshold = threshold;
+        Ok(weighed)
+    }
+
+    /// Goes on with a chain that has not shown enough work, as long as there is more of it.
+    async fn low(&mut self, id: u64, presync: Presync, headers: &[Header]) -> Result<(), NodeError> {
+        let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
+        if headers.len() < MAX_HEADERS || presync.is_too_long() {
+            // That was all of it. It costs the peer nothing: it may be a young node.
+            tracing::debug!(peer = id, "its chain has too little work");
+            peer.has_told = true;
+            return self.lead().await;
+        }
+        let locator = [presync.expects(), presync.start().hash];
+        peer.presync = Some(presync);
+        self.request_headers(id, &locator);
+        Ok(())
+    }
+
+    /// Takes a further message of a chain that had not shown enough work before it.
+    async fn more_of(&mut self, id: u64, mut presync: Presync, headers: &[Header]) -> Result<(), NodeError> {
+        if presync.is_second() {
+            let again = presync.compare(headers);
+            if again == Again::Other {
+                // It may have another chain by now: it tells of it when it grows.
+                if let Some(peer) = self.peers.get_mut(&id) {
+                    peer.has_told = true;
+                }
+                return self.lead().await;
+            }
+            if again == Again::Last {
+                self.threshold.reached();
+            } else if let Some(peer) = self.peers.get_mut(&id) {
+                peer.presync = Some(presync);
+            }
+            return self.offer(id, headers, true).await;
+        }
+        let (threshold, seen) = (self.threshold, headers.to_vec());
+        let count = move |node: &dyn NodeApi| {
+            let is_valid = presync.add(&seen);
+            let is_enough = is_valid && threshold.is_enough(node, &mut presync)?;
+            Ok((presync, is_valid, is_enough))
+        };
+        let (mut presync, is_valid, is_enough) = self.question(count).await?;
+        if !is_valid {
+            self.misbehaved(id, Offence::InvalidHeader);
+            return Ok(());
+        }
+        if !is_enough {
+            return self.low(id, presync, headers).await;
+        }
+        presync.begin_again();
+        let start = presync.start();
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.presync = Some(presync);
+        }
+        self.ask_headers(id, Some(start)).await
+    }
+
+    /// Gives headers to the engine.
+    async fn offer(&mut self, id: u64, headers: &[Header], was_asked: bool) -> Result<(), NodeError> {
         let raw: Vec<[u8; HEADER_BYTES]> = headers.iter().map(raw_header).collect();
         match self.question(move |node| node.submit_headers(&raw)).await? {
             HeadersVerdict::Accepted(position) => {
                 self.has(id, position);
+                if let Some(peer) = self.peers.get_mut(&id) {
+                    peer.unconnected = 0;
+                }
                 if headers.len() == MAX_HEADERS {
                     self.ask_headers(id, Some(position)).await?;
                 } else if let Some(peer) = self.peers.get_mut(&id) {
@@ -208,12 +335,16 @@ impl Task {
                 self.follow().await?;
                 self.lead().await
             }
-            HeadersVerdict::Unconnected if was_asked => {
-                self.misbehaved(id, Offence::UnconnectingHeaders);
-                Ok(())
-            }
             // It tells of a block without what leads there.
-            HeadersVerdict::Unconnected => self.ask_headers(id, None).await,
+            HeadersVerdict::Unconnected => {
+                let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
+                peer.unconnected += 1;
+                if peer.unconnected.is_multiple_of(MAX_UNCONNECTED) {
+                    self.misbehaved(id, Offence::UnconnectingHeaders);
+                    return Ok(());
+                }
+                self.ask_headers(id, None).await
+            }
             // This may be the fault of either clock.
             HeadersVerdict::Invalid { reason, .. } if reason.starts_with("time-too-new") => Ok(()),
             HeadersVerdict::Invalid { hash, reason } => {
@@ -235,8 +366,26 @@ impl Task {
                 self.has(id, header.position);
                 Ok(())
             }
-            None if is_leading => Ok(()),
+            None if is_leading => {
+                // Its answer may not lead there, or never come.
+                if let Some(peer) = self.peers.get_mut(&id) {
+                    peer.announced = Some(hash);
+                }
+                Ok(())
+            }
             None => self.ask_headers(id, None).await,
+        }
+    }
+
+    /// Takes up what a peer announced while it owed an answer, now that it does not.
+    async fn heard_meanwhile(&mut self, id: u64) -> Result<(), NodeError> {
+        let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
+        if peer.asked_headers.is_some() {
+            return Ok(());
+        }
+        match peer.announced.take() {
+            Some(hash) => self.announced(id, hash).await,
+            None => Ok(()),
         }
     }
 
@@ -251,6 +400,9 @@ impl Task {
             peer.live.knows_block(hash);
         }
         if self.window.arrived(id, &hash, raw.clone()) {
+            if let Some(peer) = self.peers.get(&id) {
+                peer.live.useful.sent_block();
+            }
             return Ok(());
         }
         if self.question(move |node| node.header(&hash)).await?.is_some() {
@@ -258,6 +410,14 @@ impl Task {
             return Ok(());
         }
         // Sent without being asked for: its header decides whether it is wanted.
+        match self.weigh(&[header]).await? {
+            Weighed::Enough => {}
+            Weighed::Low(_) => return Ok(()),
+            Weighed::Invalid => {
+                self.misbehaved(id, Offence::InvalidHeader);
+                return Ok(());
+            }
+        }
         let headers = [raw_header(&header)];
         match self.question(move |node| node.submit_headers(&headers)).await? {
             HeadersVerdict::Accepted(position) => {
@@ -330,8 +490,9 @@ impl Task {
         for id in late {
             if let Some(peer) = self.peers.get_mut(&id) {
                 // A node that is still young does not answer: it is heard when it tells something.
-                (peer.asked_headers, peer.has_told) = (None, true);
+                (peer.asked_headers, peer.has_told, peer.presync) = (None, true, None);
             }
+            self.heard_meanwhile(id).await?;
             self.lead().await?;
         }
         if self.is_stale {
@@ -355,9 +516,20 @@ impl Task {
                 self.submit(ready);
             }
         }
+        if self.is_stale {
+            // The blocks of the window may not be those of the best header any more.
+            return;
+        }
         let now = Instant::now();
+        let patience = self.context.options.headers_patience;
         for peer in self.peers.values() {
             let Some(best) = peer.best else { continue };
+            if peer
+                .lacks
+                .is_some_and(|(of, since)| of == self.best.hash && now.duration_since(since) < patience)
+            {
+                continue;
+            }
             let hashes = self.window.ask(peer.live.id(), (best.hash, best.height), now);
             if hashes.is_empty() {
                 continue;

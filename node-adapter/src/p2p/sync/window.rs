@@ -164,14 +164,17 @@ impl Window {
         self.held.insert(hash);
     }
 
-    /// Frees what a peer was asked for: it is gone, or does not have these.
-    pub fn release(&mut self, peer: u64, only: Option<&[Hash]>) {
+    /// Frees what a peer was asked for: it is gone, or does not have these. Whether there was anything.
+    pub fn release(&mut self, peer: u64, only: Option<&[Hash]>) -> bool {
+        let mut was_asked = false;
         for entry in &mut self.entries {
             let is_meant = only.is_none_or(|hashes| hashes.contains(&entry.hash));
             if is_meant && matches!(entry.block, Block::Asked { peer: asked, .. } if asked == peer) {
                 entry.block = Block::Missing;
+                was_asked = true;
             }
         }
+        was_asked
     }
 
     /// Whoever has kept the first block of the window waiting for longer than `patience`.

@@ -1,5 +1,7 @@
 //! Nodes that dial each other.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::source::{NetworkApi as _, NetworkStats, Peer};
 
@@ -107,4 +109,95 @@ async fn addresses_are_learnt_by_dialling_and_from_those_dialled() {
     expected.sort();
     assert_eq!(learnt, expected);
     assert_eq!(first.p2p.stats().addresses, 0, "who dialled has told no address");
+}
+
+/// Options of a node that dials addresses of its book, on loopback too, without long pauses.
+fn sociable(options: &mut P2pOptions) {
+    options.outbound = 8;
+    options.dials_local = true;
+    options.outbound_interval = Duration::from_millis(5);
+    options.outbound_pause = Duration::from_millis(20);
+}
+
+#[tokio::test]
+async fn what_a_peer_told_is_dialled_and_found_again_in_the_file_by_the_next_node() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("addresses.json");
+    let (first, second) = (Fixture::start().await, Fixture::start().await);
+    let middle = Fixture::dialling(first.address()).await;
+    until(|| middle.p2p.stats().addresses == 1).await;
+    let ours = Fixture::with(|options| {
+        sociable(options);
+        options.connect = vec![middle.address(), second.address()];
+        options.addresses = Some(file.clone());
+    })
+    .await;
+    let addresses = |fixture: &Fixture| {
+        let connected = fixture.connected();
+        connected.into_iter().map(|peer| peer.address).collect::<BTreeSet<_>>()
+    };
+    let all = [&first, &second, &middle].map(|fixture| fixture.address().to_string());
+    until(|| addresses(&ours) == all.clone().into()).await;
+    assert_eq!(ours.p2p.stats().outbound, 3);
+    ours.p2p.shutdown().await;
+    // Nobody is named to this one but by the book.
+    let next = Fixture::with(|options| {
+        sociable(options);
+        options.addresses = Some(file.clone());
+    })
+    .await;
+    until(|| next.p2p.stats().outbound == 3).await;
+    assert_eq!(addresses(&next), all.into());
+    first.p2p.shutdown().await;
+    until(|| next.p2p.stats().outbound == 2).await;
+    // It is dialled again, as long as nobody answers.
+    let attempts = || next.attempts().iter().filter(|(_, is_connected)| !is_connected).count();
+    until(|| attempts() >= 2).await;
+}
+
+#[tokio::test]
+async fn neither_local_addresses_nor_more_than_asked_for_are_dialled() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("addresses.json");
+    let others = [Fixture::start().await, Fixture::start().await, Fixture::start().await];
+    let now_s = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let line = |address, services| {
+        format!("{{\"address\":\"{address}\",\"services\":{services},\"seen_s\":{now_s}}}\n")
+    };
+    let mut lines: String = others.iter().map(|other| line(other.address(), 9)).collect();
+    // Somebody without blocks is not dialled at all.
+    lines.push_str(&line(SocketAddr::from(([127, 0, 0, 1], 9)), 0));
+    std::fs::write(&file, lines).unwrap();
+    let start = async |change: fn(&mut P2pOptions)| {
+        Fixture::with(|options| {
+            sociable(options);
+            options.addresses = Some(file.clone());
+            change(options);
+        })
+        .await
+    };
+    let two = start(|options| options.outbound = 2).await;
+    let cautious = start(|options| options.dials_local = false).await;
+    until(|| two.p2p.stats().outbound == 2).await;
+    // Long enough for many more dials.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!((two.attempts().len(), two.p2p.stats().outbound), (2, 2));
+    assert_eq!((cautious.attempts().len(), cautious.p2p.stats().addresses), (0, 4));
+    let connected = || two.connected().into_iter().map(|peer| peer.address).collect::<BTreeSet<_>>();
+    let ended = connected().pop_first().unwrap();
+    others.iter().find(|other| other.address().to_string() == ended).unwrap().p2p.shutdown().await;
+    // Its place goes to the third.
+    until(|| connected().len() == 3 && two.p2p.stats().outbound == 2).await;
+}
+
+#[tokio::test]
+async fn a_seed_leads_a_node_that_knows_nobody_to_its_first_peer() {
+    let theirs = Fixture::start().await;
+    let ours = Fixture::with(|options| {
+        sociable(options);
+        options.seeds = vec!["not a name\0".to_owned(), "localhost".to_owned()];
+        options.seed_port = theirs.address().port();
+    })
+    .await;
+    until(|| ours.connected().iter().any(|peer| peer.address == theirs.address().to_string())).await;
 }

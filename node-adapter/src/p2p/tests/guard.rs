@@ -77,6 +77,21 @@ async fn a_banned_address_is_cut_off_and_kept_out_by_the_next_node_too_until_it_
 }
 
 #[tokio::test]
+async fn a_ban_that_is_not_kept_holds_and_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("bans.json");
+    let fixture = Fixture::with(|options| options.bans = Some(file.clone())).await;
+    drop(directory);
+    let refused = fixture.p2p.ban(LOOPBACK, 0, "").unwrap_err();
+    assert!(matches!(refused, NetworkError::NotKept { .. }));
+    let said = refused.to_string();
+    assert!(said.contains("until the node stops") && said.contains("bans.json"), "{said}");
+    assert!(fixture.refuses().await);
+    assert!(matches!(fixture.p2p.unban(LOOPBACK), Err(NetworkError::NotKept { .. })));
+    assert!(!fixture.refuses().await);
+}
+
+#[tokio::test]
 async fn a_ban_ends_by_itself_and_says_so() {
     let fixture = Fixture::start().await;
     fixture.p2p.ban(LOOPBACK, 3_600, "long").unwrap();
@@ -107,7 +122,12 @@ async fn points_ban_the_address_where_loopback_is_not_spared_and_end_every_conne
 
 #[tokio::test]
 async fn broken_messages_add_up_over_connections_to_a_ban() {
-    let fixture = Fixture::with(|options| options.bans_loopback = true).await;
+    let fixture = Fixture::with(|options| {
+        options.bans_loopback = true;
+        // What is closed may still have its place for a moment.
+        options.max_inbound_per_address = 32;
+    })
+    .await;
     let malformed = wire::encode(Magic::REGTEST, message::PING, b"123");
     // Garbage before the handshake counts as well.
     let unprintable = [&Magic::REGTEST.to_bytes()[..], &[1; 20]].concat();
@@ -255,6 +275,31 @@ async fn announcements_beyond_a_peers_share_are_dropped_and_a_flood_ends_the_con
     };
     tokio::time::timeout(PATIENCE, flood).await.expect("the connection ends");
     assert_eq!(fixture.reason().await, "misbehaviour: more messages than its share");
+}
+
+#[tokio::test]
+async fn addresses_beyond_a_peers_share_are_dropped() {
+    let fixture = Fixture::with(|options| {
+        options.limits.addresses = Limit { burst: 3.0, per_second: 0.0 };
+    })
+    .await;
+    let mut peer = fixture.raw_peer().await;
+    let now_s = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as u32;
+    let told = |n: u8| {
+        let address = SocketAddr::from(([8, n, 8, 8], 8_333));
+        (now_s, bitcoin::p2p::Address::new(&address, bitcoin::p2p::ServiceFlags::NETWORK))
+    };
+    for addresses in [vec![told(1), told(2)], vec![told(3), told(4)], vec![told(5)]] {
+        peer.send(message::ADDR, &serialize(&addresses)).await;
+    }
+    peer.send(message::PING, &[7; 8]).await;
+    assert_eq!(peer.receive().await.0, message::PONG);
+    let learnt = fixture.picked(|event| match event {
+        NodeEvent::AddressDiscovered { address, .. } => Some(address.clone()),
+        _ => None,
+    });
+    assert_eq!(learnt, ["8.1.8.8:8333", "8.2.8.8:8333", "8.3.8.8:8333"]);
+    assert_eq!(fixture.exceeded(), ["addresses"]);
 }
 
 #[tokio::test]

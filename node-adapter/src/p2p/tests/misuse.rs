@@ -155,6 +155,41 @@ async fn connections_beyond_the_limit_are_closed_and_a_free_place_is_taken_again
 }
 
 #[tokio::test]
+async fn where_all_places_are_taken_a_new_peer_gets_that_of_another() {
+    let fixture = Fixture::with(|options| options.max_inbound = 12).await;
+    let mut peers = Vec::new();
+    for _ in 0..12 {
+        peers.push(fixture.raw_peer().await);
+    }
+    let mut late = fixture.raw_peer().await;
+    let evicted = || {
+        let evicted = |event: &NodeEvent| match event {
+            NodeEvent::PeerDisconnected { id, reason } => Some((*id, reason.clone())),
+            _ => None,
+        };
+        fixture.events.all().iter().filter_map(evicted).collect::<Vec<_>>()
+    };
+    until(|| !evicted().is_empty()).await;
+    // Two are kept for their network, half of the rest because they came first: of the others the youngest goes.
+    assert_eq!(evicted(), [(12, "its place went to another peer".to_owned())]);
+    late.send(message::PING, &[7; 8]).await;
+    assert_eq!(late.receive().await.0, message::PONG);
+}
+
+#[tokio::test]
+async fn connections_of_one_address_beyond_its_limit_are_closed() {
+    let fixture = Fixture::with(|options| {
+        options.bans_loopback = true;
+        options.max_inbound_per_address = 2;
+    })
+    .await;
+    let _two = [fixture.raw_peer().await, fixture.raw_peer().await];
+    let (reader, _writer) = TcpStream::connect(fixture.address()).await.unwrap().into_split();
+    assert_eq!(read_to_end(reader).await, b"");
+    assert_eq!(fixture.p2p.peer_count(), 2);
+}
+
+#[tokio::test]
 async fn a_silent_peer_is_pinged_and_then_given_up() {
     let fixture = Fixture::with(|options| {
         options.ping_interval = Duration::from_millis(20);

@@ -1,6 +1,6 @@
 //! A scripted node and an event sink that remembers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bitcoin::block::{Header, Version};
 use bitcoin::consensus::{deserialize, serialize};
@@ -14,8 +14,12 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::source::{
-    ChainPosition, EventSink, Hash, MempoolTransaction, NodeApi, NodeError, StoredBlock, SubmitError,
+    ChainPosition, EventSink, Hash, MempoolTransaction, NodeApi, NodeError, PackageError, StoredBlock,
+    SubmitError,
 };
+
+/// What every transaction spends that has no parent.
+const BEFORE: Hash = [1; 32];
 
 /// Height of the scripted chain.
 pub const HEIGHT: u32 = 2_100;
@@ -23,10 +27,12 @@ pub const HEIGHT: u32 = 2_100;
 /// Height of a block of 100,000 bytes; the others are small.
 pub const LARGE_BLOCK: usize = 1;
 
-/// Takes every transaction unless told otherwise by `refusals`.
+/// Takes every transaction unless told otherwise by `refusals`, or one that it spends is missing: neither in the mempool nor
+/// `confirmed`. What [`transaction`] spends is always there.
 pub struct FakeNode {
     pub submitted: Mutex<Vec<Vec<u8>>>,
     pub refusals: Mutex<HashMap<Hash, SubmitError>>,
+    pub confirmed: Mutex<HashSet<Hash>>,
     mempool: Mutex<HashMap<Hash, MempoolTransaction>>,
     pub chain: Vec<Block>,
 }
@@ -38,7 +44,8 @@ impl Default for FakeNode {
             let previous = chain.last().map_or(BlockHash::all_zeros(), |block| block.block_hash());
             chain.push(block(previous, height));
         }
-        Self { submitted: Mutex::default(), refusals: Mutex::default(), mempool: Mutex::default(), chain }
+        let (submitted, refusals, mempool) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { submitted, refusals, confirmed: Mutex::new([BEFORE].into()), mempool, chain }
     }
 }
 
@@ -91,6 +98,24 @@ impl NodeApi for FakeNode {
         if let Some(error) = self.refusals.lock().get(&txid) {
             return Err(error.clone());
         }
+        for (input, spent) in (0..).zip(&transaction.input) {
+            let spent = spent.previous_output.txid.to_byte_array();
+            if !self.confirmed.lock().contains(&spent) && !self.mempool.lock().contains_key(&spent) {
+                return Err(SubmitError::MissingInput { input });
+            }
+        }
+        self.enter(&transaction, raw)
+    }
+
+    fn submit_package(&self, package: &[Vec<u8>]) -> Result<Result<Vec<Hash>, PackageError>, NodeError> {
+        let enter = |raw: &Vec<u8>| self.enter(&deserialize(raw).unwrap(), raw).unwrap();
+        Ok(Ok(package.iter().map(enter).collect()))
+    }
+}
+
+impl FakeNode {
+    fn enter(&self, transaction: &Transaction, raw: &[u8]) -> Result<Hash, SubmitError> {
+        let txid = transaction.compute_txid().to_byte_array();
         let entry = MempoolTransaction {
             txid,
             wtxid: transaction.compute_wtxid().to_byte_array(),
@@ -129,7 +154,15 @@ impl Recorder {
 
 /// A transaction with a witness; each `n` is another.
 pub fn transaction(n: u32) -> Transaction {
-    let previous_output = OutPoint { txid: Txid::from_byte_array([1; 32]), vout: n };
+    spending(OutPoint { txid: Txid::from_byte_array(BEFORE), vout: n }, n)
+}
+
+/// A transaction that spends the first output of `parent`.
+pub fn child(parent: &Transaction) -> Transaction {
+    spending(OutPoint { txid: parent.compute_txid(), vout: 0 }, 0)
+}
+
+fn spending(previous_output: OutPoint, n: u32) -> Transaction {
     let witness = Witness::from_slice(&[[n as u8; 64]]);
     let output = TxOut { value: Amount::from_sat(1_000), script_pubkey: ScriptBuf::new() };
     Transaction {

@@ -18,12 +18,16 @@ struct Real {
 
 impl Real {
     async fn start(connect: &[&Real]) -> Self {
+        Self::with(connect, |_| {}).await
+    }
+
+    async fn with(connect: &[&Real], change: impl FnOnce(&mut P2pOptions)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let events = Arc::new(Recorder::default());
         let (feed, news) = feed(events.clone());
         let options = EmbeddedOptions::new(directory.path(), crate::embedded::Network::Regtest);
         let node = Arc::new(EmbeddedNode::open(options, Arc::new(feed)).unwrap());
-        let options = P2pOptions {
+        let mut options = P2pOptions {
             listen: vec![loopback()],
             connect: connect.iter().map(|other| other.p2p.local_addrs()[0]).collect(),
             redial_first: Duration::from_millis(50),
@@ -31,6 +35,7 @@ impl Real {
             headers_patience: Duration::from_millis(500),
             ..P2pOptions::new(Network::Regtest)
         };
+        change(&mut options);
         let p2p = P2p::start(options, node.clone(), events.clone(), news).await.unwrap();
         Self { node, events, p2p, _directory: directory }
     }
@@ -123,4 +128,200 @@ async fn a_peer_that_withholds_blocks_is_passed_over() {
         _ => None,
     });
     assert_eq!(reasons.collect::<Vec<_>>(), ["a block it was asked for did not come for 500 ms"]);
+}
+
+/// A chain of headers on regtest's genesis; another one for each `salt`.
+fn header_chain(length: usize, salt: u32) -> Vec<bitcoin::block::Header> {
+    let genesis = bitcoin::constants::genesis_block(Network::Regtest).header;
+    let mut chain: Vec<bitcoin::block::Header> = Vec::new();
+    for _ in 0..length {
+        let previous = chain.last().unwrap_or(&genesis);
+        let mut header = *previous;
+        header.version = bitcoin::block::Version::NO_SOFT_FORK_SIGNALLING;
+        header.prev_blockhash = previous.block_hash();
+        header.time += 1 + if chain.is_empty() { salt } else { 0 };
+        while header.validate_pow(header.target()).is_err() {
+            header.nonce = header.nonce.wrapping_add(1);
+        }
+        chain.push(header);
+    }
+    chain
+}
+
+/// A peer that offers headers and never a block.
+struct Teller {
+    peer: RawPeer,
+    /// Requests for headers so far: the place in its chain that each began at.
+    asked: Vec<usize>,
+}
+
+impl Real {
+    /// A peer that has blocks, its handshake complete.
+    async fn peer(&self) -> RawPeer {
+        let mut peer = RawPeer::connect(self.p2p.local_addrs()[0]).await;
+        let mut hello = node::hello(self.p2p.local_addrs()[0]);
+        hello.services = bitcoin::p2p::ServiceFlags::NETWORK;
+        let side = handshake::Side::Dialled;
+        handshake::shake(side, &hello, &Registry::default(), &mut peer.reader, &mut peer.writer)
+            .await
+            .unwrap();
+        peer
+    }
+}
+
+impl Teller {
+    async fn join(node: &Real) -> Self {
+        Self { peer: node.peer().await, asked: Vec::new() }
+    }
+
+    /// Answers requests for headers from `chain`, until an answer is the last it has.
+    async fn tell(&mut self, chain: &[bitcoin::block::Header]) {
+        loop {
+            let (_, heard) = self.peer.receive().await;
+            let Message::GetHeaders(request) = heard else { continue };
+            let knows = |hash| chain.iter().position(|header| header.block_hash() == hash);
+            let from = request.locator_hashes.into_iter().find_map(knows).map_or(0, |index| index + 1);
+            self.asked.push(from);
+            let answer = &chain[from..chain.len().min(from + message::MAX_HEADERS)];
+            self.peer.send_bytes(&message::headers(Magic::REGTEST, answer)).await;
+            if answer.len() < message::MAX_HEADERS {
+                return;
+            }
+        }
+    }
+
+    /// Waits until the node has dealt with all that was said.
+    async fn barrier(&mut self, node: &Real) {
+        // Synchronisation takes it up after the session: a state that changes says when.
+        until(|| node.p2p.sync_status().state != SyncState::Headers).await;
+        self.peer.send(message::PING, &[7; 8]).await;
+        while self.peer.receive().await.0 != message::PONG {}
+    }
+}
+
+fn best_header(node: &Real) -> u32 {
+    node.node.best_header().unwrap().height
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn headers_are_kept_once_their_chain_has_shown_its_work_and_only_those_that_showed_it() {
+    // 4,500 blocks; two hashes each on regtest.
+    let mut work = [0; 32];
+    work[30..].copy_from_slice(&(2 * 4_500_u16).to_be_bytes());
+    let work = bitcoin::pow::Work::from_be_bytes(work);
+    let start = async || Real::with(&[], |options| options.minimum_work = work).await;
+
+    let node = start().await;
+    let mut peer = Teller::join(&node).await;
+    peer.tell(&header_chain(4_400, 0)).await;
+    peer.barrier(&node).await;
+    assert_eq!((peer.asked, best_header(&node)), (vec![0, 2_000, 4_000], 0));
+    assert_eq!(node.p2p.peers(&|| 0).0[0].misbehaviour, 0, "it may be young");
+
+    // The next one has enough, and is asked for all of it again.
+    let chain = header_chain(4_600, 1);
+    let mut peer = Teller::join(&node).await;
+    peer.tell(&chain).await;
+    assert_eq!(best_header(&node), 0);
+    peer.tell(&chain).await;
+    until(|| best_header(&node) == 4_600).await;
+    assert_eq!(peer.asked, [0, 2_000, 4_000, 0, 2_000, 4_000]);
+
+    // This one has another chain the second time.
+    let node = start().await;
+    let mut peer = Teller::join(&node).await;
+    peer.tell(&chain).await;
+    peer.tell(&header_chain(1_999, 2)).await;
+    peer.barrier(&node).await;
+    assert_eq!((peer.asked, best_header(&node)), (vec![0, 2_000, 4_000, 0], 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_branch_that_leaves_the_chain_long_ago_is_kept_only_with_more_work() {
+    let node = Real::start(&[]).await;
+    node.mine(300);
+    let is_known = |header: &bitcoin::block::Header| {
+        use bitcoin::hashes::Hash as _;
+        node.node.header(&header.block_hash().to_byte_array()).unwrap().is_some()
+    };
+    // As much as the chain has up to 144 blocks before its end: 156.
+    for (length, is_kept) in [(155, false), (156, true), (301, true)] {
+        let mut peer = Teller::join(&node).await;
+        let chain = header_chain(length, length as u32);
+        peer.peer.send_bytes(&message::headers(Magic::REGTEST, &chain)).await;
+        if is_kept {
+            until(|| is_known(chain.last().unwrap())).await;
+        } else {
+            peer.barrier(&node).await;
+            // What it says next is taken up after what it said first.
+            peer.peer.send_bytes(&message::headers(Magic::REGTEST, &header_chain(200, 9_999))).await;
+            until(|| is_known(header_chain(200, 9_999).last().unwrap())).await;
+            assert!(!is_known(&chain[0]));
+        }
+    }
+    assert!(node.p2p.peers(&|| 0).0.iter().all(|peer| peer.misbehaviour == 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_had_no_block_of_one_branch_is_asked_again_when_another_is_best() {
+    let node = Real::start(&[]).await;
+    let chain = header_chain(21, 0);
+    let (mut first, mut second) = (Teller::join(&node).await, Teller::join(&node).await);
+    first.peer.send_bytes(&message::headers(Magic::REGTEST, &chain[..20])).await;
+    let asked = first.asked_blocks().await;
+    assert_eq!(asked.len(), 16);
+    first.peer.send(message::NOT_FOUND, &bitcoin::consensus::serialize(&asked)).await;
+    first.barrier(&node).await;
+    second.peer.send_bytes(&message::headers(Magic::REGTEST, &chain)).await;
+    assert_eq!(first.asked_blocks().await, asked);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tip_is_told_by_its_header_only_where_the_one_before_it_was() {
+    let node = Real::start(&[]).await;
+    node.mine(20);
+    let mut peer = node.peer().await;
+    peer.send(message::SEND_HEADERS, &[]).await;
+    peer.send(message::PING, &[7; 8]).await;
+    while peer.receive().await.0 != message::PONG {}
+    // Too far to be told by headers, and so again: the hash of the last one leads nowhere.
+    for _ in 0..2 {
+        node.mine(1);
+        peer.hear(message::INV).await;
+    }
+    let genesis = bitcoin::constants::genesis_block(Network::Regtest).block_hash();
+    let request = bitcoin::p2p::message_blockdata::GetHeadersMessage::new(
+        vec![genesis],
+        bitcoin::hashes::Hash::all_zeros(),
+    );
+    peer.send(message::GET_HEADERS, &bitcoin::consensus::serialize(&request)).await;
+    let Message::Headers(headers) = peer.hear(message::HEADERS).await else { panic!("no headers") };
+    assert_eq!(headers.len(), 22);
+    node.mine(1);
+    let Message::Headers(headers) = peer.hear(message::HEADERS).await else { panic!("no headers") };
+    assert_eq!(headers.len(), 1);
+}
+
+impl RawPeer {
+    /// The next announcement or answer; it has to be of this kind.
+    async fn hear(&mut self, command: Command) -> Message {
+        loop {
+            let (heard, message) = self.receive().await;
+            if [message::INV, message::HEADERS].contains(&heard) {
+                assert_eq!(heard, command);
+                return message;
+            }
+        }
+    }
+}
+
+impl Teller {
+    /// The blocks it is asked for next.
+    async fn asked_blocks(&mut self) -> Vec<bitcoin::p2p::message_blockdata::Inventory> {
+        loop {
+            if let Message::GetData(items) = self.peer.receive().await.1 {
+                return items;
+            }
+        }
+    }
 }
