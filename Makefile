@@ -107,7 +107,7 @@ mempool-scale: install ## Blocks and reorganisations while 50,000 transactions w
 
 .PHONY: hostile-peers
 hostile-peers: export HOSTILE_SECONDS ?= 60
-hostile-peers: install ## Peers attack a real node in eleven ways at once; its memory stays bounded; HOSTILE_SECONDS=60
+hostile-peers: install ## Peers attack a real node in twelve ways at once; its memory stays bounded; HOSTILE_SECONDS=60
 	@scripts/step --begin
 	@scripts/step hostile-peers $(HOSTILE_PEERS)
 	@scripts/step --sum

@@ -8,6 +8,8 @@
 //!                                  └─ Drain     Outbox → socket
 //! Context    what they share: options, node, sink, live peers
 //! sync       one task: headers first, then blocks, from many peers at once
+//! admission  transactions of all peers, judged and judged again: `orphans` wait for their parents
+//! inbound    places of those that dialled; addresses, seeds and groups say whom to dial
 //! announce   tips and transactions to every peer, from the node's events (`news`)
 //! Connection the same frames, messages and handshake, driven by its owner (a wallet)
 //! ```

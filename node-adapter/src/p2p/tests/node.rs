@@ -18,21 +18,18 @@ use crate::source::{
     SubmitError,
 };
 
-/// What every transaction spends that has no parent.
-const BEFORE: Hash = [1; 32];
-
 /// Height of the scripted chain.
 pub const HEIGHT: u32 = 2_100;
 
 /// Height of a block of 100,000 bytes; the others are small.
 pub const LARGE_BLOCK: usize = 1;
 
-/// Takes every transaction unless told otherwise by `refusals`, or one that it spends is missing: neither in the mempool nor
-/// `confirmed`. What [`transaction`] spends is always there.
+/// Takes every transaction unless told otherwise by `refusals`, or one that it spends is among `lacking` and not in the
+/// mempool.
 pub struct FakeNode {
     pub submitted: Mutex<Vec<Vec<u8>>>,
     pub refusals: Mutex<HashMap<Hash, SubmitError>>,
-    pub confirmed: Mutex<HashSet<Hash>>,
+    pub lacking: Mutex<HashSet<Hash>>,
     mempool: Mutex<HashMap<Hash, MempoolTransaction>>,
     pub chain: Vec<Block>,
 }
@@ -44,8 +41,8 @@ impl Default for FakeNode {
             let previous = chain.last().map_or(BlockHash::all_zeros(), |block| block.block_hash());
             chain.push(block(previous, height));
         }
-        let (submitted, refusals, mempool) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { submitted, refusals, confirmed: Mutex::new([BEFORE].into()), mempool, chain }
+        let (submitted, refusals, lacking) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { submitted, refusals, lacking, mempool: Mutex::default(), chain }
     }
 }
 
@@ -54,6 +51,11 @@ impl FakeNode {
         let block = self.chain.get(height)?;
         let hash = block.block_hash().to_byte_array();
         Some(StoredBlock { hash, height: height as u32, raw: serialize(block) })
+    }
+
+    /// What spends this is refused until it is in the mempool.
+    pub fn lack(&self, transaction: &Transaction) {
+        self.lacking.lock().insert(transaction.compute_txid().to_byte_array());
     }
 
     pub fn refuse(&self, transaction: &Transaction, error: SubmitError) {
@@ -100,7 +102,7 @@ impl NodeApi for FakeNode {
         }
         for (input, spent) in (0..).zip(&transaction.input) {
             let spent = spent.previous_output.txid.to_byte_array();
-            if !self.confirmed.lock().contains(&spent) && !self.mempool.lock().contains_key(&spent) {
+            if self.lacking.lock().contains(&spent) && !self.mempool.lock().contains_key(&spent) {
                 return Err(SubmitError::MissingInput { input });
             }
         }
@@ -154,7 +156,7 @@ impl Recorder {
 
 /// A transaction with a witness; each `n` is another.
 pub fn transaction(n: u32) -> Transaction {
-    spending(OutPoint { txid: Txid::from_byte_array(BEFORE), vout: n }, n)
+    spending(OutPoint { txid: Txid::from_byte_array([1; 32]), vout: n }, n)
 }
 
 /// A transaction that spends the first output of `parent`.

@@ -43,6 +43,8 @@ async fn parents_of_a_child_that_came_first_are_asked_for_and_all_are_taken_befo
     let mut peer = fixture.raw_peer().await;
     let first = transaction(1);
     let (second, third) = (child(&first), child(&child(&first)));
+    fixture.node.lack(&first);
+    fixture.node.lack(&second);
     assert_eq!(peer.hand(&third).await, [request(&second)]);
     assert_eq!(peer.hand(&second).await, [request(&first)]);
     assert_eq!(fixture.node.mempool_size(), 0);
@@ -62,6 +64,7 @@ async fn a_parent_from_elsewhere_or_in_a_block_brings_its_children_too() {
     let mut peer = fixture.raw_peer().await;
     let (here, mined) = (transaction(1), transaction(2));
     for parent in [&here, &mined] {
+        fixture.node.lack(parent);
         peer.hand(&child(parent)).await;
     }
     assert_eq!(fixture.p2p.context.orphans.len(), 2);
@@ -70,7 +73,7 @@ async fn a_parent_from_elsewhere_or_in_a_block_brings_its_children_too() {
     fixture.feed.event(NodeEvent::TransactionAdded(added));
     until(|| is_held(&fixture, &child(&here))).await;
     assert!(!is_held(&fixture, &child(&mined)));
-    fixture.node.confirmed.lock().insert(mined.compute_txid().to_byte_array());
+    fixture.node.lacking.lock().remove(&mined.compute_txid().to_byte_array());
     fixture.feed.event(NodeEvent::FeeRateChanged { floor_sat_per_kvb: 1_000 });
     until(|| is_held(&fixture, &child(&mined))).await;
 }
@@ -80,6 +83,7 @@ async fn a_child_that_waits_pays_for_a_parent_that_pays_too_little() {
     let fixture = Fixture::start().await;
     let mut peer = fixture.raw_peer().await;
     let parent = transaction(1);
+    fixture.node.lack(&parent);
     fixture.node.refuse(&parent, SubmitError::FeeTooLow { fee_sat: 0, needed_sat: 100 });
     assert_eq!(peer.hand(&parent).await, []);
     assert!(!is_held(&fixture, &parent));
@@ -93,6 +97,7 @@ async fn who_sent_a_child_that_turns_out_invalid_pays_for_it_and_not_who_sent_th
     let fixture = Fixture::start().await;
     let (mut guilty, mut innocent) = (fixture.raw_peer().await, fixture.raw_peer().await);
     let parent = transaction(1);
+    fixture.node.lack(&parent);
     guilty.hand(&child(&parent)).await;
     fixture.node.refuse(&child(&parent), SubmitError::Script { input: 0 });
     assert_eq!(innocent.hand(&parent).await, []);
@@ -104,6 +109,7 @@ async fn who_sent_a_child_that_turns_out_invalid_pays_for_it_and_not_who_sent_th
 async fn what_a_peer_left_waiting_is_forgotten_with_it() {
     let fixture = Fixture::start().await;
     let mut peer = fixture.raw_peer().await;
+    fixture.node.lack(&transaction(1));
     peer.hand(&child(&transaction(1))).await;
     assert_eq!(fixture.p2p.context.orphans.len(), 1);
     drop(peer);

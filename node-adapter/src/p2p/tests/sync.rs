@@ -264,14 +264,19 @@ async fn a_branch_that_leaves_the_chain_long_ago_is_kept_only_with_more_work() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_had_no_block_of_one_branch_is_asked_again_when_another_is_best() {
-    let node = Real::start(&[]).await;
+    let node = Real::with(&[], |options| {
+        // Nothing happens because time passes.
+        (options.headers_patience, options.block_patience) = (10 * PATIENCE, 10 * PATIENCE);
+    })
+    .await;
     let chain = header_chain(21, 0);
     let (mut first, mut second) = (Teller::join(&node).await, Teller::join(&node).await);
     first.peer.send_bytes(&message::headers(Magic::REGTEST, &chain[..20])).await;
     let asked = first.asked_blocks().await;
     assert_eq!(asked.len(), 16);
     first.peer.send(message::NOT_FOUND, &bitcoin::consensus::serialize(&asked)).await;
-    first.barrier(&node).await;
+    first.peer.send(message::PING, &[7; 8]).await;
+    while first.peer.receive().await.0 != message::PONG {}
     second.peer.send_bytes(&message::headers(Magic::REGTEST, &chain)).await;
     assert_eq!(first.asked_blocks().await, asked);
 }
