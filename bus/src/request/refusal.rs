@@ -275,4 +275,6 @@ pub enum NetworkRefusal {
     QueueFull,
     /// The hash of a block's header is above the target that it names.
     LowWork,
+    /// It is done, and ends with the node: what keeps it cannot be written.
+    NotKept,
 }

@@ -153,6 +153,7 @@ fn refusal(error: NetworkError) -> Refusal {
         NetworkError::TooLarge { .. } => NetworkRefusal::TooLarge,
         NetworkError::TooMany { .. } => NetworkRefusal::TooMany,
         NetworkError::Busy { .. } => NetworkRefusal::Busy,
+        NetworkError::NotKept { .. } => NetworkRefusal::NotKept,
     };
     Refusal::Network { rule, message }
 }

@@ -292,7 +292,7 @@ async fn a_tip_is_told_by_its_header_only_where_the_one_before_it_was() {
     // Too far to be told by headers, and so again: the hash of the last one leads nowhere.
     for _ in 0..2 {
         node.mine(1);
-        peer.hear(message::INV).await;
+        assert_eq!(peer.hears_of(&node).await, 0);
     }
     let genesis = bitcoin::constants::genesis_block(Network::Regtest).block_hash();
     let request = bitcoin::p2p::message_blockdata::GetHeadersMessage::new(
@@ -300,21 +300,24 @@ async fn a_tip_is_told_by_its_header_only_where_the_one_before_it_was() {
         bitcoin::hashes::Hash::all_zeros(),
     );
     peer.send(message::GET_HEADERS, &bitcoin::consensus::serialize(&request)).await;
-    let Message::Headers(headers) = peer.hear(message::HEADERS).await else { panic!("no headers") };
-    assert_eq!(headers.len(), 22);
+    assert_eq!(peer.hears_of(&node).await, 22);
     node.mine(1);
-    let Message::Headers(headers) = peer.hear(message::HEADERS).await else { panic!("no headers") };
-    assert_eq!(headers.len(), 1);
+    assert_eq!(peer.hears_of(&node).await, 1);
 }
 
 impl RawPeer {
-    /// The next announcement or answer; it has to be of this kind.
-    async fn hear(&mut self, command: Command) -> Message {
+    /// Waits until it is told of the node's tip; answers by how many headers.
+    async fn hears_of(&mut self, node: &Real) -> usize {
+        use bitcoin::hashes::Hash as _;
+        use bitcoin::p2p::message_blockdata::Inventory;
+        let tip = bitcoin::BlockHash::from_byte_array(node.tip().hash);
         loop {
-            let (heard, message) = self.receive().await;
-            if [message::INV, message::HEADERS].contains(&heard) {
-                assert_eq!(heard, command);
-                return message;
+            match self.receive().await.1 {
+                Message::Inv(items) if items.contains(&Inventory::Block(tip)) => return 0,
+                Message::Headers(headers) if headers.last().is_some_and(|last| last.block_hash() == tip) => {
+                    return headers.len();
+                }
+                _ => {}
             }
         }
     }
