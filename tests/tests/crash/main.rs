@@ -85,6 +85,9 @@ fn write_blocks(source: &Source, path: &Path) {
 #[ignore = "a helper process, started by the test that kills it"]
 fn helper_process() {
     let Ok(directory) = env::var(DIRECTORY) else { return };
+    // A node that stops by itself says why there.
+    let log = tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR).with_writer(std::io::stderr);
+    log.init();
     let variable = |name| env::var(name).unwrap();
     let places = || Places { directory: directory.clone().into() };
     let mut random = Random::new(variable(SEED).parse().unwrap());
