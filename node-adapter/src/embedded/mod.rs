@@ -18,7 +18,7 @@
 //! | `package` | a child that pays for its parent |
 //! | `fees`, `summary` | fee estimates; the mempool by fee rate |
 //! | `standard`, `truc` | which valid transactions are taken |
-//! | `changes`, `floor`, `gauges`, `clock` | what leaves when it is full or old; the least rate; what is told of it |
+//! | `changes`, `floor`, `gauges`, `clock`, `ageing` | what leaves when it is full or old; the least rate; what is told of it; time that passes by itself |
 //! | `import` | blocks from files |
 //! | `unconfirmed`, `restore` | the mempool on disk, and back after a start |
 //! | `check` | would the engine take a block? |
@@ -27,6 +27,7 @@
 
 mod accept;
 mod admit;
+mod ageing;
 mod answers;
 mod apply;
 mod changes;

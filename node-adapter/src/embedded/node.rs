@@ -8,6 +8,7 @@ use bitcoin::{OutPoint, Txid, Wtxid};
 use blvm_kernel::{Chain, InvalidReason, Network, ProcessError, Verdict};
 use parking_lot::Mutex;
 
+use super::ageing::Ageing;
 use super::apply::{Applier, chain_position};
 use super::datadir::DataDirectory;
 use super::fees::FeeEstimator;
@@ -91,6 +92,10 @@ impl Status {
     pub(super) fn set_mempool_size(&self, mempool_size: usize) {
         self.values.lock().mempool_size = mempool_size;
     }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.values.lock().is_stopped
+    }
 }
 
 /// A node in this process.
@@ -100,11 +105,12 @@ impl Status {
 pub struct EmbeddedNode {
     pub(super) chain: Chain,
     pub(super) network: Network,
-    pub(super) state: Mutex<State>,
-    pub(super) status: Status,
+    pub(super) state: Arc<Mutex<State>>,
+    pub(super) status: Arc<Status>,
     pub(super) sink: Arc<Feed>,
     pub(super) recorder: Arc<Recorder>,
     pub(super) mining: Mining,
+    pub(super) ageing: Ageing,
     pub(super) journal_bytes: u64,
     // Last: the lock outlives everything that uses the directory.
     pub(super) _directory: DataDirectory,
@@ -198,7 +204,7 @@ impl EmbeddedNode {
     }
 
     pub(super) fn is_stopped(&self) -> bool {
-        self.status.values.lock().is_stopped
+        self.status.is_stopped()
     }
 
     /// Makes the engine write its state when the journal has grown large.
@@ -222,6 +228,7 @@ impl EmbeddedNode {
     /// What the engine could not write stays in the journal, and is offered to it again at the next start.
     pub fn close(&self) {
         self.stop();
+        self.ageing.stop();
         let mut state = self.state.lock();
         if std::mem::replace(&mut state.is_closed, true) {
             return;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use blvm_kernel::{Chain, Network};
 use parking_lot::Mutex;
 
+use super::ageing::{AGEING_INTERVAL, Ageing};
 use super::apply::chain_position;
 use super::clock::Clock;
 use super::datadir::{DataDirectory, DataDirectoryError};
@@ -42,6 +43,8 @@ pub struct EmbeddedOptions {
     pub accepts_non_standard: bool,
     /// The mempool's clock.
     pub clock: Clock,
+    /// Time between two looks at that clock while nothing else happens.
+    pub ageing_interval: Duration,
     /// Threads that help the engine to check scripts; 0 checks them on the calling thread.
     pub script_threads: u8,
     /// Bytes of blocks kept in the journal before the engine is made to write its state, which takes as long as
@@ -65,6 +68,7 @@ impl EmbeddedOptions {
             mempool_expiry: Duration::from_secs(336 * 3_600),
             accepts_non_standard: false,
             clock: Clock::system(),
+            ageing_interval: AGEING_INTERVAL,
             script_threads: 0,
             journal_bytes: 256 << 20,
             state_blocks: 1_000,
@@ -99,7 +103,7 @@ pub enum OpenError {
         /// What it said.
         source: StoreError,
     },
-    /// The thread that keeps templates ready could not be started.
+    /// The thread that keeps templates ready, or the one that lets the mempool age, could not be started.
     #[error("a thread could not be started: {source}; is the limit of processes reached?")]
     Thread {
         /// What the system said.
@@ -163,14 +167,19 @@ impl EmbeddedNode {
         tell_tip(&chain, network, &*sink);
         state.mempool.in_order().for_each(|entry| sink.begin_with(entry.published()));
         sink.settled();
+        let (state, status) = (Arc::new(Mutex::new(state)), Arc::new(status));
+        let (held, told, heard) = (Arc::clone(&state), Arc::clone(&status), Arc::clone(&sink));
+        let ageing = Ageing::start(options.ageing_interval, held, told, heard)
+            .map_err(|source| OpenError::Thread { source })?;
         Ok(Self {
             chain,
             network,
-            state: Mutex::new(state),
+            state,
             status,
             sink,
             recorder,
             mining,
+            ageing,
             journal_bytes,
             _directory: directory,
         })

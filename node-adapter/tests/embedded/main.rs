@@ -11,6 +11,7 @@ mod check;
 mod follow;
 mod follower;
 mod headers;
+mod idle;
 mod labelled;
 mod large;
 mod limits_at_start;

@@ -36,7 +36,7 @@ impl Hands {
 }
 
 impl Fixture {
-    fn submit(&self, transaction: &Transaction) -> Result<[u8; 32], SubmitError> {
+    pub fn submit(&self, transaction: &Transaction) -> Result<[u8; 32], SubmitError> {
         self.node.submit_transaction(&serialize(transaction))
     }
 
@@ -45,7 +45,7 @@ impl Fixture {
         self.node.submit_package(&raw).unwrap()
     }
 
-    fn spends(&self, height: u32, fee_sat: u64) -> Transaction {
+    pub fn spends(&self, height: u32, fee_sat: u64) -> Transaction {
         self.wallet.spend(&[self.wallet.coinbase(&self.node, height)], 1, fee_sat)
     }
 
@@ -58,7 +58,7 @@ impl Fixture {
     }
 }
 
-fn id(transaction: &Transaction) -> [u8; 32] {
+pub fn id(transaction: &Transaction) -> [u8; 32] {
     transaction.compute_txid().to_byte_array()
 }
 
