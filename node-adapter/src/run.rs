@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `cli` | the command line |
 //! | `assembly` | everything started in order, and stopped in the reverse one |
+//! | `limits` | what one module may ask, from the command line |
 //! | `operator` | commands on the standard input |
 //! | `status` | the line per second |
 //! | `ledger` | what the node did, for the report and the demonstration |
@@ -20,6 +21,7 @@ mod cli;
 mod demo;
 mod disk;
 mod ledger;
+mod limits;
 mod node_status;
 mod operator;
 mod report;
@@ -236,7 +238,7 @@ async fn serve(
     let end = arguments.duration.map(|duration| Instant::now() + duration);
     tokio::select! {
         outcome = work(arguments, assembly) => outcome,
-        () = assembly.watch_disk() => Ok(()),
+        () = assembly.watch_disk(arguments.low_disk) => Ok(()),
         () = until(end) => Ok(()),
         () = stop.wait() => Ok(()),
     }

@@ -6,7 +6,7 @@ use blvm_bus::request::{MAX_FRAME_BYTES, MAX_SUBMISSION_BYTES, Refusal};
 use tokio::time::Instant;
 
 /// Limits of one party's requests.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestLimits {
     /// Requests a second over a longer time.
     pub per_second: u32,

@@ -19,7 +19,7 @@ use super::ledger::Ledger;
 use super::status::{ModuleStatus, Status};
 use crate::demo::wallet::Wallet;
 use crate::embedded::{EmbeddedNode, EmbeddedOptions, Network, WireNetwork as _};
-use crate::module::{Manifest, ModuleHost, ModuleOptions, PathListener, RequestLimits, RunningModule};
+use crate::module::{Manifest, ModuleHost, ModuleOptions, PathListener, RunningModule};
 use crate::p2p::{self, P2p, P2pOptions};
 use crate::source::{EventSink, NetworkApi, NodeApi};
 use crate::topics::{Topics, TopicsOptions};
@@ -95,7 +95,7 @@ impl Assembly {
         let options = ModuleOptions {
             data_directory: datadir.join("modules"),
             allow_weak_isolation: arguments.allow_weak_isolation,
-            limits: RequestLimits::default(),
+            limits: arguments.limits.limits(),
         };
         let api = Arc::clone(&node) as Arc<dyn NodeApi>;
         let network_api = Some(Arc::clone(&p2p) as Arc<dyn NetworkApi>);
@@ -119,9 +119,9 @@ impl Assembly {
     }
 
     /// Looks at the disk that holds the data, for ever.
-    pub(crate) async fn watch_disk(&self) {
+    pub(crate) async fn watch_disk(&self, threshold_bytes: u64) {
         let sink = Arc::clone(&self.ledger) as Arc<dyn EventSink>;
-        super::disk::watch(self.datadir.clone(), sink).await;
+        super::disk::watch(self.datadir.clone(), threshold_bytes, sink).await;
     }
 
     /// Offers the node the blocks of the files named on the command line.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use blvm_bus::message::{KnownTopic, TOPICS};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::limits::LimitArguments;
 use crate::embedded::{Network, WireNetwork as _};
 
 #[derive(Debug, Parser)]
@@ -117,6 +118,13 @@ pub(crate) struct RunArguments {
     /// Start modules even where this host cannot enforce every layer of their isolation. Never as user 0.
     #[arg(long)]
     pub(crate) allow_weak_isolation: bool,
+
+    /// Free bytes on the disk of the data below which the topic `system` says so.
+    #[arg(long, default_value = "1GiB", value_name = "BYTES", value_parser = parse_bytes)]
+    pub(crate) low_disk: u64,
+
+    #[command(flatten)]
+    pub(crate) limits: LimitArguments,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -219,7 +227,19 @@ const DEFAULT_MINE_INTERVAL: Duration = Duration::from_secs(5);
 /// Longest time that can be asked for.
 const MAX_TIME: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
-fn parse_time(text: &str) -> Result<Duration, String> {
+/// Units of bytes, as IEC 80000-13 names them.
+const UNITS: [(&str, u32); 4] = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
+
+/// Reads a number of bytes: `1000000`, `512KiB`.
+pub(super) fn parse_bytes(text: &str) -> Result<u64, String> {
+    let unit = UNITS.iter().find_map(|(unit, bits)| Some((text.strip_suffix(unit)?, *bits)));
+    let (number, bits) = unit.unwrap_or((text, 0));
+    let number: Option<u64> = number.trim_end().parse().ok();
+    let bytes = number.and_then(|number| number.checked_mul(1 << bits));
+    bytes.ok_or_else(|| "not a number of bytes, such as 512KiB, 8MiB, 2GiB or 1TiB".to_owned())
+}
+
+pub(super) fn parse_time(text: &str) -> Result<Duration, String> {
     let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     if time > MAX_TIME { Err("longer than ten years".to_owned()) } else { Ok(time) }
 }
@@ -301,6 +321,9 @@ mod tests {
             (vec!["blvm", "run", "--for", "soon"], "soon"),
             (vec!["blvm", "run", "--for", "300000000000years"], "ten years"),
             (vec!["blvm", "run", "--listen", "here"], "here"),
+            (vec!["blvm", "run", "--low-disk", "some"], "512KiB"),
+            (vec!["blvm", "run", "--low-disk", "99999999999TiB"], "512KiB"),
+            (vec!["blvm", "run", "--request-rate", "0"], "between 1 and 10000000"),
             (vec!["blvm", "tail", "mempol"], "chain, mining, mempool, peers, "),
             (vec!["blvm", "tail"], "TOPIC"),
             (vec!["blvm", "tail", "chain", "--from", "here"], "oldest"),

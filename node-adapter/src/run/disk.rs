@@ -9,14 +9,11 @@ use nix::sys::statvfs::statvfs;
 use super::every;
 use crate::source::{EventSink, NodeEvent};
 
-/// Below this the disk is nearly full, in bytes.
-const THRESHOLD_BYTES: u64 = 1 << 30;
-
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// Looks at the disk of `path` for ever.
-pub(super) async fn watch(path: PathBuf, sink: Arc<dyn EventSink>) {
-    let mut alarm = Alarm::default();
+/// Looks at the disk of `path` for ever; with fewer than `threshold_bytes` free it is nearly full.
+pub(super) async fn watch(path: PathBuf, threshold_bytes: u64, sink: Arc<dyn EventSink>) {
+    let mut alarm = Alarm { threshold_bytes, is_low: false };
     let mut looks = every(INTERVAL);
     loop {
         looks.tick().await;
@@ -34,16 +31,17 @@ pub(super) async fn watch(path: PathBuf, sink: Arc<dyn EventSink>) {
 }
 
 /// Says once that there is too little, and again only after there was enough.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Alarm {
+    threshold_bytes: u64,
     is_low: bool,
 }
 
 impl Alarm {
     fn look(&mut self, free_bytes: u64) -> Option<NodeEvent> {
-        let was_low = std::mem::replace(&mut self.is_low, free_bytes < THRESHOLD_BYTES);
-        (self.is_low && !was_low)
-            .then_some(NodeEvent::DiskSpaceLow { free_bytes, threshold_bytes: THRESHOLD_BYTES })
+        let was_low = std::mem::replace(&mut self.is_low, free_bytes < self.threshold_bytes);
+        let threshold_bytes = self.threshold_bytes;
+        (self.is_low && !was_low).then_some(NodeEvent::DiskSpaceLow { free_bytes, threshold_bytes })
     }
 }
 
@@ -53,13 +51,15 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_said_once_until_there_is_room_again() {
-        let mut alarm = Alarm::default();
+        let threshold_bytes = 1 << 30;
+        let mut alarm = Alarm { threshold_bytes, is_low: false };
         let said: Vec<bool> =
             [2, 1, 0, 0, 1, 0, 0].map(|gibibytes: u64| alarm.look(gibibytes << 30).is_some()).into();
         assert_eq!(said, [false, false, true, false, false, true, false]);
+        let mut alarm = Alarm { threshold_bytes, is_low: false };
         assert!(matches!(
-            Alarm::default().look(5),
-            Some(NodeEvent::DiskSpaceLow { free_bytes: 5, threshold_bytes: THRESHOLD_BYTES })
+            alarm.look(5),
+            Some(NodeEvent::DiskSpaceLow { free_bytes: 5, threshold_bytes: 0x4000_0000 })
         ));
     }
 }

@@ -188,6 +188,33 @@ fn where_it_cannot_attach_it_says_why() {
 }
 
 #[test]
+fn a_disk_with_less_room_than_asked_for_is_told_by_the_node_once() {
+    let datadir = tempfile::tempdir().unwrap();
+    // More than any disk has.
+    let mut node = Node::start_with(datadir.path(), &["--low-disk", "1000000TiB"]);
+    let mut tail = Tail::start(datadir.path(), &["system", "--json", "--from", "oldest"]);
+    let mut next = || serde_json::from_str::<Value>(&tail.line()).unwrap();
+    let told = loop {
+        let line = next();
+        if line["kind"] == "DiskSpaceLow" {
+            break line;
+        }
+    };
+    assert_eq!(told["threshold_bytes"], 1_000_000_u64 << 40);
+    let free_bytes = told["free_bytes"].as_u64().unwrap();
+    assert!(free_bytes > 0 && free_bytes < 1 << 60, "{free_bytes}");
+    node.command("stop");
+    node.report();
+    loop {
+        let line = next();
+        assert_ne!(line["kind"], "DiskSpaceLow", "it is as low as before");
+        if line["kind"] == "NodeShutdown" {
+            break;
+        }
+    }
+}
+
+#[test]
 fn the_node_tells_of_its_start_of_its_modules_and_of_its_end() {
     let program = Path::new(env!("CARGO_BIN_EXE_blvm")).with_file_name("block-watch");
     if !program.is_file() {

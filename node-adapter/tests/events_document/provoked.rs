@@ -135,7 +135,9 @@ pub(crate) fn provoked(topic: &str, kind: &str) -> Provoked {
         ("system", "MaintenanceStarted" | "MaintenanceCompleted") => {
             ("NodeEvent::MaintenanceChanged", "what_is_denied_is_not_found_and_what_is_not_is_served")
         }
-        ("system", "DiskSpaceLow") => ("NodeEvent::DiskSpaceLow", ""),
+        ("system", "DiskSpaceLow") => {
+            ("NodeEvent::DiskSpaceLow", "a_disk_with_less_room_than_asked_for_is_told_by_the_node_once")
+        }
         ("modules", "ModuleEvent") => ("ModuleEvent", ""),
         ("payments", "PaymentEvent") => ("PaymentEvent", ""),
         (topic, kind) => panic!("how does {kind} of {topic} come about?"),
