@@ -25,7 +25,7 @@ use super::host::{Module, Shared};
 use super::limits::RequestLimits;
 use super::manifest::{Manifest, ManifestTopic};
 use crate::demo::wallet::Wallet;
-use crate::embedded::{EmbeddedNode, EmbeddedOptions, Network};
+use crate::embedded::{EmbeddedNode, EmbeddedOptions, Network, WireNetwork as _};
 use crate::p2p::{self, P2p, P2pOptions};
 use crate::source::{EventSink, NetworkApi, NodeApi};
 use crate::topics::{Topics, TopicsOptions};
@@ -45,8 +45,12 @@ struct Node {
 }
 
 impl Node {
-    /// A node at genesis that dials `connect`.
+    /// A node of regtest at genesis that dials `connect`.
     fn start(connect: Vec<SocketAddr>, limits: RequestLimits) -> Self {
+        Node::start_on(Network::Regtest, connect, limits)
+    }
+
+    fn start_on(network: Network, connect: Vec<SocketAddr>, limits: RequestLimits) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.unwrap();
         let directory = tempfile::tempdir().unwrap();
@@ -54,17 +58,17 @@ impl Node {
         let topics = Arc::new(Topics::create(TopicsOptions { chain, leases: 1, lease_holders: 2 }).unwrap());
         let sink = Arc::clone(&topics) as Arc<dyn EventSink>;
         let (feed, news) = p2p::feed(Arc::clone(&sink));
-        let options = EmbeddedOptions::new(directory.path(), Network::Regtest);
+        let options = EmbeddedOptions::new(directory.path(), network);
         let node = Arc::new(EmbeddedNode::open(options, Arc::new(feed)).unwrap());
         let peers = P2pOptions {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
             connect,
-            ..P2pOptions::new(bitcoin::Network::Regtest)
+            ..P2pOptions::new(network.wire())
         };
         let api = Arc::clone(&node) as Arc<dyn NodeApi>;
         let p2p = Arc::new(runtime.block_on(P2p::start(peers, Arc::clone(&api), sink, news)).unwrap());
         let network_api = Some(Arc::clone(&p2p) as Arc<dyn NetworkApi>);
-        let shared = Arc::new(Shared::new(Arc::clone(&topics), api, network_api, "regtest", limits));
+        let shared = Arc::new(Shared::new(Arc::clone(&topics), api, network_api, network.name(), limits));
         Node { topics, node, p2p, shared, runtime, wallet: Wallet::new(&[7; 32]), _directory: directory }
     }
 

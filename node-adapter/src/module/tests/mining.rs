@@ -174,6 +174,35 @@ fn a_miner_gets_templates_has_blocks_checked_and_mines_them_through_the_protocol
 }
 
 #[test]
+fn a_solution_on_signet_without_its_operators_signature_is_refused_for_that() {
+    let node = Node::start_on(Network::Signet, Vec::new(), RequestLimits::default());
+    let mut session = node.module(Wishes::new());
+    let client = session.client();
+    let template = client.block_template().unwrap();
+    assert_eq!((template.height, template.previous), (1, node.node.chain_tip().hash));
+    let unsigned = coinbase(&template, 0);
+    let solution = |coinbase| Solution {
+        template_id: template.id,
+        version: template.version,
+        time: template.min_time,
+        nonce: 0,
+        coinbase: serialize(coinbase),
+    };
+    assert_eq!(rule(client.submit_solution(solution(&unsigned))), MiningRefusal::UnsignedSignet);
+    // What marks the signature may stand in the script of the commitment only (BIP-0325).
+    let mark = [4, 0xec, 0xc7, 0xda, 0xa2];
+    let mut elsewhere = unsigned.clone();
+    elsewhere.output[0].script_pubkey = [&[0x6a][..], &mark].concat().into();
+    assert_eq!(rule(client.submit_solution(solution(&elsewhere))), MiningRefusal::UnsignedSignet);
+    let mut signed = unsigned.clone();
+    let commitment = signed.output.last_mut().unwrap();
+    commitment.script_pubkey = [commitment.script_pubkey.as_bytes(), &mark].concat().into();
+    // With one it is the work that is missing.
+    assert_eq!(rule(client.submit_solution(solution(&signed))), MiningRefusal::LowWork);
+    assert_eq!(client.chain_tip().unwrap().height, 0);
+}
+
+#[test]
 fn a_module_that_lost_messages_gets_the_tip_and_the_template_again() {
     let node = Node::start(Vec::new(), RequestLimits::default());
     node.node.mine_block(&node.wallet.script_pubkey()).unwrap();
