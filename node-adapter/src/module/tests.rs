@@ -1,6 +1,8 @@
 //! Modules that ask a real node and its real peers: the SDK at one end of the sockets, engine, mempool, templates and peers
 //! behind the other.
 
+mod chain;
+mod mempool;
 mod mining;
 mod network;
 
