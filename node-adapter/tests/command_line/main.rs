@@ -45,6 +45,7 @@ fn wrong_use_is_one_line_and_exit_2() {
         (&["run", "--network", "moon"][..], "moon"),
         (&["run", "--for", "later"], "later"),
         (&["run", "--color"], "--color"),
+        (&["run", "--request-rate", "0"], "--request-rate"),
         (&["fly"], "fly"),
         (&[], "blvm run"),
     ] {
@@ -55,9 +56,12 @@ fn wrong_use_is_one_line_and_exit_2() {
 
 #[test]
 fn help_and_version_are_printed_and_exit_0() {
-    for (arguments, named) in
-        [(&["--help"][..], "run"), (&["run", "--help"], "--datadir"), (&["--version"], "blvm ")]
-    {
+    for (arguments, named) in [
+        (&["--help"][..], "run"),
+        (&["run", "--help"], "--datadir"),
+        (&["run", "--help"], "--request-rate"),
+        (&["--version"], "blvm "),
+    ] {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(0));
         assert!(String::from_utf8(output.stdout).unwrap().contains(named));

@@ -1,5 +1,7 @@
 //! `blvm status` against a running node.
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::{Node, one_line_error, path, run};
@@ -52,4 +54,18 @@ fn a_running_node_says_how_it_stands() {
 
     let line = one_line_error(&run(&["status", "--datadir", path(datadir.path())]), 1);
     assert!(line.contains("no node runs"), "{line}");
+}
+
+#[test]
+fn who_asks_faster_than_the_operator_lets_it_is_told_so() {
+    let datadir = tempfile::tempdir().unwrap();
+    // A hello, and no more for a second.
+    let options = ["--request-rate", "1", "--request-burst", "1"];
+    let node = Node::start_with(datadir.path(), &options);
+    // On a machine that is busy enough, the three requests of one status may be far enough apart.
+    let mut tries = (0..50).map(|_| run(&["status", "--quick", "--datadir", path(datadir.path())]));
+    let line = one_line_error(&tries.find(|output| !output.status.success()).unwrap(), 1);
+    assert!(line.contains("more than 1 requests a second"), "{line}");
+    kill(Pid::from_raw(node.child.id() as i32), Signal::SIGTERM).unwrap();
+    node.report();
 }
