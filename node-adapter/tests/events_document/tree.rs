@@ -42,7 +42,7 @@ impl Tree {
             .filter(|(path, _)| path.starts_with("node-adapter/src/"))
             .filter(|(path, _)| !HANDS_ON.iter().any(|part| path.starts_with(part)))
             .filter(|(path, _)| !path.ends_with("/tests.rs") && !path.contains("/tests/"))
-            .filter(|(_, text)| text.split("#[cfg(test)]").next().unwrap().lines().any(makes))
+            .filter(|(_, text)| text.split("\n#[cfg(test)]").next().unwrap().lines().any(makes))
             .map(|(path, _)| path.as_str())
             .collect()
     }
