@@ -11,7 +11,7 @@ use std::time::Instant;
 use blvm_bus::layout::Geometry;
 use blvm_bus::lease::{LEASE_PAGE_BYTES, ScanTable};
 use blvm_bus::memory::Mapped;
-use blvm_bus::message::chain::Chain;
+use blvm_bus::message::chain::{BlockTransaction, Chain};
 use blvm_bus::message::mempool::Mempool;
 use blvm_bus::message::mesh_packets::MeshPackets;
 use blvm_bus::message::mining::Mining;
@@ -156,6 +156,8 @@ pub struct Topics {
     hosts: Hosts,
     /// What the node fetched when it was last said.
     sync: Mutex<SyncState>,
+    /// The index of the block being published.
+    block_index: Mutex<Vec<BlockTransaction>>,
     /// What modules watch for: given what was published.
     pub(crate) watches: Watches,
 }
@@ -182,7 +184,8 @@ impl Topics {
         let hosts = Hosts::create(run_id, &options, &table, &waker)?;
         let sync = Mutex::new(SyncState::NoPeers);
         let watches = Watches::start().map_err(TopicsError::Watch)?;
-        let topics = Topics { run_id, options, table, waker, hosts, sync, watches };
+        let block_index = Mutex::default();
+        let topics = Topics { run_id, options, table, waker, hosts, sync, block_index, watches };
         topics.lock_rings();
         let mib = topics.segment_bytes() >> 20;
         tracing::info!(topics = Hosts::COUNT, mib, after_ms = begun.elapsed().as_millis(), "topics created");

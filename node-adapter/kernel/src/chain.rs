@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use bitcoinkernel::notifications::types::BlockValidationResult;
 use bitcoinkernel::{
-    Block, BlockHash, BlockTreeEntry, BlockValidationStateRef, ChainstateManager, Context, KernelError,
-    ProcessBlockResult, ValidationMode, prelude::*,
+    Block, BlockHash, BlockTreeEntry, BlockValidationStateRef, ChainstateManager, CoinRef, Context,
+    KernelError, ProcessBlockResult, ValidationMode, prelude::*,
 };
 use parking_lot::{Mutex, RwLock};
 
@@ -158,7 +158,7 @@ impl Chain {
         *self.tip.lock() = tip;
 
         let faults = faults_in(&notices);
-        let changes = changes_in(notices)?;
+        let changes = changes_in(notices, &hash)?;
         let is_active = active_entry(manager, &hash).is_some();
         let verdict = verdict(result, &hash, is_active, &faults, &lines);
         Ok(Processed { hash, verdict, changes })
@@ -213,6 +213,19 @@ impl Chain {
                 .iter()
                 .map(|transaction| transaction.coins().map(|coin| spent_output(&coin)).collect())
                 .collect())
+        })
+    }
+
+    /// Reads the values of what a block spends, in satoshi: as [`read_spent`](Self::read_spent), without the scripts.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Store`] if the block was never connected, or the files cannot be read.
+    pub fn read_spent_values(&self, hash: &[u8; 32]) -> Result<Option<Vec<Vec<u64>>>, ReadError> {
+        self.read(hash, |manager, entry| {
+            let spent = manager.read_spent_outputs(entry)?;
+            let values = |coin: CoinRef<'_>| value_sat(&coin.output());
+            Ok(spent.iter().map(|transaction| transaction.coins().map(values).collect()).collect())
         })
     }
 
@@ -310,12 +323,16 @@ fn active_entry<'a>(manager: &'a ChainstateManager, hash: &[u8; 32]) -> Option<B
 fn spent_output(coin: &impl CoinExt) -> SpentOutput {
     let output = coin.output();
     SpentOutput {
-        // The engine checked the range when it accepted the output.
-        value_sat: u64::try_from(output.value()).unwrap_or_default(),
+        value_sat: value_sat(&output),
         script: output.script_pubkey().to_bytes(),
         height: coin.confirmation_height(),
         is_coinbase: coin.is_coinbase(),
     }
+}
+
+fn value_sat(output: &impl TxOutExt) -> u64 {
+    // The engine checked the range when it accepted the output.
+    u64::try_from(output.value()).unwrap_or_default()
 }
 
 fn faults_in(notices: &[Notice]) -> Vec<([u8; 32], BlockValidationResult)> {
@@ -328,7 +345,7 @@ fn faults_in(notices: &[Notice]) -> Vec<([u8; 32], BlockValidationResult)> {
         .collect()
 }
 
-fn changes_in(notices: Vec<Notice>) -> Result<Vec<Change>, ProcessError> {
+fn changes_in(notices: Vec<Notice>, offered: &[u8; 32]) -> Result<Vec<Change>, ProcessError> {
     let encode = |block: Block| {
         block.consensus_encode().map_err(|error| ProcessError::Fatal { reason: error.to_string() })
     };
@@ -337,7 +354,9 @@ fn changes_in(notices: Vec<Notice>) -> Result<Vec<Change>, ProcessError> {
         match notice {
             Notice::Checked { .. } => {}
             Notice::Connected { position, block } => {
-                changes.push(Change::Connected { position, raw: encode(block)? });
+                // Encoding takes as long as reading: the caller has this one.
+                let raw = if position.hash == *offered { None } else { Some(encode(block)?) };
+                changes.push(Change::Connected { position, raw });
             }
             Notice::Disconnected { position, block } => {
                 changes.push(Change::Disconnected { position, raw: encode(block)? });

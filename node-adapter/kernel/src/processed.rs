@@ -18,8 +18,8 @@ pub enum Change {
     Connected {
         /// Where it stands.
         position: Position,
-        /// The block in consensus encoding.
-        raw: Vec<u8>,
+        /// The block in consensus encoding; `None` for the block that was offered, which the caller has.
+        raw: Option<Vec<u8>>,
     },
     /// The block was the tip and left.
     Disconnected {

@@ -80,7 +80,7 @@ impl EmbeddedNode {
             Some(Whereabouts::Block(position, index)) => (position, index),
         };
         let (mut block, _) = self.block_of(&position)?;
-        if let Some(spent) = self.chain.read_spent(&position.hash).map_err(store)? {
+        if let Some(spent) = self.chain.read_spent_values(&position.hash).map_err(store)? {
             block.set_fees(&spent);
         }
         let entry = entry_at(&block, index)?;

@@ -53,13 +53,16 @@ struct Summary {
 }
 
 impl Applier<'_> {
-    /// Applies the changes and publishes them.
-    pub(super) fn apply(mut self, changes: Vec<Change>) -> Result<(), NodeError> {
+    /// Applies the changes that the block `offered` has brought, and publishes them.
+    pub(super) fn apply(mut self, offered: &[u8], changes: Vec<Change>) -> Result<(), NodeError> {
         let mut summary = Summary::default();
         let before = self.status.tip();
         for change in changes {
             match change {
-                Change::Connected { position, raw } => self.connect(position, raw, &mut summary)?,
+                Change::Connected { position, raw } => {
+                    let raw = raw.map_or_else(|| offered.into(), Arc::from);
+                    self.connect(position, raw, &mut summary)?;
+                }
                 Change::Disconnected { position, raw } => self.disconnect(position, &raw, &mut summary)?,
             }
         }
@@ -86,23 +89,29 @@ impl Applier<'_> {
         Ok(())
     }
 
-    fn connect(&mut self, position: Position, raw: Vec<u8>, summary: &mut Summary) -> Result<(), NodeError> {
+    fn connect(
+        &mut self,
+        position: Position,
+        raw: Arc<[u8]>,
+        summary: &mut Summary,
+    ) -> Result<(), NodeError> {
         tracing::trace!(name: "handed over", target: "blvm::block_path", "the engine has returned");
         let mut block = decode(&raw)?;
-        match self.chain.read_spent(&position.hash) {
+        match self.chain.read_spent_values(&position.hash) {
             Ok(Some(spent)) => block.set_fees(&spent),
             other => tracing::error!(height = position.height, "no undo data, so no fees: {:?}", other.err()),
         }
         tracing::trace!(name: "decoded", target: "blvm::block_path", "decoded, indexed, fees known");
-        self.state.utxo.connect(chain_position(position), &block.transactions);
+        let txids = block.txids();
+        for (transaction, txid) in block.transactions.iter().zip(&txids) {
+            remove_for(&mut self.state.mempool, transaction, txid, summary);
+        }
+        tracing::trace!(name: "mempool", target: "blvm::block_path", "the mempool follows");
+        self.state.utxo.connect(chain_position(position), block.transactions, &txids);
         tracing::trace!(name: "outputs", target: "blvm::block_path", "unspent outputs follow");
-        let txids = block.entries.iter().map(|entry| Txid::from_byte_array(entry.txid));
-        self.state.fees.block_connected(position.height, txids);
+        self.state.fees.block_connected(position.height, txids.into_iter());
         if position.height.is_multiple_of(KEEP_FEES_BLOCKS) {
             self.state.utxo.keep_fees(self.state.fees.to_bytes());
-        }
-        for transaction in &block.transactions {
-            remove_for(&mut self.state.mempool, transaction, summary);
         }
         self.state.pass_time();
         let now_s = self.state.mempool.policy.clock.now_s();
@@ -110,11 +119,10 @@ impl Applier<'_> {
         summary.connected.push(position.hash);
         let position = chain_position(position);
         self.status.set_tip(position);
-        tracing::trace!(name: "mempool", target: "blvm::block_path", "the mempool follows");
         self.sink.event(NodeEvent::BlockConnected(ConnectedBlock {
             position,
             previous: block.header.prev_blockhash.to_byte_array(),
-            raw: raw.into(),
+            raw,
             transactions: block.entries,
         }));
         Ok(())
@@ -194,10 +202,9 @@ impl Applier<'_> {
 }
 
 /// Removes what a transaction in a block makes impossible, and itself.
-fn remove_for(mempool: &mut Mempool, mined: &Transaction, summary: &mut Summary) {
-    let txid = mined.compute_txid();
-    if mempool.remove(&txid).is_some() {
-        summary.removed.push((txid, RemovalReason::Mined));
+fn remove_for(mempool: &mut Mempool, mined: &Transaction, txid: &Txid, summary: &mut Summary) {
+    if mempool.remove(txid).is_some() {
+        summary.removed.push((*txid, RemovalReason::Mined));
         return;
     }
     for input in &mined.input {

@@ -2,9 +2,8 @@
 
 use bitcoin::block::Header;
 use bitcoin::consensus::{Decodable, encode};
-use bitcoin::hashes::Hash as _;
-use bitcoin::{Transaction, VarInt};
-use blvm_kernel::SpentOutput;
+use bitcoin::hashes::{Hash as _, HashEngine as _, sha256d};
+use bitcoin::{Transaction, Txid, VarInt};
 
 use crate::source::{Hash, TransactionEntry};
 
@@ -28,9 +27,10 @@ impl IndexedBlock {
         let mut entries = Vec::with_capacity(expected);
         for _ in 0..count {
             let offset = raw.len() - rest.len();
-            let transaction = Transaction::consensus_decode(&mut rest)?;
-            let length = raw.len() - rest.len() - offset;
-            entries.push(entry(&transaction, offset, length)?);
+            let before = rest;
+            // The slice is the bound.
+            let transaction = Transaction::consensus_decode_from_finite_reader(&mut rest)?;
+            entries.push(entry(&transaction, &before[..before.len() - rest.len()], offset)?);
             transactions.push(transaction);
         }
         if !rest.is_empty() {
@@ -39,42 +39,77 @@ impl IndexedBlock {
         Ok(Self { header, transactions, entries })
     }
 
-    /// Fills in the fees from what each transaction after the coinbase spends; wrong undo data leaves `None`.
-    pub(super) fn set_fees(&mut self, spent: &[Vec<SpentOutput>]) {
+    /// The ids of its transactions, in order.
+    pub(super) fn txids(&self) -> Vec<Txid> {
+        self.entries.iter().map(|entry| Txid::from_byte_array(entry.txid)).collect()
+    }
+
+    /// Fills in the fees not known yet from the values that each transaction after the coinbase spends, in satoshi;
+    /// wrong undo data leaves `None`.
+    pub(super) fn set_fees(&mut self, spent: &[Vec<u64>]) {
         let transactions = self.transactions.iter().zip(&mut self.entries);
         let mut spent = spent.iter();
         for (transaction, entry) in transactions {
             if transaction.is_coinbase() {
                 entry.fee_sat = Some(0);
-            } else if let Some(spent) = spent.next() {
+            } else if let Some(spent) = spent.next()
+                && entry.fee_sat.is_none()
+            {
                 entry.fee_sat = fee(transaction, spent);
             }
         }
     }
 }
 
-fn fee(transaction: &Transaction, spent: &[SpentOutput]) -> Option<u64> {
-    if spent.len() != transaction.input.len() {
+/// What a transaction pays that spends outputs of these values, in satoshi.
+pub(super) fn fee(transaction: &Transaction, spent_sat: &[u64]) -> Option<u64> {
+    if spent_sat.len() != transaction.input.len() {
         return None;
     }
-    let inputs = spent.iter().try_fold(0_u64, |sum, output| sum.checked_add(output.value_sat))?;
+    let inputs = spent_sat.iter().try_fold(0_u64, |sum, value_sat| sum.checked_add(*value_sat))?;
     let outputs =
         transaction.output.iter().try_fold(0_u64, |sum, output| sum.checked_add(output.value.to_sat()))?;
     inputs.checked_sub(outputs)
 }
 
-fn entry(transaction: &Transaction, offset: usize, length: usize) -> Result<TransactionEntry, encode::Error> {
+/// The entry of a transaction that was decoded from `raw`, which stands at `offset`.
+///
+/// Its ids are hashed from the bytes as they stand: encoding them again takes longer than hashing.
+fn entry(transaction: &Transaction, raw: &[u8], offset: usize) -> Result<TransactionEntry, encode::Error> {
     let too_large = |_| encode::Error::ParseFailed("block larger than 4 GiB");
-    let wtxid: Hash =
-        if transaction.is_coinbase() { [0; 32] } else { transaction.compute_wtxid().to_byte_array() };
+    let whole = sha256d::Hash::hash(raw).to_byte_array();
+    let (txid, stripped_bytes) = match without_witness(transaction, raw) {
+        None => (whole, raw.len()),
+        Some(parts) => {
+            let mut engine = sha256d::Hash::engine();
+            parts.iter().for_each(|part| engine.input(part));
+            let txid = sha256d::Hash::from_engine(engine).to_byte_array();
+            (txid, parts.iter().map(|part| part.len()).sum())
+        }
+    };
+    let wtxid: Hash = if transaction.is_coinbase() { [0; 32] } else { whole };
     Ok(TransactionEntry {
-        txid: transaction.compute_txid().to_byte_array(),
+        txid,
         wtxid,
         offset_bytes: u32::try_from(offset).map_err(too_large)?,
-        length_bytes: u32::try_from(length).map_err(too_large)?,
-        weight: u32::try_from(transaction.weight().to_wu()).unwrap_or(u32::MAX),
+        length_bytes: u32::try_from(raw.len()).map_err(too_large)?,
+        weight: u32::try_from(3 * stripped_bytes + raw.len()).unwrap_or(u32::MAX),
         fee_sat: None,
     })
+}
+
+/// The parts of a transaction's encoding that its txid commits to; `None` where that is all of it.
+///
+/// Source: BIP-0144, which puts a marker of 0 and a flag after the version, and the witnesses before the lock time.
+fn without_witness<'a>(transaction: &Transaction, raw: &'a [u8]) -> Option<[&'a [u8]; 3]> {
+    // Without the marker, this is the number of inputs.
+    if raw.get(4) != Some(&0) {
+        return None;
+    }
+    let witness_bytes: usize = transaction.input.iter().map(|input| input.witness.size()).sum();
+    let (rest, lock_time) = raw.split_last_chunk::<4>()?;
+    let end = rest.len().checked_sub(witness_bytes)?;
+    Some([raw.get(..4)?, raw.get(6..end)?, lock_time])
 }
 
 #[cfg(test)]
@@ -124,22 +159,22 @@ mod tests {
     }
 
     #[test]
-    fn fees_are_inputs_minus_outputs_and_absent_where_undo_data_does_not_fit() {
+    fn unknown_fees_are_inputs_minus_outputs_and_absent_where_undo_data_does_not_fit() {
         let raw = bitcoin_test_data::blocks::mainnet_702861();
         let mut indexed = IndexedBlock::decode(raw).unwrap();
-        let output = |value_sat| SpentOutput { value_sat, script: vec![], height: 1, is_coinbase: false };
         let mut spent: Vec<Vec<_>> = indexed.transactions[1..]
             .iter()
             .map(|transaction| {
                 let outputs: u64 = transaction.output.iter().map(|output| output.value.to_sat()).sum();
-                let mut spent = vec![output(0); transaction.input.len()];
-                spent[0] = output(outputs + 7);
+                let mut spent = vec![0; transaction.input.len()];
+                spent[0] = outputs + 7;
                 spent
             })
             .collect();
-        spent[3].push(output(1));
+        spent[3].push(1);
+        indexed.entries[2].fee_sat = Some(8);
         indexed.set_fees(&spent);
         let fees: Vec<_> = indexed.entries.iter().map(|entry| entry.fee_sat).collect();
-        assert_eq!(fees[..6], [Some(0), Some(7), Some(7), Some(7), None, Some(7)]);
+        assert_eq!(fees[..6], [Some(0), Some(7), Some(8), Some(7), None, Some(7)]);
     }
 }

@@ -216,12 +216,13 @@ impl Mempool {
     pub(super) fn remove(&mut self, txid: &Txid) -> Option<Entry> {
         let slot = self.entries.get(txid)?;
         let own = Totals::of(&slot.entry);
+        let has_descendants = slot.descendants.count > 1;
         if slot.ancestors.count > 1 {
             for txid in self.ancestors(&slot.entry.transaction) {
                 self.change_descendants(&txid, |totals| totals.subtract(own));
             }
         }
-        if self.entries.get(txid)?.descendants.count > 1 {
+        if has_descendants {
             for descendant in self.family(&[*txid], usize::MAX) {
                 if let Some(slot) = self.entries.get_mut(&descendant) {
                     slot.ancestors.subtract(own);

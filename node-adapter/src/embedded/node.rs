@@ -158,7 +158,7 @@ impl EmbeddedNode {
             sink: &*self.sink,
         };
         self.sink.unsettled(raw);
-        let applied = applier.apply(processed.changes);
+        let applied = applier.apply(raw, processed.changes);
         // Its header has its work: nobody can make the node say this for nothing.
         if let Verdict::Invalid { reason: InvalidReason::Consensus, detail } = &processed.verdict {
             let reason = detail.clone().unwrap_or_else(|| InvalidReason::Consensus.to_string());

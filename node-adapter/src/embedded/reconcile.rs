@@ -39,7 +39,7 @@ pub(super) fn rebuild(chain: &Chain, set: &mut UtxoSet, tip: Hash) -> Result<(),
     let hashes = hashes_up_to(chain, tip)?;
     set.clear().map_err(failed)?;
     // Genesis creates nothing that can be spent.
-    set.connect(ChainPosition { hash: hashes[0], height: 0 }, &[]);
+    set.connect(ChainPosition { hash: hashes[0], height: 0 }, Vec::new(), &[]);
     roll_forward(chain, set, 1, &hashes[1..])
 }
 
@@ -71,7 +71,9 @@ fn roll_forward(chain: &Chain, set: &mut UtxoSet, first: u32, hashes: &[Hash]) -
     let mut progress = Progress::new("reading the chain's unspent outputs", first + hashes.len() as u32);
     for (&hash, height) in hashes.iter().zip(first..) {
         let raw = chain.read_block(&hash).map_err(store)?.ok_or_else(|| missing(height))?;
-        set.connect(ChainPosition { hash, height }, &decode(&raw)?.transactions);
+        let block = decode(&raw)?;
+        let txids = block.txids();
+        set.connect(ChainPosition { hash, height }, block.transactions, &txids);
         progress.report(height, set);
     }
     Ok(())

@@ -118,28 +118,47 @@ impl UtxoSet {
         self.current.len
     }
 
-    /// Applies a block that joined the chain and stands at `position`.
-    pub(super) fn connect(&mut self, position: ChainPosition, transactions: &[Transaction]) {
+    /// Applies a block that joined the chain and stands at `position`: its transactions and their ids.
+    pub(super) fn connect(
+        &mut self,
+        position: ChainPosition,
+        transactions: Vec<Transaction>,
+        txids: &[Txid],
+    ) {
         let height = position.height;
-        for (index, transaction) in (0..).zip(transactions) {
+        self.make_room(&transactions);
+        for (index, (transaction, &txid)) in (0..).zip(transactions.into_iter().zip(txids)) {
             let is_coinbase = transaction.is_coinbase();
-            let txid = transaction.compute_txid();
             if !is_coinbase {
                 for input in &transaction.input {
                     self.current.spend(input.previous_output);
                 }
             }
-            for (outpoint, output) in outputs(txid, transaction) {
+            for (vout, output) in (0..).zip(transaction.output) {
+                if is_unspendable(&output) {
+                    continue;
+                }
+                let outpoint = OutPoint { txid, vout };
                 // Two coinbases of mainnet exist twice, and the first ones were lost (BIP-0030).
                 let is_lost = is_coinbase && self.coin(&outpoint).is_some();
-                let coin = Coin { output: output.clone(), height, is_coinbase };
-                self.current.create(outpoint, coin, is_lost);
+                self.current.create(outpoint, Coin { output, height, is_coinbase }, is_lost);
             }
             self.current.set_place(txid, Some(Place { height, index }));
         }
         self.current.tip = Some(position);
         self.current.blocks += 1;
         self.write_if_due();
+    }
+
+    /// Has room for what a block changes. A layer that is large already is not made larger: moving its entries to a
+    /// larger table would take longer than the block.
+    fn make_room(&mut self, transactions: &[Transaction]) {
+        let coins =
+            transactions.iter().map(|transaction| transaction.input.len() + transaction.output.len()).sum();
+        if self.current.is_large_and_full_with(coins) {
+            self.freeze();
+        }
+        self.current.reserve(coins, transactions.len());
     }
 
     /// Takes back a block that left the chain, to the one before it, `previous`; `spent` is its undo data. Answers
@@ -269,7 +288,7 @@ impl UtxoSet {
     fn await_writer(&mut self) {
         let Some(Writer { layers, thread }) = self.writer.take() else { return };
         match thread.join() {
-            Ok(Ok(())) => drop(self.frozen.drain(..layers)),
+            Ok(Ok(())) => drop_elsewhere(self.frozen.drain(..layers).collect()),
             Ok(Err(error)) => self.fail(&error),
             Err(_) => self.fail(&StoreError::Thread(std::io::Error::other("the writer panicked"))),
         }
@@ -281,6 +300,12 @@ impl Drop for UtxoSet {
         // Nothing of ours may write once the directory is somebody else's.
         self.await_writer();
     }
+}
+
+/// Gives back the memory of many entries: it takes as long as a block, so no block waits for it.
+fn drop_elsewhere(layers: Vec<Arc<Layer>>) {
+    // Without a thread, it is done here.
+    let _ = Builder::new().name("blvm-state".to_owned()).spawn(move || drop(layers));
 }
 
 /// The outputs of a transaction that can ever be spent.

@@ -165,7 +165,11 @@ impl EventSink for Topics {
 
 impl Topics {
     fn block_connected(&self, block: &ConnectedBlock) {
-        let transactions: Vec<BlockTransaction> = block.transactions.iter().map(index_entry).collect();
+        // Kept from block to block: new memory costs more than what is written to it.
+        let mut index = self.block_index.lock();
+        index.clear();
+        index.extend(block.transactions.iter().map(index_entry));
+        let transactions: &[BlockTransaction] = &index;
         let message = BlockConnected {
             hash: block.position.hash,
             previous: block.previous,
@@ -175,9 +179,7 @@ impl Topics {
             raw_bytes: block.raw.len() as u32,
         };
         tracing::trace!(name: "message", target: "blvm::block_path", "the message is made");
-        self.hosts
-            .chain
-            .publish_with_body(&message, &BlockBody { transactions: &transactions, raw: &block.raw });
+        self.hosts.chain.publish_with_body(&message, &BlockBody { transactions, raw: &block.raw });
         tracing::trace!(name: "published", target: "blvm::block_path", "the message is published");
     }
 

@@ -20,6 +20,9 @@ pub(in crate::embedded) struct Place {
 const COIN_BYTES: usize = 120;
 const PLACE_BYTES: usize = 64;
 
+/// A layer with room for so many coins is large.
+const LARGE_COINS: usize = 1 << 16;
+
 /// `None` says that something below is gone.
 #[derive(Debug, Default)]
 pub(super) struct Layer {
@@ -38,6 +41,17 @@ pub(super) struct Layer {
 }
 
 impl Layer {
+    /// Whether it is large, and would have to become larger for so many coins.
+    pub(super) fn is_large_and_full_with(&self, coins: usize) -> bool {
+        self.coins.capacity() >= LARGE_COINS && self.coins.len() + coins > self.coins.capacity()
+    }
+
+    /// Has room for so many more.
+    pub(super) fn reserve(&mut self, coins: usize, places: usize) {
+        self.coins.reserve(coins);
+        self.places.reserve(places);
+    }
+
     /// An output that was there is gone.
     pub(super) fn spend(&mut self, outpoint: OutPoint) {
         self.len = self.len.saturating_sub(1);

@@ -25,6 +25,12 @@ fn at(height: u32) -> ChainPosition {
     ChainPosition { hash: [height as u8; 32], height }
 }
 
+/// Connects a block.
+fn connect(set: &mut UtxoSet, height: u32, transactions: &[Transaction]) {
+    let txids: Vec<Txid> = transactions.iter().map(Transaction::compute_txid).collect();
+    set.connect(at(height), transactions.to_vec(), &txids);
+}
+
 /// What the set answers of all these.
 fn coins(set: &UtxoSet, transactions: &[Transaction]) -> Vec<(Option<Place>, Option<Coin>, Option<Coin>)> {
     let answers = |transaction: &Transaction| {
@@ -59,14 +65,14 @@ fn block(set: &UtxoSet, minted: OutPoint) -> ([Transaction; 3], Vec<Vec<SpentOut
 fn disconnecting_restores_what_was_before_even_for_chains_within_a_block() {
     let mut set = UtxoSet::default();
     let first = transaction(&[OutPoint::null()], &[50, 0]);
-    set.connect(at(1), std::slice::from_ref(&first));
+    connect(&mut set, 1, std::slice::from_ref(&first));
     let minted = OutPoint::new(first.compute_txid(), 0);
     assert_eq!(set.len(), 1, "an OP_RETURN output is no coin");
 
     let (block, undo) = block(&set, minted);
     let all = [&block[..], &[first]].concat();
     let before = (coins(&set, &all), set.snapshot().unwrap().digest().unwrap());
-    set.connect(at(2), &block);
+    connect(&mut set, 2, &block);
     assert_eq!((set.len(), set.tip()), (3, Some(at(2))));
     assert!(set.coin(&minted).is_none() && set.coin(&OutPoint::new(block[1].compute_txid(), 1)).is_none());
     assert_eq!(set.place(&block[1].compute_txid()), Some(Place { height: 2, index: 1 }));
@@ -90,7 +96,7 @@ fn what_was_written_is_there_after_opening_and_answers_do_not_depend_on_where_it
             transactions.push(transaction(&[minted.remove(0)], &[1, 2]));
         }
         for set in [&mut memory, &mut disk] {
-            set.connect(at(height), &transactions);
+            connect(set, height, &transactions);
         }
         minted.push(OutPoint::new(transactions[0].compute_txid(), 1));
         let digest = memory.snapshot().unwrap().digest().unwrap();
@@ -119,10 +125,10 @@ fn what_was_written_is_there_after_opening_and_answers_do_not_depend_on_where_it
 fn a_snapshot_stays_as_it_was() {
     let directory = tempfile::tempdir().unwrap();
     let mut set = UtxoSet::open(Store::open(&directory.path().join("state.redb")).unwrap(), 1).unwrap();
-    set.connect(at(1), &[transaction(&[OutPoint::null()], &[5])]);
+    connect(&mut set, 1, &[transaction(&[OutPoint::null()], &[5])]);
     let snapshot = set.snapshot().unwrap();
     let before = snapshot.digest().unwrap();
-    set.connect(at(2), &[transaction(&[OutPoint::null()], &[6])]);
+    connect(&mut set, 2, &[transaction(&[OutPoint::null()], &[6])]);
     set.write_all().unwrap();
     assert_eq!((snapshot.digest().unwrap(), snapshot.tip()), (before, Some(at(1))));
     assert_ne!(set.snapshot().unwrap().digest().unwrap(), before);
@@ -133,7 +139,7 @@ fn a_snapshot_stays_as_it_was() {
 fn the_digest_is_over_the_documented_bytes() {
     let mut set = UtxoSet::default();
     let coinbase = transaction(&[OutPoint::null()], &[5, 0, 6]);
-    set.connect(at(0x0102), std::slice::from_ref(&coinbase));
+    connect(&mut set, 0x0102, std::slice::from_ref(&coinbase));
     let txid = coinbase.compute_txid().to_byte_array();
     let mut bytes = Vec::new();
     for (vout, value) in [(0_u8, 5_u8), (2, 6)] {

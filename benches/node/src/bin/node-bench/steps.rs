@@ -15,8 +15,8 @@ pub(crate) const STEPS: [(&str, &str); 7] = [
     ("engine connected", ""),
     ("handed over", "engine returns, journal on disk"),
     ("decoded", "decode, index, fees"),
-    ("outputs", "unspent outputs"),
     ("mempool", "mempool"),
+    ("outputs", "unspent outputs"),
     ("message", "message made"),
     ("published", "published"),
 ];
