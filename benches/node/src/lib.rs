@@ -3,7 +3,7 @@
 
 use nix::time::{ClockId, clock_gettime};
 
-/// The file that the module leaves in its directory: a line per block, `height nanoseconds`.
+/// The file that the module leaves in its directory: a line per tip and block, `tip|block height nanoseconds`.
 pub const ARRIVALS: &str = "arrivals.txt";
 
 /// Name of the module.

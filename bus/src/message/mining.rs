@@ -13,7 +13,8 @@ topic! {
     Geometry { depth: 4_096, slot_bytes: 1_024, terms: 0, term_bytes: 0 }, BodyAccess::None, "";
 
     /// The tip of the active chain is another block. Sent when the node has opened its chain, then once for a run of
-    /// connects and disconnects, as a reorganisation is, when it is complete and only if it left another tip.
+    /// connects and disconnects, as a reorganisation is, for the tip it led to and only if that is another one. The embedded
+    /// node sends it as soon as the engine has taken the blocks, before the messages of `chain` about them.
     1 TipChanged / ArchivedTipChanged {
         /// Block hash of the tip.
         hash: Hash,

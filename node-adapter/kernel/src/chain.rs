@@ -74,6 +74,8 @@ pub struct Chain {
     queue: Queue,
     processing: Mutex<()>,
     tip: Mutex<Position>,
+    /// Blocks of the last call, as the engine holds them: to give back that memory takes longer than to answer.
+    done: Mutex<Vec<Block>>,
     directory: PathBuf,
     worker_threads: i32,
 }
@@ -131,12 +133,14 @@ impl Chain {
             queue,
             processing: Mutex::new(()),
             tip,
+            done: Mutex::default(),
             directory: directory.to_owned(),
             worker_threads,
         })
     }
 
-    /// Offers a block in consensus encoding; returns once the engine has connected or refused it.
+    /// Offers a block in consensus encoding; returns once the engine has connected or refused it. Afterwards, where nobody
+    /// waits any more, [`release`](Self::release) gives back memory.
     ///
     /// # Errors
     ///
@@ -158,10 +162,18 @@ impl Chain {
         *self.tip.lock() = tip;
 
         let faults = faults_in(&notices);
-        let changes = changes_in(notices, &hash)?;
+        let mut done = vec![block];
+        let changes = changes_in(notices, &hash, &mut done);
+        *self.done.lock() = done;
+        let changes = changes?;
         let is_active = active_entry(manager, &hash).is_some();
         let verdict = verdict(result, &hash, is_active, &faults, &lines);
         Ok(Processed { hash, verdict, changes })
+    }
+
+    /// Gives back the memory of the last processed blocks, for which the next one would wait otherwise.
+    pub fn release(&self) {
+        self.done.lock().clear();
     }
 
     /// Answers the tip after the last processed block; never waits for one that is being processed.
@@ -345,8 +357,12 @@ fn faults_in(notices: &[Notice]) -> Vec<([u8; 32], BlockValidationResult)> {
         .collect()
 }
 
-fn changes_in(notices: Vec<Notice>, offered: &[u8; 32]) -> Result<Vec<Change>, ProcessError> {
-    let encode = |block: Block| {
+fn changes_in(
+    notices: Vec<Notice>,
+    offered: &[u8; 32],
+    done: &mut Vec<Block>,
+) -> Result<Vec<Change>, ProcessError> {
+    let encode = |block: &Block| {
         block.consensus_encode().map_err(|error| ProcessError::Fatal { reason: error.to_string() })
     };
     let mut changes = Vec::new();
@@ -355,11 +371,13 @@ fn changes_in(notices: Vec<Notice>, offered: &[u8; 32]) -> Result<Vec<Change>, P
             Notice::Checked { .. } => {}
             Notice::Connected { position, block } => {
                 // Encoding takes as long as reading: the caller has this one.
-                let raw = if position.hash == *offered { None } else { Some(encode(block)?) };
+                let raw = if position.hash == *offered { None } else { Some(encode(&block)?) };
+                done.push(block);
                 changes.push(Change::Connected { position, raw });
             }
             Notice::Disconnected { position, block } => {
-                changes.push(Change::Disconnected { position, raw: encode(block)? });
+                changes.push(Change::Disconnected { position, raw: encode(&block)? });
+                done.push(block);
             }
             Notice::Fatal(reason) => return Err(ProcessError::Fatal { reason }),
         }

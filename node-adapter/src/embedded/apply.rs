@@ -1,9 +1,20 @@
-//! What the engine changed, carried into unspent outputs and mempool, and told to the sink in order.
+//! What the engine changed, told to the sink in order, and carried into unspent outputs and mempool.
 //!
-//! Chain events first, each when unspent outputs and tip have followed it; then the tip if it is another one, before
-//! anything that miners need not wait for; then one summary if blocks left; then what the mempool lost and regained
-//! by it. Where blocks left, the mempool is refilled: their transactions first,
-//! lowest block first, then its own, each checked against the new chain.
+//! ```text
+//! engine returns ─► tip ─► journal ─► for each block that leaves or joins: chain event, then ─► one summary ─► mempool ─► settled
+//!                                     mempool and unspent outputs follow it                   if blocks left   events
+//! ```
+//!
+//! Miners are told of the tip first, of the last one only where there are several (`EmbeddedNode::process`); whoever follows
+//! the chain is told of each block once it would survive a kill, before anything follows it; what the mempool lost and
+//! regained is told last. Where blocks left, the mempool is refilled: their transactions first, lowest block first, then its
+//! own, each checked against the new chain.
+//!
+//! What is asked meanwhile: all of this happens under the state's lock, and what reads unspent outputs, mempool or the way
+//! from one block to another takes that lock, so it is answered when all have followed. Templates come from a service that
+//! follows the same events. The tip, headers and blocks are answered at once, and are the engine's: never behind what was
+//! told, but ahead of chain events by as much as is being told. A tip that was told and then lost by a kill is the miners'
+//! tip still: peers send the block again, and a template on it is as good as the block is.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,14 +22,15 @@ use std::sync::Arc;
 use bitcoin::consensus::serialize;
 use bitcoin::hashes::Hash as _;
 use bitcoin::{Transaction, Txid};
-use blvm_kernel::{Chain, Change, Network, Position};
+use blvm_kernel::{Chain, Change, Position};
 
 use super::admit::{Origin, admit};
 use super::finality::NextBlock;
+use super::index::IndexedBlock;
 use super::mempool::Mempool;
 use super::node::{State, Status};
+use super::prepare::Prepared;
 use super::reconcile::{decode, rebuild};
-use super::tip::tell_tip;
 use crate::source::{
     ChainPosition, ConnectedBlock, EventSink, Hash, MempoolTransaction, NodeError, NodeEvent, RemovalReason,
     SubmitError,
@@ -29,10 +41,13 @@ const KEEP_FEES_BLOCKS: u32 = 10;
 
 pub(super) struct Applier<'a> {
     pub(super) chain: &'a Chain,
-    pub(super) network: Network,
     pub(super) state: &'a mut State,
     pub(super) status: &'a Status,
     pub(super) sink: &'a dyn EventSink,
+    /// The block that brought the changes.
+    pub(super) offered: &'a [u8],
+    /// The same, if it is ready.
+    pub(super) prepared: Option<Prepared>,
 }
 
 /// What a run of changes amounts to.
@@ -53,21 +68,17 @@ struct Summary {
 }
 
 impl Applier<'_> {
-    /// Applies the changes that the block `offered` has brought, and publishes them.
-    pub(super) fn apply(mut self, offered: &[u8], changes: Vec<Change>) -> Result<(), NodeError> {
+    /// Publishes the changes, and applies them. The tip was told before.
+    pub(super) fn apply(mut self, changes: Vec<Change>) -> Result<(), NodeError> {
         let mut summary = Summary::default();
-        let before = self.status.tip();
         for change in changes {
             match change {
                 Change::Connected { position, raw } => {
-                    let raw = raw.map_or_else(|| offered.into(), Arc::from);
-                    self.connect(position, raw, &mut summary)?;
+                    let prepared = self.prepared(raw.as_deref())?;
+                    self.connect(position, prepared, &mut summary)?;
                 }
                 Change::Disconnected { position, raw } => self.disconnect(position, &raw, &mut summary)?,
             }
-        }
-        if self.status.tip() != before {
-            tell_tip(self.chain, self.network, self.sink);
         }
         let Summary { disconnected, fork, connected, returned, removed, mut bereft } = summary;
         let has_connected = !connected.is_empty();
@@ -89,42 +100,53 @@ impl Applier<'_> {
         Ok(())
     }
 
+    /// A block that joined: `raw`, or the one that was offered.
+    fn prepared(&mut self, raw: Option<&[u8]>) -> Result<Prepared, NodeError> {
+        if raw.is_none()
+            && let Some(prepared) = self.prepared.take()
+        {
+            return Ok(prepared);
+        }
+        Prepared::new(raw.unwrap_or(self.offered), &self.state.mempool, &self.state.utxo)
+            .map_err(|error| NodeError::Store { reason: error.to_string() })
+    }
+
     fn connect(
         &mut self,
         position: Position,
-        raw: Arc<[u8]>,
+        mut prepared: Prepared,
         summary: &mut Summary,
     ) -> Result<(), NodeError> {
-        tracing::trace!(name: "handed over", target: "blvm::block_path", "the engine has returned");
-        let mut block = decode(&raw)?;
-        match self.chain.read_spent_values(&position.hash) {
-            Ok(Some(spent)) => block.set_fees(&spent),
-            other => tracing::error!(height = position.height, "no undo data, so no fees: {:?}", other.err()),
+        if prepared.needs_fees() {
+            match self.chain.read_spent_values(&position.hash) {
+                Ok(Some(spent)) => prepared.block.set_fees(&spent),
+                other => {
+                    tracing::error!(height = position.height, "no undo data, so no fees: {:?}", other.err())
+                }
+            }
         }
         tracing::trace!(name: "decoded", target: "blvm::block_path", "decoded, indexed, fees known");
-        let txids = block.txids();
-        for (transaction, txid) in block.transactions.iter().zip(&txids) {
+        let Prepared { raw, block: IndexedBlock { header, transactions, entries }, txids } = prepared;
+        summary.connected.push(position.hash);
+        self.sink.event(NodeEvent::BlockConnected(ConnectedBlock {
+            position: chain_position(position),
+            previous: header.prev_blockhash.to_byte_array(),
+            raw,
+            transactions: entries,
+        }));
+        for (transaction, txid) in transactions.iter().zip(&txids) {
             remove_for(&mut self.state.mempool, transaction, txid, summary);
-        }
-        tracing::trace!(name: "mempool", target: "blvm::block_path", "the mempool follows");
-        self.state.utxo.connect(chain_position(position), block.transactions, &txids);
-        tracing::trace!(name: "outputs", target: "blvm::block_path", "unspent outputs follow");
-        self.state.fees.block_connected(position.height, txids.into_iter());
-        if position.height.is_multiple_of(KEEP_FEES_BLOCKS) {
-            self.state.utxo.keep_fees(self.state.fees.to_bytes());
         }
         self.state.pass_time();
         let now_s = self.state.mempool.policy.clock.now_s();
         self.state.mempool.floor.block_connected(now_s);
-        summary.connected.push(position.hash);
-        let position = chain_position(position);
-        self.status.set_tip(position);
-        self.sink.event(NodeEvent::BlockConnected(ConnectedBlock {
-            position,
-            previous: block.header.prev_blockhash.to_byte_array(),
-            raw,
-            transactions: block.entries,
-        }));
+        tracing::trace!(name: "mempool", target: "blvm::block_path", "the mempool follows");
+        self.state.utxo.connect(chain_position(position), transactions, &txids);
+        self.state.fees.block_connected(position.height, txids.into_iter());
+        if position.height.is_multiple_of(KEEP_FEES_BLOCKS) {
+            self.state.utxo.keep_fees(self.state.fees.to_bytes());
+        }
+        tracing::trace!(name: "outputs", target: "blvm::block_path", "unspent outputs follow");
         Ok(())
     }
 
@@ -147,7 +169,6 @@ impl Applier<'_> {
         }
         // Lower blocks leave later and belong before.
         summary.returned.splice(0..0, block.transactions.into_iter().skip(1));
-        self.status.set_tip(fork);
         self.sink.event(NodeEvent::BlockDisconnected { position: chain_position(position), previous });
         Ok(())
     }

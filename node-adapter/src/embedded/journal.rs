@@ -2,12 +2,16 @@
 //!
 //! The engine flushes about once an hour and when it closes; killed in between, it forgets blocks the node has
 //! already announced. So each block it takes is appended here first, before its event is published, and offered
-//! again at the next start. Survives a killed process. After a power loss the end may be missing or torn: it is cut.
+//! again at the next start. Survives a killed process: what was written is the system's. After a power loss the end may be
+//! missing or torn: it is cut, and peers send those blocks again.
 //!
-//! One record: length (u32, little-endian), the first four bytes of the block's double SHA-256, the block.
+//! One record: length (u32, little-endian), the first four bytes of the block's double SHA-256, the block. While the
+//! engine judges a block, its record is written without these eight bytes (zeros stand there); they follow if it takes the
+//! block. So a block that the engine fails at is not offered to it at every start.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use bitcoin::hashes::{Hash as _, sha256d};
@@ -16,10 +20,21 @@ use bitcoin::hashes::{Hash as _, sha256d};
 pub(super) const MOST_BYTES: u32 = 4_000_000 + 16;
 const HEAD_BYTES: u64 = 8;
 
+/// What is at most as long is written together with its head, by one call of the system.
+const COPIED_BYTES: usize = 4_096;
+
 #[derive(Debug)]
 pub(super) struct Journal {
     file: File,
     bytes: u64,
+}
+
+/// A block that is written and does not count yet.
+#[derive(Debug)]
+#[must_use]
+pub(super) struct Ahead {
+    head: [u8; HEAD_BYTES as usize],
+    block_bytes: u64,
 }
 
 impl Journal {
@@ -33,7 +48,6 @@ impl Journal {
             take(&block);
         }
         file.set_len(bytes)?;
-        file.seek(SeekFrom::End(0))?;
         Ok(Self { file, bytes })
     }
 
@@ -47,29 +61,43 @@ impl Journal {
     ///
     /// The system's, or `InvalidInput` for a record that would not be read again; nothing is written then.
     pub(super) fn append(&mut self, block: &[u8]) -> io::Result<()> {
-        let length = u32::try_from(block.len()).ok().filter(|length| *length <= MOST_BYTES);
-        let length = length.ok_or_else(|| {
-            let what = format!("a record has at most {MOST_BYTES} bytes, not {}", block.len());
-            io::Error::new(io::ErrorKind::InvalidInput, what)
-        })?;
-        let mut record = Vec::with_capacity(block.len() + 8);
-        record.extend_from_slice(&length.to_le_bytes());
-        record.extend_from_slice(&checksum(block));
-        record.extend_from_slice(block);
-        if let Err(error) = self.file.write_all(&record) {
-            // What comes after half a record would not be found again.
-            self.file.set_len(self.bytes)?;
-            self.file.seek(SeekFrom::Start(self.bytes))?;
+        let head = head(block)?;
+        let written = if block.len() <= COPIED_BYTES {
+            self.file.write_all_at(&[&head, block].concat(), self.bytes)
+        } else {
+            let body = self.file.write_all_at(block, self.bytes + HEAD_BYTES);
+            body.and_then(|()| self.file.write_all_at(&head, self.bytes))
+        };
+        if let Err(error) = written {
+            self.drop_ahead()?;
             return Err(error);
         }
-        self.bytes += record.len() as u64;
+        self.bytes += HEAD_BYTES + block.len() as u64;
         Ok(())
+    }
+
+    /// Writes a block at the end that does not count yet: [`keep`](Self::keep) or [`drop_ahead`](Self::drop_ahead) follows.
+    pub(super) fn write_ahead(&mut self, block: &[u8]) -> io::Result<Ahead> {
+        let ahead = Ahead { head: head(block)?, block_bytes: block.len() as u64 };
+        self.file.write_all_at(block, self.bytes + HEAD_BYTES)?;
+        Ok(ahead)
+    }
+
+    /// Lets the block written ahead count.
+    pub(super) fn keep(&mut self, ahead: Ahead) -> io::Result<()> {
+        self.file.write_all_at(&ahead.head, self.bytes)?;
+        self.bytes += HEAD_BYTES + ahead.block_bytes;
+        Ok(())
+    }
+
+    /// Forgets what was written ahead, wholly or in part.
+    pub(super) fn drop_ahead(&mut self) -> io::Result<()> {
+        self.file.set_len(self.bytes)
     }
 
     /// Forgets every block; only after the engine has written them.
     pub(super) fn clear(&mut self) -> io::Result<()> {
         self.file.set_len(0)?;
-        self.file.seek(SeekFrom::Start(0))?;
         self.bytes = 0;
         Ok(())
     }
@@ -90,6 +118,17 @@ fn read_block(reader: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
     reader.take(u64::from(length)).read_to_end(&mut block)?;
     let is_whole = block.len() as u64 == u64::from(length) && checked == checksum(&block);
     Ok(is_whole.then_some(block))
+}
+
+fn head(block: &[u8]) -> io::Result<[u8; HEAD_BYTES as usize]> {
+    let length = u32::try_from(block.len()).ok().filter(|length| *length <= MOST_BYTES);
+    let length = length.ok_or_else(|| {
+        let what = format!("a record has at most {MOST_BYTES} bytes, not {}", block.len());
+        io::Error::new(io::ErrorKind::InvalidInput, what)
+    })?;
+    let [a, b, c, d] = length.to_le_bytes();
+    let [e, f, g, h] = checksum(block);
+    Ok([a, b, c, d, e, f, g, h])
 }
 
 fn checksum(block: &[u8]) -> [u8; 4] {
@@ -134,7 +173,13 @@ mod tests {
         journal.clear().unwrap();
         journal.append(b"fourth").unwrap();
         assert_eq!(blocks(&path), [b"fourth"]);
+        let large = [7; COPIED_BYTES + 1];
+        journal.append(&large).unwrap();
+        assert_eq!(blocks(&path), [&b"fourth"[..], &large]);
+        journal.append(b"fifth").unwrap();
+        assert_eq!(blocks(&path), [&b"fourth"[..], &large, b"fifth"]);
     }
+
     #[test]
     fn a_record_that_would_not_be_read_again_is_refused_and_the_others_stay() {
         let directory = tempfile::tempdir().unwrap();
@@ -146,5 +191,23 @@ mod tests {
         assert_eq!(refusal.to_string(), "a record has at most 4000016 bytes, not 4000017");
         journal.append(b"last").unwrap();
         assert_eq!(blocks(&path), [&largest[..], b"last"]);
+    }
+
+    #[test]
+    fn a_block_written_ahead_counts_once_it_is_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("journal");
+        let mut journal = Journal::open(&path, |_| ()).unwrap();
+        journal.append(b"first").unwrap();
+        let ahead = journal.write_ahead(b"refused, and longer").unwrap();
+        drop(ahead);
+        journal.drop_ahead().unwrap();
+        let ahead = journal.write_ahead(b"second").unwrap();
+        journal.keep(ahead).unwrap();
+        journal.append(b"third").unwrap();
+        // Killed before the verdict.
+        drop(journal.write_ahead(b"not judged").unwrap());
+        drop(journal);
+        assert_eq!(blocks(&path), [&b"first"[..], b"second", b"third"]);
     }
 }

@@ -50,6 +50,7 @@ mod network;
 mod node;
 mod open;
 mod package;
+mod prepare;
 mod rate;
 mod reconcile;
 mod reindex;

@@ -2,10 +2,11 @@
 
 use std::io;
 use std::sync::Arc;
+use std::thread;
 
 use bitcoin::hashes::Hash as _;
 use bitcoin::{OutPoint, Txid, Wtxid};
-use blvm_kernel::{Chain, InvalidReason, Network, ProcessError, Verdict};
+use blvm_kernel::{Chain, InvalidReason, Network, ProcessError, Processed, Verdict};
 use parking_lot::Mutex;
 
 use super::ageing::Ageing;
@@ -13,11 +14,13 @@ use super::apply::{Applier, chain_position};
 use super::datadir::DataDirectory;
 use super::fees::FeeEstimator;
 use super::gauges::Gauges;
-use super::journal::Journal;
+use super::journal::{Ahead, Journal};
 use super::mempool::Mempool;
 use super::mining::{Feed, Mining};
+use super::prepare::{Prepared, WORTH_A_THREAD_BYTES};
 use super::reconcile::{failed, store};
 use super::summary::fee_rate_summary;
+use super::tip::tell_tip;
 use super::unconfirmed::Recorder;
 use super::utxo::{Coin, UtxoSet};
 use crate::source::{
@@ -47,6 +50,9 @@ pub enum SubmitBlockError {
     #[error("the node is shutting down")]
     ShuttingDown,
 }
+
+/// What was done with a block while the engine judged it.
+type DoneAhead = (io::Result<Ahead>, Option<Prepared>);
 
 /// What changes together, under one lock.
 #[derive(Debug)]
@@ -136,35 +142,53 @@ impl EmbeddedNode {
         if self.is_stopped() {
             return Err(SubmitBlockError::ShuttingDown);
         }
-        let processed = self.chain.process_block(raw).map_err(|error| match error {
-            ProcessError::Malformed => SubmitBlockError::Malformed,
-            ProcessError::Closed => SubmitBlockError::ShuttingDown,
-            // What the engine did before it failed is not known here: nothing may build on it.
-            other => {
-                self.stop();
-                SubmitBlockError::Engine(other)
+        let (processed, ahead) = self.process(state, raw);
+        let processed = match processed {
+            Ok(processed) => processed,
+            Err(error) => {
+                self.drop_ahead(state);
+                return Err(match error {
+                    ProcessError::Malformed => SubmitBlockError::Malformed,
+                    ProcessError::Closed => SubmitBlockError::ShuttingDown,
+                    // What the engine did before it failed is not known here: nothing may build on it.
+                    other => {
+                        self.stop();
+                        SubmitBlockError::Engine(other)
+                    }
+                });
             }
-        })?;
+        };
+        let (written, prepared) = ahead.unzip();
         let mut journalled = Ok(());
         if matches!(processed.verdict, Verdict::Connected | Verdict::SideBranch) {
             // Before its events: what has been announced must survive.
-            journalled = state.journal.append(raw).inspect_err(|_| self.stop());
+            let journal = &mut state.journal;
+            let kept = match written {
+                Some(written) => written.and_then(|written| journal.keep(written)),
+                None => journal.append(raw),
+            };
+            journalled = kept.inspect_err(|_| self.stop());
+        } else {
+            self.drop_ahead(state);
         }
+        tracing::trace!(name: "journalled", target: "blvm::block_path", "the block would survive a kill");
         let applier = Applier {
             chain: &self.chain,
-            network: self.network,
             state,
             status: &self.status,
             sink: &*self.sink,
+            offered: raw,
+            prepared: prepared.flatten(),
         };
-        self.sink.unsettled(raw);
-        let applied = applier.apply(raw, processed.changes);
+        let applied = applier.apply(processed.changes);
         // Its header has its work: nobody can make the node say this for nothing.
         if let Verdict::Invalid { reason: InvalidReason::Consensus, detail } = &processed.verdict {
             let reason = detail.clone().unwrap_or_else(|| InvalidReason::Consensus.to_string());
             self.sink.event(NodeEvent::BlockRejected { hash: processed.hash, reason });
         }
         self.sink.settled();
+        self.chain.release();
+        tracing::trace!(name: "settled", target: "blvm::block_path", "everything has followed, and is told");
         applied.inspect_err(|_| self.stop())?;
         if state.utxo.has_failed() {
             self.stop();
@@ -172,6 +196,47 @@ impl EmbeddedNode {
         journalled.map_err(SubmitBlockError::Journal)?;
         self.flush_if_due(state);
         Ok(processed.verdict)
+    }
+
+    /// Has the engine judge a block, and tells miners of the tip it leads to as soon as it has returned. A large block is
+    /// meanwhile written to the journal, where it does not count yet, and prepared.
+    fn process(&self, state: &mut State, raw: &[u8]) -> (Result<Processed, ProcessError>, Option<DoneAhead>) {
+        let State { journal, mempool, utxo, .. } = state;
+        thread::scope(move |scope| {
+            let ahead = move || (journal.write_ahead(raw), Prepared::new(raw, mempool, utxo).ok());
+            let is_worth_it = raw.len() >= WORTH_A_THREAD_BYTES;
+            let thread = is_worth_it.then(|| {
+                let thread = thread::Builder::new().name("blvm-prepare".to_owned());
+                thread.spawn_scoped(scope, ahead)
+            });
+            let processed = self.chain.process_block(raw);
+            if processed.is_ok() {
+                tracing::trace!(name: "judged", target: "blvm::block_path", "the engine has returned");
+                self.sink.unsettled(raw);
+                self.tell_tip_if_new();
+            }
+            // Without a thread it is done later.
+            let ahead = thread.and_then(Result::ok).and_then(|thread| thread.join().ok());
+            (processed, ahead)
+        })
+    }
+
+    /// Tells the engine's tip, unless it was told before.
+    fn tell_tip_if_new(&self) {
+        let tip = chain_position(self.chain.tip());
+        if tip != self.status.tip() {
+            self.status.set_tip(tip);
+            tell_tip(&self.chain, self.network, &*self.sink);
+            tracing::trace!(name: "tip", target: "blvm::block_path", "the tip is told");
+        }
+    }
+
+    /// Forgets what the journal holds of a block that was not taken.
+    fn drop_ahead(&self, state: &mut State) {
+        // What stays there does not count.
+        if let Err(error) = state.journal.drop_ahead() {
+            tracing::warn!("the journal could not be cut: {error}");
+        }
     }
 
     /// Answers the unspent output `outpoint` of the active chain; the mempool is not looked at.

@@ -8,11 +8,11 @@ use bitcoin::hashes::Hash as _;
 use bitcoin::script::Builder;
 use bitcoin::{Block, OutPoint, ScriptBuf, Witness};
 use blvm_node_adapter::embedded::{BlockVerdict, EmbeddedNode, InvalidReason, SubmitBlockError};
-use blvm_node_adapter::source::{EventSink, NodeApi as _, NodeEvent, RemovalReason};
+use blvm_node_adapter::source::{EventSink, NodeApi as _, NodeEvent, RemovalReason, TransactionEntry};
 
 use super::follower::words;
 use super::wallet::{Wallet, output};
-use super::{Fixture, options};
+use super::{Fixture, open, options};
 
 #[test]
 fn mining_connects_block_after_block() {
@@ -72,6 +72,68 @@ fn a_mined_block_holds_the_mempool_and_its_fees() {
     assert_eq!((coin.height, coin.is_coinbase, coin.output), (111, false, child.output[0].clone()));
     follower.agrees_with(node);
     node.mine_empty_block(&wallet.segwit_script()).unwrap();
+}
+
+/// What was told of the last block.
+fn last_block(events: &[NodeEvent]) -> (&[u8], &[TransactionEntry]) {
+    let block = |event: &'_ NodeEvent| matches!(event, NodeEvent::BlockConnected(_));
+    let Some(NodeEvent::BlockConnected(block)) = events.iter().rfind(|event| block(event)) else {
+        panic!("{events:?}")
+    };
+    (&block.raw, &block.transactions)
+}
+
+#[test]
+fn a_large_block_which_is_prepared_while_it_is_judged_is_told_as_it_is_whatever_the_mempool_knew() {
+    let Fixture { node, follower, wallet, directory: _directory } = &Fixture::at_110();
+    let (segwit, taproot) = (wallet.coinbase(node, 1), wallet.coinbase(node, 2));
+    let parent = wallet.spend(&[segwit, taproot], 2, 10_000);
+    let child = wallet.spend(&[output(&parent, 1)], 1, 700);
+    for transaction in [&parent, &child] {
+        node.submit_transaction(&serialize(transaction)).unwrap();
+    }
+    let large = ScriptBuf::from_bytes(vec![0x51; 100_000]);
+    node.mine_block(&large).unwrap();
+    let events = follower.take();
+    let (raw, told) = last_block(&events);
+    let block: Block = deserialize(raw).unwrap();
+    assert!(raw.len() > 100_000 && block.txdata.len() == 3);
+    let fees: Vec<_> = told.iter().map(|entry| entry.fee_sat).collect();
+    assert_eq!(fees, [Some(0), Some(10_000), Some(700)]);
+    for (entry, transaction) in told.iter().zip(&block.txdata) {
+        assert_eq!(entry.txid, transaction.compute_txid().to_byte_array());
+    }
+    follower.agrees_with(node);
+    assert_eq!(node.submit_block(raw).unwrap(), BlockVerdict::Duplicate);
+
+    // Another node has none of it in its mempool, refuses the block once, and is opened again.
+    let directory = tempfile::tempdir().unwrap();
+    {
+        let (other, other_follower) = open(directory.path());
+        for height in 1..=110 {
+            other.submit_block(&node.block_by_height(height).unwrap().unwrap().raw).unwrap();
+        }
+        let mut greedy = block.clone();
+        greedy.txdata[0].output[0].value += bitcoin::Amount::ONE_SAT;
+        renew(&mut greedy);
+        let verdict = other.submit_block(&serialize(&greedy)).unwrap();
+        assert!(matches!(verdict, BlockVerdict::Invalid { .. }), "{verdict:?}");
+        assert!(other.submit_block(&raw[..raw.len() - 1]).is_err());
+        assert_eq!(other.submit_block(raw).unwrap(), BlockVerdict::Connected);
+        let events = other_follower.take();
+        assert_eq!(last_block(&events), (raw, told));
+        other_follower.agrees_with(&other);
+    }
+    let (other, _) = open(directory.path());
+    assert_eq!(other.chain_tip(), node.chain_tip());
+}
+
+/// Makes the header fit the block again.
+fn renew(block: &mut Block) {
+    block.header.merkle_root = block.compute_merkle_root().unwrap();
+    while !block.header.target().is_met_by(block.block_hash()) {
+        block.header.nonce += 1;
+    }
 }
 
 #[test]

@@ -25,6 +25,19 @@ struct Seen {
     connected_since: Vec<Hash>,
 }
 
+impl Seen {
+    /// The chain events have led to this tip.
+    fn is_at(&self, tip: &Tip) {
+        assert_eq!(self.chain.last(), Some(&tip.position.hash), "another tip than was told");
+        assert_eq!(self.chain.len(), tip.position.height as usize + 1);
+    }
+
+    /// What was told of the chain is complete: only then is anything told of the mempool.
+    fn chain_has_followed(&self) {
+        self.is_at(self.tips.last().unwrap());
+    }
+}
+
 impl Follower {
     /// Begins with chain and mempool as the node has them.
     pub fn start_at(&self, node: &impl NodeApi) {
@@ -97,8 +110,12 @@ impl EventSink for Follower {
                 // The first one is told before the follower knows the chain.
                 if let Some(last) = seen.tips.last() {
                     assert_ne!(last.position, tip.position, "told twice");
-                    assert_eq!(seen.chain.last(), Some(&tip.position.hash));
-                    assert_eq!(seen.chain.len(), tip.position.height as usize + 1);
+                    seen.is_at(last);
+                    assert_ne!(
+                        seen.chain.last(),
+                        Some(&tip.position.hash),
+                        "told after the chain has followed"
+                    );
                 }
                 seen.tips.push(*tip);
                 return;
@@ -127,14 +144,17 @@ impl EventSink for Follower {
                 }
             }
             NodeEvent::ChainReorganised { fork, disconnected, connected } => {
+                seen.is_at(seen.tips.last().unwrap());
                 assert_eq!(disconnected, &std::mem::take(&mut seen.disconnected_since));
                 assert_eq!(connected, &std::mem::take(&mut seen.connected_since));
                 assert_eq!(seen.chain[fork.height as usize], fork.hash);
             }
             NodeEvent::TransactionAdded(transaction) => {
+                seen.chain_has_followed();
                 assert!(seen.mempool.insert(transaction.txid), "added twice");
             }
             NodeEvent::TransactionRemoved { txid, .. } => {
+                seen.chain_has_followed();
                 assert!(seen.mempool.remove(txid), "removed, but never added");
             }
             NodeEvent::PeerConnected(_) | NodeEvent::PeerDisconnected { .. } => {

@@ -129,7 +129,7 @@ fn a_solution_becomes_the_tip_and_the_next_template_follows() {
         let connected = place(&|event| matches!(event, NodeEvent::BlockConnected(_)));
         let changed =
             place(&|event| matches!(event, NodeEvent::TipChanged(changed) if changed.position == tip));
-        assert!(connected < changed);
+        assert!(changed < connected, "miners are told first");
         let NodeEvent::TemplateUpdated(first) = &told[changed + 1] else { panic!("{:?}", told[changed + 1]) };
         assert_eq!(first.previous, tip.hash, "at once, full or not");
         place(

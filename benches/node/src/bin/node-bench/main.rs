@@ -3,10 +3,13 @@
 //! This program is a whole node on regtest: its engine, its files, its mempool, its topics, and one module, a process of its
 //! own in its sandbox. A wallet fills the mempool with payments (one input, several outputs, signed and verified); a block takes
 //! them all; so on. What is measured begins in the engine's callback "block connected" and ends when the module has the
-//! block leased, checked, and its header read and hashed. Not measured: validation, which is before; the
-//! mempool's and other topics' events, which are after.
+//! block leased, checked, and its header read and hashed. Two more: from the same beginning until the module has the tip in
+//! hand, its header read and hashed; and what comes after the block is published, until mempool and unspent outputs have
+//! followed and what the mempool lost is told. Not measured: validation, which is before, and beside which the block is
+//! decoded, indexed, priced and written to the journal: what of that is not done yet counts.
 //!
-//! A line of JSON a step on standard output; a table on standard error. `share` is a step's part of the sum of all blocks' ways.
+//! A line of JSON a step on standard output; a table on standard error. `share` is a step's part of the sum of all blocks' ways
+//! to the module's hand.
 #![forbid(unsafe_code)]
 
 mod steps;
@@ -34,7 +37,7 @@ use blvm_node_bench::{ARRIVALS, MODULE};
 use clap::{Parser, ValueEnum};
 use tracing_subscriber::layer::SubscriberExt as _;
 
-use crate::steps::{IN_HAND, STEPS, Steps};
+use crate::steps::{IN_HAND, PUBLISHED, STEPS, Steps};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -208,7 +211,7 @@ fn start_module(host: &ModuleHost, wait: Wait) -> Outcome<RunningModule> {
         name: MODULE.to_owned(),
         version: "0.1.0".to_owned(),
         program,
-        permissions: vec![Permission::ReadBlockchain],
+        permissions: vec![Permission::ReadBlockchain, Permission::MiningTemplate],
     };
     let module = host.start(manifest, &[OsString::from(wait.name())])?;
     let until = Instant::now() + PATIENCE;
@@ -221,51 +224,94 @@ fn start_module(host: &ModuleHost, wait: Wait) -> Outcome<RunningModule> {
     Ok(module)
 }
 
-/// When the module had each block, by height.
-fn arrivals(path: &Path) -> Outcome<BTreeMap<u32, u64>> {
-    let text = std::fs::read_to_string(path)?;
-    let arrival = |line: &str| {
-        let (height, at) = line.split_once(' ')?;
-        Some((height.parse().ok()?, at.parse().ok()?))
-    };
-    text.lines().map(|line| arrival(line).ok_or_else(|| format!("{line:?} is no arrival").into())).collect()
+/// When the module had each tip and each block, by height.
+#[derive(Default)]
+struct Arrivals {
+    tips: BTreeMap<u32, u64>,
+    blocks: BTreeMap<u32, u64>,
 }
 
-fn report(options: &Options, ways: &[Way], arrivals: &BTreeMap<u32, u64>) -> Outcome<()> {
-    let names = STEPS.iter().skip(1).map(|(_, what)| *what).chain([IN_HAND]);
-    let mut figures: Vec<_> = names.map(Figure::new).collect();
-    let mut total = Figure::new("engine's callback to the module's hand");
-    let mut sums = vec![0; figures.len()];
-    for way in ways {
-        let in_hand = *arrivals.get(&way.height).ok_or("a block did not reach the module")?;
-        let moments: Vec<_> = way.moments.iter().copied().chain([in_hand]).collect();
-        for (index, pair) in moments.windows(2).enumerate() {
-            let ns = pair[1].saturating_sub(pair[0]);
-            figures[index].record_ns(ns);
-            sums[index] += ns;
-        }
-        total.record_ns(in_hand.saturating_sub(way.moments[0]));
+fn arrivals(path: &Path) -> Outcome<Arrivals> {
+    let text = std::fs::read_to_string(path)?;
+    let mut arrivals = Arrivals::default();
+    for line in text.lines() {
+        let mut take = |line: &str| {
+            let (what, rest) = line.split_once(' ')?;
+            let (height, at) = rest.split_once(' ')?;
+            let arrived = match what {
+                "tip" => &mut arrivals.tips,
+                "block" => &mut arrivals.blocks,
+                _ => return None,
+            };
+            arrived.insert(height.parse().ok()?, at.parse().ok()?);
+            Some(())
+        };
+        take(line).ok_or_else(|| format!("{line:?} is no arrival"))?;
     }
-    let all: u64 = sums.iter().sum();
+    Ok(arrivals)
+}
+
+/// A row of the report.
+struct Row {
+    figure: Figure,
+    topic: &'static str,
+    sum_ns: u64,
+    /// Whether it is a step of a block's way to the module's hand.
+    is_on_the_way: bool,
+}
+
+impl Row {
+    fn new(name: &'static str, topic: &'static str, is_on_the_way: bool) -> Self {
+        Row { figure: Figure::new(name), topic, sum_ns: 0, is_on_the_way }
+    }
+
+    fn record(&mut self, from_ns: u64, to_ns: u64) {
+        let ns = to_ns.saturating_sub(from_ns);
+        self.figure.record_ns(ns);
+        self.sum_ns += ns;
+    }
+}
+
+fn report(options: &Options, ways: &[Way], arrivals: &Arrivals) -> Outcome<()> {
+    let on_the_way = STEPS[1..PUBLISHED].iter().map(|(_, what)| *what).chain([IN_HAND]);
+    let mut steps: Vec<_> = on_the_way.map(|what| Row::new(what, "chain", true)).collect();
+    let mut after: Vec<_> =
+        STEPS[PUBLISHED..].iter().map(|(_, what)| Row::new(what, "mempool", false)).collect();
+    let mut block = Row::new("callback to the block in hand", "chain", true);
+    let mut tip = Row::new("callback to the tip in hand", "mining", false);
+    let mut settled = Row::new("callback to all told and followed", "mempool", false);
+    for Way { height, moments, .. } in ways {
+        let block_in_hand = *arrivals.blocks.get(height).ok_or("a block did not reach the module")?;
+        let tip_in_hand = *arrivals.tips.get(height).ok_or("a tip did not reach the module")?;
+        let way: Vec<_> = moments[..PUBLISHED].iter().copied().chain([block_in_hand]).collect();
+        for (row, pair) in steps.iter_mut().zip(way.windows(2)) {
+            row.record(pair[0], pair[1]);
+        }
+        for (row, pair) in after.iter_mut().zip(moments[PUBLISHED - 1..].windows(2)) {
+            row.record(pair[0], pair[1]);
+        }
+        block.record(moments[0], block_in_hand);
+        tip.record(moments[0], tip_in_hand);
+        settled.record(moments[0], moments[STEPS.len() - 1]);
+    }
+    let all_ns = steps.iter().map(|row| row.sum_ns).sum::<u64>().max(1);
     let bytes = ways.iter().map(|way| way.bytes as u64).sum::<u64>() / ways.len().max(1) as u64;
     note(&format!("{} blocks of {bytes} bytes and {} transactions", ways.len(), options.transactions));
     note(&format!("{:>34}  {:>10}  {:>10}  {:>6}", "", "p50 µs", "p99 µs", "share"));
-    let rows = figures.iter().zip(sums).map(|(figure, sum)| (figure, sum as f64 / all.max(1) as f64));
-    for (figure, share) in rows.chain([(&total, 1.0)]) {
-        let us = |quantile| figure.at_ns(quantile) as f64 / 1e3;
-        note(&format!(
-            "{:>34}  {:>10.1}  {:>10.1}  {:>5.1}%",
-            figure.name(),
-            us(0.5),
-            us(0.99),
-            100.0 * share
-        ));
-        let mut line = Line::new("mixed", "node").with_figure(figure);
+    for row in steps.iter().chain([&block, &tip]).chain(&after).chain([&settled]) {
+        let share = row.is_on_the_way.then(|| row.sum_ns as f64 / all_ns as f64);
+        let us = |quantile| row.figure.at_ns(quantile) as f64 / 1e3;
+        let percent = share.map_or_else(String::new, |share| format!("{:.1}%", 100.0 * share));
+        note(&format!("{:>34}  {:>10.1}  {:>10.1}  {percent:>6}", row.figure.name(), us(0.5), us(0.99)));
+        let mut line = Line::new("mixed", "node").with_figure(&row.figure);
         line.bytes = Some(bytes);
         line.touch = Some("header".to_owned());
         line.wait = Some(options.wait.name().to_owned());
-        let line = line.with("step", figure.name()).with("share", (share * 1e4).round() / 1e4);
-        line.with("topic", "chain").with("transactions", options.transactions as u64).print()?;
+        let mut line = line.with("step", row.figure.name());
+        if let Some(share) = share {
+            line = line.with("share", (share * 1e4).round() / 1e4);
+        }
+        line.with("topic", row.topic).with("transactions", options.transactions as u64).print()?;
     }
     Ok(())
 }

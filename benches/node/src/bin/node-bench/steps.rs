@@ -11,17 +11,24 @@ use tracing_subscriber::layer::{Context, Layer};
 const TARGET: &str = "blvm::block_path";
 
 /// The steps: what the node calls the moment that ends each, and what is done in it. The first moment begins the way.
-pub(crate) const STEPS: [(&str, &str); 7] = [
+pub(crate) const STEPS: [(&str, &str); 10] = [
     ("engine connected", ""),
-    ("handed over", "engine returns, journal on disk"),
-    ("decoded", "decode, index, fees"),
-    ("mempool", "mempool"),
-    ("outputs", "unspent outputs"),
+    ("judged", "engine returns"),
+    ("tip", "tip and a template told"),
+    ("journalled", "the rest of journal, decode, index"),
+    ("decoded", "fees that were not known"),
     ("message", "message made"),
     ("published", "published"),
+    // What comes after the event.
+    ("mempool", "mempool follows"),
+    ("outputs", "unspent outputs follow"),
+    ("settled", "mempool events told"),
 ];
 
-/// The last step, which the module ends.
+/// How many of the moments come before the block is published, that one included.
+pub(crate) const PUBLISHED: usize = 7;
+
+/// The last step of the way, which the module ends.
 pub(crate) const IN_HAND: &str = "in the module's hand";
 
 /// Notes the moments.
