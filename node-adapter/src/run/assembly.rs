@@ -267,7 +267,7 @@ fn peer_options(arguments: &RunArguments, datadir: &Path) -> P2pOptions {
         // On regtest all nodes are near.
         dials_local: arguments.network == Network::Regtest,
         seeds: arguments.seeds().iter().map(ToString::to_string).collect(),
-        minimum_work: arguments.network.minimum_work(),
+        minimum_work: arguments.minimum_work.unwrap_or_else(|| arguments.network.minimum_work()),
         seed_port: arguments.network.default_port(),
         allows_remote_peers: arguments.allow_remote_peers,
         bans: Some(datadir.join(BANS_FILE)),

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use bitcoin::Work;
 use blvm_bus::message::{KnownTopic, TOPICS};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -70,6 +71,11 @@ pub(crate) struct RunArguments {
     /// Ask no DNS seeds for a first node; without this they are asked when nobody else is known, and never with --connect.
     #[arg(long)]
     pub(crate) no_dns_seeds: bool,
+
+    /// Work that a peer's chain must show before its headers are taken, in hexadecimal; 0 takes any chain. Without it what the
+    /// network is known to have.
+    #[arg(long, value_name = "HEX", value_parser = parse_work)]
+    pub(crate) minimum_work: Option<Work>,
 
     /// Let --listen name addresses that other machines can reach. The connections are not encrypted.
     #[arg(long)]
@@ -244,6 +250,11 @@ pub(super) fn parse_time(text: &str) -> Result<Duration, String> {
     if time > MAX_TIME { Err("longer than ten years".to_owned()) } else { Ok(time) }
 }
 
+fn parse_work(text: &str) -> Result<Work, String> {
+    let digits = text.strip_prefix("0x").unwrap_or(text);
+    Work::from_unprefixed_hex(digits).map_err(|_| "not a number of at most 64 hexadecimal digits".to_owned())
+}
+
 /// Reads the command line. What is wrong with it is said in one line; help and version are printed.
 pub(super) fn parse() -> Result<Command, ExitCode> {
     match Cli::try_parse() {
@@ -324,6 +335,7 @@ mod tests {
             (vec!["blvm", "run", "--low-disk", "some"], "512KiB"),
             (vec!["blvm", "run", "--low-disk", "99999999999TiB"], "512KiB"),
             (vec!["blvm", "run", "--request-rate", "0"], "between 1 and 10000000"),
+            (vec!["blvm", "run", "--minimum-work", "much"], "hexadecimal"),
             (vec!["blvm", "tail", "mempol"], "chain, mining, mempool, peers, "),
             (vec!["blvm", "tail"], "TOPIC"),
             (vec!["blvm", "tail", "chain", "--from", "here"], "oldest"),

@@ -122,6 +122,31 @@ fn the_first_255_blocks_of_mainnet_are_imported() {
     assert!(line.contains("no block of signet"), "{line}");
 }
 
+/// The same, from a node that has them, over the wire.
+#[test]
+fn the_first_255_blocks_of_mainnet_are_synchronised() {
+    let Some(folder) = std::env::var_os("BLVM_TEST_DATA") else {
+        println!("skipped: no data");
+        return;
+    };
+    let file = Path::new(&folder).join("mainnet-1-256.bz2");
+    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let network = ["--network", "mainnet", "--minimum-work", "0"];
+    let peers = ["--listen", &address, "--import", path(&file)];
+    let mut giving = Node::spawn(first.path(), &[&network[..], &peers].concat());
+    let peers = ["--listen", "127.0.0.1:0", "--connect", &address];
+    let mut taking = Node::spawn(second.path(), &[&network[..], &peers].concat());
+    giving.wait_for_height(255);
+    taking.wait_for_height(255);
+    let states = [&first, &second].map(|datadir| status::status(datadir.path(), &[]));
+    for key in ["network", "height", "tip", "utxo_set_sha256"] {
+        assert_eq!(states[0][key], states[1][key], "{key}");
+    }
+    taking.end();
+    giving.end();
+}
+
 #[test]
 fn a_port_in_use_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -216,14 +241,17 @@ impl Node {
     }
 
     fn start_with(datadir: &Path, options: &[&str]) -> Self {
-        let mut child =
-            blvm(&["run", "--json", "--mine-interval", "0s", "--listen", "127.0.0.1:0", "--datadir"])
-                .arg(datadir)
-                .args(options)
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .spawn()
-                .unwrap();
+        Self::spawn(datadir, &[&["--mine-interval", "0s", "--listen", "127.0.0.1:0"], options].concat())
+    }
+
+    fn spawn(datadir: &Path, options: &[&str]) -> Self {
+        let mut child = blvm(&["run", "--json", "--datadir"])
+            .arg(datadir)
+            .args(options)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         let mut node = Node { child, output };
         // The first status says that it listens to commands and signals.
@@ -243,6 +271,12 @@ impl Node {
 
     fn wait_for_height(&mut self, height: u64) {
         while self.line()["status"]["height"] != height {}
+    }
+
+    /// Ends the node as Ctrl-C does.
+    fn end(self) {
+        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGINT).unwrap();
+        self.report();
     }
 
     /// The report, the last line, once the node has ended.

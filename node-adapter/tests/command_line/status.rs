@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Node, one_line_error, path, run};
 
-fn status(datadir: &std::path::Path, options: &[&str]) -> Value {
+pub fn status(datadir: &std::path::Path, options: &[&str]) -> Value {
     let output = run(&[&["status", "--json", "--datadir", path(datadir)][..], options].concat());
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
