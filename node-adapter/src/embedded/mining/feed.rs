@@ -3,6 +3,7 @@
 //! Called under the node's state lock. It never waits for the service: what it notes goes into a queue.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 
 use parking_lot::Mutex;
@@ -18,17 +19,20 @@ pub(in crate::embedded) struct Feed {
     notes: Sender<Note>,
     /// What the chain changes by.
     found: Mutex<Option<Found>>,
+    /// Whether the service needs the block to know what follows it.
+    awaits_block: AtomicBool,
 }
 
 impl Feed {
     pub(super) fn new(board: Arc<Board>, notes: Sender<Note>) -> Self {
-        Self { board, notes, found: Mutex::default() }
+        Self { board, notes, found: Mutex::default(), awaits_block: AtomicBool::new(true) }
     }
 
     /// The chain begins to change, by a block in consensus encoding: until [`settled`](Self::settled) the mempool does
     /// not fit it.
     pub(in crate::embedded) fn unsettled(&self, by: &[u8]) {
         *self.found.lock() = Found::read(by);
+        self.awaits_block.store(true, Ordering::Relaxed);
         self.note(Note::Unsettled);
     }
 
@@ -53,9 +57,14 @@ impl EventSink for Feed {
         let note = match event {
             NodeEvent::TipChanged(tip) => {
                 let found = self.found.lock().take();
-                return self.note(Note::Tip(self.board.change_tip(tip, found.as_ref())));
+                let tip = self.board.change_tip(tip, found.as_ref());
+                // Of a template's block it is known what it holds.
+                self.awaits_block.store(tip.found.is_none(), Ordering::Relaxed);
+                return self.note(Note::Tip(tip));
             }
-            NodeEvent::BlockConnected(ref block) => Note::Block(block.clone()),
+            NodeEvent::BlockConnected(ref block) if self.awaits_block.load(Ordering::Relaxed) => {
+                Note::Block(block.clone())
+            }
             NodeEvent::TransactionAdded(ref transaction) => Note::Added(transaction.clone()),
             NodeEvent::TransactionRemoved { txid, .. } => Note::Removed(txid),
             NodeEvent::MempoolCleared { .. } => Note::Cleared,

@@ -323,7 +323,7 @@ impl Task {
         let raw: Vec<[u8; HEADER_BYTES]> = headers.iter().map(raw_header).collect();
         match self.question(move |node| node.submit_headers(&raw)).await? {
             HeadersVerdict::Accepted(position) => {
-                self.has(id, position);
+                self.has(id, position).await?;
                 if let Some(peer) = self.peers.get_mut(&id) {
                     peer.unconnected = 0;
                 }
@@ -362,10 +362,7 @@ impl Task {
         peer.live.knows_block(hash);
         let is_leading = peer.asked_headers.is_some();
         match self.question(move |node| node.header(&hash)).await? {
-            Some(header) => {
-                self.has(id, header.position);
-                Ok(())
-            }
+            Some(header) => self.has(id, header.position).await,
             None if is_leading => {
                 // Its answer may not lead there, or never come.
                 if let Some(peer) = self.peers.get_mut(&id) {
@@ -421,7 +418,7 @@ impl Task {
         let headers = [raw_header(&header)];
         match self.question(move |node| node.submit_headers(&headers)).await? {
             HeadersVerdict::Accepted(position) => {
-                self.has(id, position);
+                self.has(id, position).await?;
                 self.follow().await?;
                 self.window.arrived(id, &hash, raw);
             }
@@ -567,11 +564,21 @@ impl Task {
         }));
     }
 
-    fn has(&mut self, id: u64, position: ChainPosition) {
+    /// Notes that a peer has a block and all before it. What it has told of beyond stays: an announcement may be taken up after
+    /// headers that came later.
+    async fn has(&mut self, id: u64, position: ChainPosition) -> Result<(), NodeError> {
+        let Some(peer) = self.peers.get(&id) else { return Ok(()) };
+        if let Some(best) = peer.best.filter(|best| best.height > position.height) {
+            let at = self.question(move |node| node.ancestor(&best.hash, position.height)).await?;
+            if at == Some(position.hash) {
+                return Ok(());
+            }
+        }
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.best = Some(position);
             peer.live.has_height(position.height);
         }
+        Ok(())
     }
 
     /// Notes what a peer did, and ends its connection if that was once too often.

@@ -1,6 +1,8 @@
 //! Real nodes that synchronise with each other.
 
-use bitcoin::ScriptBuf;
+use bitcoin::hashes::Hash as _;
+use bitcoin::p2p::message_blockdata::Inventory;
+use bitcoin::{BlockHash, ScriptBuf};
 use tempfile::TempDir;
 
 use super::*;
@@ -98,6 +100,41 @@ async fn two_nodes_that_mined_apart_agree_on_the_chain_with_more_work() {
     let third = Real::start(&[&first, &second]).await;
     until(|| third.tip() == second.tip() && first.tip() == second.tip()).await;
     assert_eq!(third.tip().height, 33);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_block_announced_before_the_last_of_a_peer_hides_none_that_follow() {
+    let first = Real::start(&[]).await;
+    first.mine(40);
+    let second = Real::start(&[]).await;
+    let (reader, mut writer) = TcpStream::connect(second.p2p.local_addrs()[0]).await.unwrap().into_split();
+    let mut reader = FrameReader::new(reader, Magic::REGTEST);
+    let mut hello = node::hello(second.p2p.local_addrs()[0]);
+    hello.services = bitcoin::p2p::ServiceFlags::NETWORK;
+    let side = handshake::Side::Dialled;
+    handshake::shake(side, &hello, &Registry::default(), &mut reader, &mut writer).await.unwrap();
+    let header = |height| first.node.header_by_height(height).unwrap().unwrap();
+    let headers: Vec<bitcoin::block::Header> =
+        (1..=40).map(|height| bitcoin::consensus::deserialize(&header(height).raw).unwrap()).collect();
+    writer.write_all(&message::headers(Magic::REGTEST, &headers)).await.unwrap();
+    let before = Inventory::Block(BlockHash::from_byte_array(header(39).position.hash));
+    writer.write_all(&message::frame(Magic::REGTEST, message::INV, &vec![before])).await.unwrap();
+    // Sixteen are asked for at a time: the last ones after the announcement.
+    let serve = async {
+        while second.tip() != first.tip() {
+            let frame = reader.next().await.unwrap().unwrap();
+            let Ok(Message::GetData(items)) = Message::decode(&frame) else { continue };
+            for item in items {
+                let Inventory::WitnessBlock(hash) = item else { continue };
+                let block = first.node.block(hash.as_byte_array()).unwrap().unwrap();
+                writer.write_all(&wire::encode(Magic::REGTEST, message::BLOCK, &block.raw)).await.unwrap();
+            }
+        }
+    };
+    tokio::select! {
+        () = serve => {}
+        () = until(|| second.tip() == first.tip()) => {}
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
