@@ -348,7 +348,7 @@ impl RawPeer {
     async fn hears_of(&mut self, node: &Real) -> usize {
         use bitcoin::hashes::Hash as _;
         use bitcoin::p2p::message_blockdata::Inventory;
-        let tip = bitcoin::BlockHash::from_byte_array(node.tip().hash);
+        let tip = BlockHash::from_byte_array(node.tip().hash);
         loop {
             match self.receive().await.1 {
                 Message::Inv(items) if items.contains(&Inventory::Block(tip)) => return 0,
@@ -363,7 +363,7 @@ impl RawPeer {
 
 impl Teller {
     /// The blocks it is asked for next.
-    async fn asked_blocks(&mut self) -> Vec<bitcoin::p2p::message_blockdata::Inventory> {
+    async fn asked_blocks(&mut self) -> Vec<Inventory> {
         loop {
             if let Message::GetData(items) = self.peer.receive().await.1 {
                 return items;
