@@ -21,7 +21,7 @@ use crate::source::{CoinbaseConstraints, EventSink, MiningError, NodeEvent, Temp
 /// twenty seconds.
 const KEPT: usize = 32;
 /// How many of each are compared with a block that was found: miners are not further behind.
-const COMPARED: usize = 8;
+const COMPARED: usize = 2;
 
 pub(super) struct Board {
     network: Network,

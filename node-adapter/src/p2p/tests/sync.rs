@@ -347,7 +347,6 @@ impl RawPeer {
     /// Waits until it is told of the node's tip; answers by how many headers.
     async fn hears_of(&mut self, node: &Real) -> usize {
         use bitcoin::hashes::Hash as _;
-        use bitcoin::p2p::message_blockdata::Inventory;
         let tip = BlockHash::from_byte_array(node.tip().hash);
         loop {
             match self.receive().await.1 {
