@@ -21,14 +21,14 @@ PACKAGES := --workspace
 FUZZ := -p blvm-fuzz --features libfuzzer
 RELEASE := --release --locked
 
-MEMPOOL := cargo test $(RELEASE) -p blvm-node-adapter --test embedded large:: -- --nocapture
+# Features as in `make test`, so that nothing is built twice.
+MEMPOOL := cargo test $(RELEASE) $(PACKAGES) --test embedded large:: -- --nocapture
 LOOM := env RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 \
 	cargo test $(RELEASE) -p blvm-bus --lib --target-dir target/loom
-# Features as in `make test`, so that nothing is built twice.
 CRASH := cargo test $(RELEASE) $(PACKAGES) --test crash -- --nocapture
-SOAK := cargo test $(RELEASE) -p blvm-tests --test soak -- --nocapture
-HOSTILE := cargo test $(RELEASE) -p blvm-tests --test hostile -- --nocapture
-HOSTILE_PEERS := cargo test $(RELEASE) -p blvm-node-adapter --test hostile_peers -- --nocapture
+SOAK := cargo test $(RELEASE) $(PACKAGES) --test soak -- --nocapture
+HOSTILE := cargo test $(RELEASE) $(PACKAGES) --test hostile -- --nocapture
+HOSTILE_PEERS := cargo test $(RELEASE) $(PACKAGES) --test hostile_peers -- --nocapture
 DOCS := env RUSTDOCFLAGS="-D warnings" cargo doc $(RELEASE) $(PACKAGES) --no-deps
 # Where threads race over slots, terms and leases; the whole of Miri takes minutes.
 MIRI_SHORT := ring:: terms:: lease a_racing_subscriber
