@@ -19,7 +19,8 @@ pub(in crate::embedded) struct Feed {
     notes: Sender<Note>,
     /// What the chain changes by.
     found: Mutex<Option<Found>>,
-    /// Whether the service needs the block to know what follows it.
+    /// Whether the service needs the block to know what follows it. Written and read under the node's state lock, which
+    /// orders it: relaxed suffices.
     awaits_block: AtomicBool,
 }
 
