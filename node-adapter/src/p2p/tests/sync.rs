@@ -113,32 +113,42 @@ async fn two_nodes_that_mined_apart_agree_on_the_chain_with_more_work() {
     assert_eq!(third.tip().height, 33);
 }
 
+/// A peer with blocks to offer, connected to `node`.
+async fn scripted_peer(node: &Real) -> RawPeer {
+    let address = node.p2p.local_addrs()[0];
+    let (reader, mut writer) = TcpStream::connect(address).await.unwrap().into_split();
+    let mut reader = FrameReader::new(reader, Magic::REGTEST);
+    let mut hello = node::hello(address);
+    hello.services = bitcoin::p2p::ServiceFlags::NETWORK;
+    let side = handshake::Side::Dialled;
+    handshake::shake(side, &hello, &Registry::default(), &mut reader, &mut writer).await.unwrap();
+    RawPeer { reader, writer }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_block_announced_before_the_last_of_a_peer_hides_none_that_follow() {
     let first = Real::start(&[]).await;
     first.mine(40);
     let second = Real::start(&[]).await;
-    let (reader, mut writer) = TcpStream::connect(second.p2p.local_addrs()[0]).await.unwrap().into_split();
-    let mut reader = FrameReader::new(reader, Magic::REGTEST);
-    let mut hello = node::hello(second.p2p.local_addrs()[0]);
-    hello.services = bitcoin::p2p::ServiceFlags::NETWORK;
-    let side = handshake::Side::Dialled;
-    handshake::shake(side, &hello, &Registry::default(), &mut reader, &mut writer).await.unwrap();
+    let mut peer = scripted_peer(&second).await;
     let header = |height| first.node.header_by_height(height).unwrap().unwrap();
     let headers: Vec<bitcoin::block::Header> =
         (1..=40).map(|height| bitcoin::consensus::deserialize(&header(height).raw).unwrap()).collect();
-    writer.write_all(&message::headers(Magic::REGTEST, &headers)).await.unwrap();
+    peer.writer.write_all(&message::headers(Magic::REGTEST, &headers)).await.unwrap();
     let before = Inventory::Block(BlockHash::from_byte_array(header(39).position.hash));
-    writer.write_all(&message::frame(Magic::REGTEST, message::INV, &vec![before])).await.unwrap();
+    peer.writer.write_all(&message::frame(Magic::REGTEST, message::INV, &vec![before])).await.unwrap();
     // Sixteen are asked for at a time: the last ones after the announcement.
     let serve = async {
         while second.tip() != first.tip() {
-            let frame = reader.next().await.unwrap().unwrap();
+            let frame = peer.reader.next().await.unwrap().unwrap();
             let Ok(Message::GetData(items)) = Message::decode(&frame) else { continue };
             for item in items {
                 let Inventory::WitnessBlock(hash) = item else { continue };
                 let block = first.node.block(hash.as_byte_array()).unwrap().unwrap();
-                writer.write_all(&wire::encode(Magic::REGTEST, message::BLOCK, &block.raw)).await.unwrap();
+                peer.writer
+                    .write_all(&wire::encode(Magic::REGTEST, message::BLOCK, &block.raw))
+                    .await
+                    .unwrap();
             }
         }
     };
@@ -154,18 +164,13 @@ async fn a_peer_that_withholds_blocks_is_passed_over() {
     first.mine(40);
     let second = Real::start(&[]).await;
     // It knows the headers, and never answers for the blocks.
-    let (reader, mut writer) = TcpStream::connect(second.p2p.local_addrs()[0]).await.unwrap().into_split();
-    let mut reader = FrameReader::new(reader, Magic::REGTEST);
-    let mut hello = node::hello(second.p2p.local_addrs()[0]);
-    hello.services = bitcoin::p2p::ServiceFlags::NETWORK;
-    let side = handshake::Side::Dialled;
-    handshake::shake(side, &hello, &Registry::default(), &mut reader, &mut writer).await.unwrap();
+    let mut peer = scripted_peer(&second).await;
     let headers: Vec<bitcoin::block::Header> = (1..=40)
         .map(|height| first.node.header_by_height(height).unwrap().unwrap().raw)
         .map(|raw| bitcoin::consensus::deserialize(&raw).unwrap())
         .collect();
     let frame = message::headers(Magic::REGTEST, &headers);
-    writer.write_all(&frame).await.unwrap();
+    peer.writer.write_all(&frame).await.unwrap();
     until(|| second.p2p.sync_status().state == SyncState::Blocks).await;
     assert_eq!((second.tip().height, second.p2p.sync_status().header_height), (0, 40));
     // Once somebody else could send them, the first one is in the way.
