@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `manifest` | what a module says of itself |
+//! | `manager` | all modules of a node: found, loaded, watched over, reloaded, unloaded |
 //! | `host` | starting a module, watching it until it exits |
 //! | `by_path` | programs that attach by path |
 //! | `party` | who is at the other end: a module, or a program that attached by path |
@@ -11,7 +12,7 @@
 //! | `answer` | what the node answers to each request |
 //! | `block_queue` | blocks that modules bring from elsewhere, judged later |
 //! | `limits` | how fast, how long, how much |
-//! | `output` | what a module prints, in the log |
+//! | `output`, `log_file` | what a module prints, in the node's log and in its own |
 
 mod answer;
 mod block_queue;
@@ -20,6 +21,8 @@ mod codec;
 mod conversation;
 mod host;
 mod limits;
+mod log_file;
+mod manager;
 mod manifest;
 mod output;
 mod party;
@@ -29,6 +32,11 @@ mod reply;
 mod tests;
 
 pub use by_path::{ListenError, PathListener};
-pub use host::{ModuleHost, ModuleOptions, RunningModule, StartModuleError};
+pub use host::{ModuleHost, ModuleOptions, RunningModule, StartModuleError, StartRequest};
 pub use limits::RequestLimits;
+pub use log_file::LogFile;
+pub use manager::{
+    BeginError, ExitReason, Health, LoadError, ManagerOptions, ModuleInfo, ModuleManager, ModuleState,
+    ReloadError, RestartPolicy, TopicInfo, UnloadError,
+};
 pub use manifest::{Manifest, ManifestError, ManifestTopic};

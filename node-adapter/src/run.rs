@@ -38,7 +38,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::embedded::{MineError, Network, ReorgError};
-use crate::module::{ListenError, ManifestError, StartModuleError};
+use crate::module::{ListenError, LoadError};
 use crate::p2p::BindError;
 use crate::topics::TopicsError;
 use assembly::Assembly;
@@ -88,26 +88,9 @@ pub enum RunError {
     /// Nobody could attach by path.
     #[error(transparent)]
     Attach(#[from] ListenError),
-    /// A manifest is wrong.
+    /// A module was not loaded.
     #[error(transparent)]
-    Manifest(#[from] ManifestError),
-    /// A module could not be started.
-    #[error(transparent)]
-    Module(#[from] StartModuleError),
-    /// Two modules of one name.
-    #[error("two modules are called {name}: give each --module once, or change a name in a module.toml")]
-    SameName {
-        /// The name.
-        name: String,
-    },
-    /// A module ended before it was attached, or took too long.
-    #[error("module {name} {how} before it attached; what it said is in the log above")]
-    NotAttached {
-        /// Which.
-        name: String,
-        /// How it failed.
-        how: String,
-    },
+    Module(#[from] LoadError),
     /// A block could not be mined.
     #[error(transparent)]
     Mine(#[from] MineError),
@@ -153,7 +136,7 @@ pub fn main() -> ExitCode {
         return code;
     }
     let outcome = match command {
-        cli::Command::Run(arguments) => block_on(run(arguments)),
+        cli::Command::Run(arguments) => block_on(run(*arguments)),
         cli::Command::Status(arguments) => block_on(node_status::run(arguments)),
         cli::Command::Tail(arguments) => block_on(tail::run(arguments)),
         cli::Command::DemoPeer(arguments) => block_on(demo::peer(arguments)),
@@ -199,7 +182,7 @@ async fn run(arguments: RunArguments) -> Result<ExitCode, RunError> {
         return demo::run(&arguments, &mut stop).await;
     }
     let mut assembly = Assembly::open(&arguments).await?;
-    let outcome = serve(&arguments, &mut assembly, &mut stop).await;
+    let outcome = serve(&arguments, &assembly, &mut stop).await;
     assembly.stop(if outcome.is_ok() { "it was asked to" } else { "it failed" }).await;
     outcome?;
     report::print_summary(&report::Report::new(&assembly), arguments.json)?;
@@ -224,7 +207,7 @@ fn refuse_mining(arguments: &RunArguments) -> Result<(), RunError> {
 
 async fn serve(
     arguments: &RunArguments,
-    assembly: &mut Assembly,
+    assembly: &Assembly,
     stop: &mut StopSignals,
 ) -> Result<(), RunError> {
     tokio::select! {

@@ -26,7 +26,7 @@ topic! {
         pid: u32,
     }
 
-    /// A module's process has exited.
+    /// A module's process has exited as it should: because it was asked to, or by itself with status 0.
     3 ModuleStopped / ArchivedModuleStopped {
         /// Name from its manifest; at most 64 bytes.
         name: String,
@@ -120,7 +120,113 @@ topic! {
         /// Below how many bytes this is said.
         threshold_bytes: u64,
     }
+
+    /// The node has found a module it did not know in this run; nothing of it runs yet.
+    16 ModuleDiscovered / ArchivedModuleDiscovered {
+        /// Name from its manifest; at most 64 bytes.
+        name: String,
+        /// Version from its manifest; at most 64 bytes.
+        version: String,
+    }
+
+    /// A module's directory appeared while the node ran; `ModuleDiscovered` follows.
+    17 ModuleInstalled / ArchivedModuleInstalled {
+        /// Name from its manifest; at most 64 bytes.
+        name: String,
+        /// Version from its manifest; at most 64 bytes.
+        version: String,
+    }
+
+    /// A module was asked for and is at work. Sent once, until it is unloaded, whatever happens to its process.
+    18 ModuleLoaded / ArchivedModuleLoaded {
+        /// Name from its manifest; at most 64 bytes.
+        name: String,
+        /// Version from its manifest; at most 64 bytes.
+        version: String,
+    }
+
+    /// A module has another state (the `MODULE_…` numbers).
+    19 ModuleStateChanged / ArchivedModuleStateChanged {
+        /// Name from its manifest; at most 64 bytes.
+        name: String,
+        /// The state from now on.
+        state: u16,
+        /// The state until now.
+        previous: u16,
+    }
+
+    /// A module's health is another (the `HEALTH_…` numbers).
+    20 ModuleHealthChanged / ArchivedModuleHealthChanged {
+        /// Name from its manifest; at most 64 bytes.
+        name: String,
+        /// Its health from now on.
+        health: u16,
+        /// Its health until now.
+        previous: u16,
+    }
+
+    /// A module was reloaded: another process of it reads on where the one before ended.
+    21 ModuleReloaded / ArchivedModuleReloaded {
+        /// Name from its manifest; at most 64 bytes.
+        name: String,
+        /// Version from its manifest; at most 64 bytes.
+        version: String,
+        /// Process id.
+        pid: u32,
+    }
+
+    /// A module is not loaded any more; its process has exited before.
+    22 ModuleUnloaded / ArchivedModuleUnloaded {
+        /// Name from its manifest; at most 64 bytes.
+        name: String,
+    }
+
+    /// A module's process has ended though nobody asked it to, by a signal or with another status than 0.
+    23 ModuleCrashed / ArchivedModuleCrashed {
+        /// Name from its manifest; at most 64 bytes.
+        name: String,
+        /// Process id.
+        pid: u32,
+        /// Exit code, or minus the number of the signal that ended it.
+        status: i32,
+    }
+
+    /// The files of a known module are others than before; what runs is not touched by that.
+    24 ModuleUpdated / ArchivedModuleUpdated {
+        /// Name from its manifest; at most 64 bytes.
+        name: String,
+        /// Version from its manifest as it is now; at most 64 bytes.
+        version: String,
+    }
+
+    /// The directory of a known module is gone, or holds no manifest any more.
+    25 ModuleRemoved / ArchivedModuleRemoved {
+        /// Name from its manifest; at most 64 bytes.
+        name: String,
+    }
 }
+
+/// A module that is known and has no process: not loaded, or it ended by itself with status 0.
+pub const MODULE_STOPPED: u16 = 1;
+/// Its process was started and is not at work yet.
+pub const MODULE_STARTING: u16 = 2;
+/// It is at work.
+pub const MODULE_RUNNING: u16 = 3;
+/// It was asked to end.
+pub const MODULE_STOPPING: u16 = 4;
+/// It crashed and will be started again after a while.
+pub const MODULE_WAITING: u16 = 5;
+/// It crashed too often, or could not be started: it stays down until somebody loads it again.
+pub const MODULE_FAILED: u16 = 6;
+
+/// Nobody has asked it yet, or it is not running.
+pub const HEALTH_UNKNOWN: u16 = 1;
+/// It answers, and says that all is well.
+pub const HEALTH_HEALTHY: u16 = 2;
+/// It answers, and says that something does not work.
+pub const HEALTH_DEGRADED: u16 = 3;
+/// It does not answer in time.
+pub const HEALTH_UNRESPONSIVE: u16 = 4;
 
 /// There is no peer to fetch from.
 pub const SYNC_NO_PEERS: u16 = 1;

@@ -22,7 +22,9 @@ use super::peers::{
 use super::system::{
     BlockSyncCompleted, BlockSyncProgress, BlockSyncStarted, ConsensusRuleViolation, DiskSpaceLow,
     HeadersSyncCompleted, HeadersSyncProgress, HeadersSyncStarted, MaintenanceCompleted, MaintenanceStarted,
-    ModuleStarted, ModuleStopped, NodeShutdown, NodeStartupCompleted, SyncStateChanged, System,
+    ModuleCrashed, ModuleDiscovered, ModuleHealthChanged, ModuleInstalled, ModuleLoaded, ModuleReloaded,
+    ModuleRemoved, ModuleStarted, ModuleStateChanged, ModuleStopped, ModuleUnloaded, ModuleUpdated,
+    NodeShutdown, NodeStartupCompleted, SyncStateChanged, System,
 };
 use super::{DecodeError, Kind, TOPICS, Topic, Value, mesh_packets, stratum_packets, topic, topic_named};
 use crate::ring::Scratch;
@@ -232,6 +234,45 @@ fn every_kind_is_read_back_and_visited_by_name() {
     check!(seen, MaintenanceStarted { withheld: "blocks".to_owned() }, [Text("blocks")]);
     check!(seen, MaintenanceCompleted { withheld: "blocks".to_owned() }, [Text("blocks")]);
     check!(seen, DiskSpaceLow { free_bytes: 1, threshold_bytes: 2 }, [U64(1), U64(2)]);
+    let (name, version) = ("eight-by".to_owned(), "0.1.0".to_owned());
+    check!(
+        seen,
+        ModuleDiscovered { name: name.clone(), version: version.clone() },
+        [Text("eight-by"), Text("0.1.0")]
+    );
+    check!(
+        seen,
+        ModuleInstalled { name: name.clone(), version: version.clone() },
+        [Text("eight-by"), Text("0.1.0")]
+    );
+    check!(
+        seen,
+        ModuleLoaded { name: name.clone(), version: version.clone() },
+        [Text("eight-by"), Text("0.1.0")]
+    );
+    check!(
+        seen,
+        ModuleStateChanged { name: name.clone(), state: 3, previous: 2 },
+        [Text("eight-by"), U64(3), U64(2)]
+    );
+    check!(
+        seen,
+        ModuleHealthChanged { name: name.clone(), health: 2, previous: 1 },
+        [Text("eight-by"), U64(2), U64(1)]
+    );
+    check!(
+        seen,
+        ModuleReloaded { name: name.clone(), version: version.clone(), pid: 7 },
+        [Text("eight-by"), Text("0.1.0"), U64(7)]
+    );
+    check!(seen, ModuleUnloaded { name: name.clone() }, [Text("eight-by")]);
+    check!(
+        seen,
+        ModuleCrashed { name: name.clone(), pid: 7, status: -9 },
+        [Text("eight-by"), U64(7), I64(-9)]
+    );
+    check!(seen, ModuleUpdated { name: name.clone(), version }, [Text("eight-by"), Text("0.1.0")]);
+    check!(seen, ModuleRemoved { name }, [Text("eight-by")]);
     check!(
         seen,
         ModuleEvent { publisher: "mesh".to_owned(), name: "RouteDiscovered".to_owned(), payload: vec![1] },

@@ -7,6 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
@@ -22,8 +23,10 @@ const LIMIT_BYTES: u64 = 1 << 30;
 /// `MFD_EXEC` (Linux 6.3): states the intent, or the kernel logs a warning.
 const MFD_EXEC: MFdFlags = MFdFlags::from_bits_retain(0x10);
 
-pub(crate) struct SealedBinary {
-    pub(crate) file: File,
+/// A program in sealed memory. Cheap to clone: there is one copy.
+#[derive(Debug, Clone)]
+pub struct SealedBinary {
+    pub(crate) file: Arc<File>,
     pub(crate) sha256: [u8; 32],
 }
 
@@ -56,7 +59,7 @@ impl SealedBinary {
         file.rewind().map_err(seal)?;
         let mut hasher = Sha256::new();
         io::copy(&mut file, &mut hasher).map_err(seal)?;
-        Ok(Self { file, sha256: hasher.finalize().into() })
+        Ok(Self { file: Arc::new(file), sha256: hasher.finalize().into() })
     }
 }
 

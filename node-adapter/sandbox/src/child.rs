@@ -8,7 +8,7 @@ use std::ptr;
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
-use crate::{Layer, WeakReason};
+use crate::{Layer, SealedBinary, WeakReason};
 
 /// A module process that this node started.
 ///
@@ -23,7 +23,7 @@ pub struct Child {
     pub stderr: Option<OwnedFd>,
     pid: i32,
     pidfd: OwnedFd,
-    sha256: [u8; 32],
+    program: SealedBinary,
     enforced: Vec<Layer>,
     weak: Vec<(Layer, WeakReason)>,
     exit: Option<ExitReport>,
@@ -69,11 +69,11 @@ impl Child {
     pub(crate) fn new(
         pid: i32,
         pidfd: OwnedFd,
-        sha256: [u8; 32],
+        program: SealedBinary,
         enforced: Vec<Layer>,
         weak: Vec<(Layer, WeakReason)>,
     ) -> Self {
-        Self { stdout: None, stderr: None, pid, pidfd, sha256, enforced, weak, exit: None }
+        Self { stdout: None, stderr: None, pid, pidfd, program, enforced, weak, exit: None }
     }
 
     /// Moves a layer from the enforced ones to the missing ones.
@@ -91,7 +91,13 @@ impl Child {
     /// Returns the SHA-256 of the bytes that were executed.
     #[must_use]
     pub fn sha256(&self) -> [u8; 32] {
-        self.sha256
+        self.program.sha256
+    }
+
+    /// Returns what runs, for starting the very same again ([`crate::SpawnRequest::sealed`]).
+    #[must_use]
+    pub fn program(&self) -> &SealedBinary {
+        &self.program
     }
 
     /// Returns the layers the kernel enforces on this process. A layer neither here nor in

@@ -49,7 +49,7 @@ pub(crate) fn launch(mut plan: Plan, parent: ParentSide) -> Result<Child, SpawnE
     drop(plan);
 
     // A pid is a C int.
-    let mut child = Child::new(pid as i32, pidfd, parent.sha256, parent.enforced, parent.weak);
+    let mut child = Child::new(pid as i32, pidfd, parent.binary, parent.enforced, parent.weak);
     // From here on an early return kills and reaps the child, which may be half-way.
     read_reports(parent.reports, &mut child)?;
     child.stdout = Some(parent.stdout);

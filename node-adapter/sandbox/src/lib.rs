@@ -45,6 +45,7 @@ mod spawner;
 mod stages;
 mod step;
 
+pub use binary::SealedBinary;
 pub use child::{Child, ExitReport, signal_process};
 pub use error::{SpawnError, StartError};
 pub use layer::{Layer, WeakReason};

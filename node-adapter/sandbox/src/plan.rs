@@ -2,7 +2,7 @@
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
@@ -42,7 +42,7 @@ pub(crate) struct ParentSide {
     pub(crate) stdout: OwnedFd,
     pub(crate) stderr: OwnedFd,
     pub(crate) reports: File,
-    pub(crate) sha256: [u8; 32],
+    pub(crate) binary: SealedBinary,
     pub(crate) enforced: Vec<Layer>,
     pub(crate) weak: Vec<(Layer, WeakReason)>,
 }
@@ -52,7 +52,10 @@ pub(crate) fn prepare(request: SpawnRequest) -> Result<(Plan, ParentSide), Spawn
     check_user(request.uid)?;
     let (enforced, weak, filter) = layers(&request)?;
 
-    let binary = SealedBinary::copy(&request.program, request.allow_debugging)?;
+    let binary = match request.sealed {
+        Some(sealed) => sealed,
+        None => SealedBinary::copy(&request.program, request.allow_debugging)?,
+    };
     if let Some(expected) = request.expected_sha256
         && expected != binary.sha256
     {
@@ -74,8 +77,13 @@ pub(crate) fn prepare(request: SpawnRequest) -> Result<(Plan, ParentSide), Spawn
 
     let mut placed = vec![OwnedFd::from(null), stdout_end, stderr_end];
     placed.extend(request.descriptors);
-    let descriptors = Descriptors::new(placed, report, binary.file.into(), request.landlock)
-        .map_err(cannot("duplicate a descriptor for the module"))?;
+    let cannot_duplicate = cannot("duplicate a descriptor for the module");
+    let program =
+        binary.file.as_fd().try_clone_to_owned().map_err(|cause| {
+            cannot_duplicate(Errno::from_raw(cause.raw_os_error().unwrap_or(libc::EMFILE)))
+        })?;
+    let descriptors =
+        Descriptors::new(placed, report, program, request.landlock).map_err(cannot_duplicate)?;
 
     let plan = Plan {
         arguments: arguments(&request.program, request.arguments)?,
@@ -91,8 +99,7 @@ pub(crate) fn prepare(request: SpawnRequest) -> Result<(Plan, ParentSide), Spawn
         is_weak_seccomp_allowed: request.allow_weak_isolation,
         node_pid: nix::unistd::getpid().as_raw(),
     };
-    let parent =
-        ParentSide { stdout, stderr, reports: reports.into(), sha256: binary.sha256, enforced, weak };
+    let parent = ParentSide { stdout, stderr, reports: reports.into(), binary, enforced, weak };
     Ok((plan, parent))
 }
 

@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+use crate::SealedBinary;
+
 /// What a module process is started from, and with what.
 ///
 /// The module gets what stands here and nothing else.
@@ -13,6 +15,8 @@ pub struct SpawnRequest {
     pub program: PathBuf,
     /// Refuses any other program: the SHA-256 that the bytes to be executed must have.
     pub expected_sha256: Option<[u8; 32]>,
+    /// A program that ran before, instead of a new copy of `program`, which then only gives its name.
+    pub sealed: Option<SealedBinary>,
     /// Arguments after the program's own name.
     pub arguments: Vec<OsString>,
     /// The whole environment.
@@ -42,6 +46,7 @@ impl SpawnRequest {
     pub fn new(program: impl Into<PathBuf>) -> Self {
         Self {
             program: program.into(),
+            sealed: None,
             expected_sha256: None,
             arguments: Vec::new(),
             environment: Vec::new(),

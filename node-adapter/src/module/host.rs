@@ -9,14 +9,16 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use blvm_bus::lease::ScannedPage;
 use blvm_bus::memory::Mapped;
-use blvm_bus::message::system::{ModuleStarted, ModuleStopped};
+use blvm_bus::message::system::{ModuleCrashed, ModuleStarted, ModuleStopped};
 use blvm_bus::request::{Permission, Refusal, Statistics, TopicStart, refuse_descriptors};
 use blvm_bus::wake::{WakerClient, WakerError, wake_socket_pair};
-use blvm_sandbox::{Child, ExitReport, Limits, SpawnError, SpawnRequest, Spawner, StartError, UidGid};
+use blvm_sandbox::{
+    Child, ExitReport, Limits, SealedBinary, SpawnError, SpawnRequest, Spawner, StartError, UidGid,
+};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use parking_lot::Mutex;
@@ -26,6 +28,7 @@ use tokio::sync::watch;
 use super::block_queue::BlockQueue;
 use super::by_path::{ListenError, PathListener};
 use super::limits::RequestLimits;
+use super::log_file::LogFile;
 use super::manifest::Manifest;
 use super::party::{Party, starts_of};
 use super::{conversation, output};
@@ -162,6 +165,8 @@ pub(super) struct Module {
     hold: Mutex<Hold>,
     statistics: Mutex<Option<Statistics>>,
     starts: watch::Sender<Option<BTreeMap<u32, u64>>>,
+    /// Whether somebody asked it to end: then its exit is no crash.
+    is_ending: AtomicBool,
 }
 
 impl Module {
@@ -180,6 +185,7 @@ impl Module {
             hold: Mutex::new(Hold::Waiting(wake)),
             statistics: Mutex::new(None),
             starts,
+            is_ending: AtomicBool::new(false),
         }
     }
 
@@ -257,9 +263,31 @@ fn release(attachment: &Attachment, bus: &Topics) {
     }
 }
 
+/// What a module is started with.
+#[derive(Debug)]
+pub struct StartRequest {
+    /// What it says of itself.
+    pub manifest: Manifest,
+    /// Arguments of its program.
+    pub arguments: Vec<OsString>,
+    /// The program as it ran before, instead of the file the manifest names: a roll-back starts what is known to work.
+    pub program: Option<SealedBinary>,
+    /// Where its lines go besides the node's log.
+    pub log: Option<Arc<LogFile>>,
+}
+
+impl StartRequest {
+    /// The program that `manifest` names, without arguments.
+    pub fn new(manifest: Manifest) -> Self {
+        StartRequest { manifest, arguments: Vec::new(), program: None, log: None }
+    }
+}
+
 /// A module that was started.
 pub struct RunningModule {
     module: Arc<Module>,
+    program: SealedBinary,
+    sha256: [u8; 32],
     enforced: Vec<&'static str>,
     exit: watch::Receiver<Option<ExitReport>>,
     attached: watch::Receiver<Option<BTreeMap<u32, u64>>>,
@@ -294,6 +322,17 @@ impl ModuleHost {
         manifest: Manifest,
         arguments: &[OsString],
     ) -> Result<RunningModule, StartModuleError> {
+        self.start_with(StartRequest { arguments: arguments.to_vec(), ..StartRequest::new(manifest) })
+    }
+
+    /// Starts a module and serves it until it exits. Copies its program and waits for the process: milliseconds. Must be
+    /// called inside a Tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`StartModuleError`].
+    pub fn start_with(&self, start: StartRequest) -> Result<RunningModule, StartModuleError> {
+        let StartRequest { manifest, arguments, program, log } = start;
         let (directory, uid) = self.make_directory(&manifest.name)?;
         let name = manifest.name.clone();
         let at = |source| StartModuleError::Socket { name: name.clone(), source };
@@ -304,7 +343,8 @@ impl ModuleHost {
         let socket = UnixStream::from_std(socket).map_err(at)?;
         let (wake, module_wake) = wake_socket_pair()?;
         let mut request = SpawnRequest::new(&manifest.program);
-        request.arguments = arguments.to_vec();
+        request.sealed = program;
+        request.arguments = arguments;
         request.descriptors = vec![module_socket.into(), module_wake];
         request.uid = uid;
         request.working_directory = directory;
@@ -320,6 +360,7 @@ impl ModuleHost {
             tracing::warn!(module = manifest.name, layer = layer.as_str(), %reason, "a layer of isolation is missing");
         }
         let pidfd = child.as_fd().try_clone_to_owned().map_err(at)?;
+        let (program, sha256) = (child.program().clone(), child.sha256());
         let mut enforced = vec!["seals"];
         enforced.extend(child.enforced().iter().map(|layer| layer.as_str()));
         let (starts, attached) = watch::channel(None);
@@ -339,7 +380,7 @@ impl ModuleHost {
         );
         for (end, stream) in [(child.stdout.take(), "stdout"), (child.stderr.take(), "stderr")] {
             if let Some(end) = end {
-                tokio::spawn(output::drain(end, stream, Arc::clone(&module)));
+                tokio::spawn(output::drain(end, stream, Arc::clone(&module), log.clone()));
             }
         }
         tokio::spawn(serve(socket, Arc::clone(&module), Arc::clone(&self.shared)));
@@ -350,7 +391,7 @@ impl ModuleHost {
         };
         // Without a thread the child is dropped here, which kills it.
         std::thread::Builder::new().name("blvm-module-exit".to_owned()).spawn(watch).map_err(at)?;
-        Ok(RunningModule { module, enforced, exit, attached, pidfd })
+        Ok(RunningModule { module, program, sha256, enforced, exit, attached, pidfd })
     }
 
     /// Lets programs that are no modules attach by path, in `directory`: the node's data directory, whose lock the caller
@@ -435,11 +476,14 @@ fn watch_exit(
         ExitReport::Exited { status } => status,
         ExitReport::Signalled { signal } => -signal,
     };
-    topics.publish_system(&ModuleStopped { name: module.name().to_owned(), pid: module.pid, status });
-    if status == 0 {
-        tracing::info!(module = module.name(), pid = module.pid, "module stopped");
+    let (name, pid) = (module.name().to_owned(), module.pid);
+    // Acquire: pairs with `expect_exit`.
+    if status == 0 || module.is_ending.load(Ordering::Acquire) {
+        tracing::info!(module = name, pid, status, "module stopped");
+        topics.publish_system(&ModuleStopped { name, pid, status });
     } else {
-        tracing::warn!(module = module.name(), pid = module.pid, status, "module failed");
+        tracing::warn!(module = name, pid, status, "module crashed");
+        topics.publish_system(&ModuleCrashed { name, pid, status });
     }
     report.send_replace(Some(exit));
 }
@@ -455,6 +499,27 @@ impl RunningModule {
         self.module.pid
     }
 
+    /// What it says of itself.
+    pub fn manifest(&self) -> &Manifest {
+        &self.module.manifest
+    }
+
+    /// The sealed memory its program runs from, for starting the very same again.
+    pub fn program(&self) -> &SealedBinary {
+        &self.program
+    }
+
+    /// SHA-256 of its program as it runs.
+    pub fn sha256(&self) -> [u8; 32] {
+        self.sha256
+    }
+
+    /// From here on its end is wanted: whatever its exit status, it is told as `ModuleStopped`, not as `ModuleCrashed`.
+    pub fn expect_exit(&self) {
+        // Release: pairs with the load in `watch_exit`.
+        self.module.is_ending.store(true, Ordering::Release);
+    }
+
     /// The layers of isolation that really hold, by name.
     pub fn enforced(&self) -> &[&'static str] {
         &self.enforced
@@ -466,18 +531,18 @@ impl RunningModule {
     }
 
     /// Waits until it is attached; first sequences that count, by topic. `None` if it exits before.
-    pub async fn attached(&mut self) -> Option<BTreeMap<u32, u64>> {
-        let mut exit = self.exit.clone();
+    pub async fn attached(&self) -> Option<BTreeMap<u32, u64>> {
+        let (mut exit, mut attached) = (self.exit.clone(), self.attached.clone());
         tokio::select! {
             // The sender lives as long as the module: an error means it is gone.
-            starts = self.attached.wait_for(Option::is_some) => starts.ok().and_then(|starts| starts.clone()),
+            starts = attached.wait_for(Option::is_some) => starts.ok().and_then(|starts| starts.clone()),
             _ = exit.wait_for(Option::is_some) => None,
         }
     }
 
     /// Waits until its process has exited.
-    pub async fn exited(&mut self) -> ExitReport {
-        match self.exit.wait_for(Option::is_some).await {
+    pub async fn exited(&self) -> ExitReport {
+        match self.exit.clone().wait_for(Option::is_some).await {
             Ok(report) => report.unwrap_or(ExitReport::Exited { status: -1 }),
             Err(_) => ExitReport::Exited { status: -1 },
         }
@@ -485,7 +550,17 @@ impl RunningModule {
 
     /// Whether its process has exited.
     pub fn has_exited(&self) -> bool {
-        self.exit.borrow().is_some()
+        self.exit().is_some()
+    }
+
+    /// How its process ended, if it has.
+    pub fn exit(&self) -> Option<ExitReport> {
+        *self.exit.borrow()
+    }
+
+    /// First sequences that count, by topic, once it is attached.
+    pub fn starts(&self) -> Option<BTreeMap<u32, u64>> {
+        self.attached.borrow().clone()
     }
 
     /// Sends a signal to the process, never to another that got its number.

@@ -1,16 +1,12 @@
 //! Everything `blvm run` starts, in order, and stops in the reverse one.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bitcoin::ScriptBuf;
 use blvm_bus::message::system::{NodeShutdown, NodeStartupCompleted};
-use blvm_sandbox::ExitReport;
-use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use super::RunError;
@@ -19,7 +15,7 @@ use super::ledger::Ledger;
 use super::status::{ModuleStatus, Status};
 use crate::demo::wallet::Wallet;
 use crate::embedded::{EmbeddedNode, EmbeddedOptions, Network, WireNetwork as _};
-use crate::module::{Manifest, ModuleHost, ModuleOptions, PathListener, RunningModule};
+use crate::module::{LoadError, ManagerOptions, ModuleHost, ModuleManager, ModuleOptions, PathListener};
 use crate::p2p::{self, P2p, P2pOptions};
 use crate::source::{EventSink, NetworkApi, NodeApi};
 use crate::topics::{Topics, TopicsOptions};
@@ -27,17 +23,14 @@ use crate::topics::{Topics, TopicsOptions};
 /// The module of a demonstration that names none; its program is built beside this one.
 const DEMO_MANIFEST: &str = include_str!("../../../sdk/examples/block-watch/module.toml");
 
-/// Time a module has to attach.
-const ATTACH_DEADLINE: Duration = Duration::from_secs(10);
+/// Where installed modules stand in the data directory.
+const INSTALLED_DIRECTORY: &str = "installed";
 
-/// Time a module has to read what was published and exit by itself.
-const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
+/// Where each module works, and may write.
+const MODULES_DIRECTORY: &str = "modules";
 
-/// Part of it that passes in silence.
-const DRAIN_NOTICE: Duration = Duration::from_secs(1);
-
-/// Time it has after SIGTERM.
-const TERMINATE_DEADLINE: Duration = Duration::from_secs(3);
+/// Where each module's log stands.
+const LOG_DIRECTORY: &str = "logs";
 
 /// Where the addresses of other nodes are kept.
 const ADDRESSES_FILE: &str = "addresses.json";
@@ -53,21 +46,13 @@ pub(crate) struct Assembly {
     pub(crate) topics: Arc<Topics>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) node: Arc<EmbeddedNode>,
-    pub(crate) modules: Vec<Running>,
+    pub(crate) modules: ModuleManager,
     /// The peers; who asks about them asks here.
     pub(crate) p2p: Arc<P2p>,
     by_path: Option<PathListener>,
-    host: ModuleHost,
     datadir: PathBuf,
     /// Removed with all that is in it when the assembly is dropped.
     _temporary: Option<TempDir>,
-}
-
-/// A module and where its counting began.
-pub(crate) struct Running {
-    pub(crate) process: RunningModule,
-    /// First sequence that counts, by topic.
-    pub(crate) starts: BTreeMap<u32, u64>,
 }
 
 impl Assembly {
@@ -93,7 +78,7 @@ impl Assembly {
         let peers = peer_options(arguments, &datadir);
         let p2p = Arc::new(P2p::start(peers, Arc::clone(&node) as Arc<dyn NodeApi>, sink, news).await?);
         let options = ModuleOptions {
-            data_directory: datadir.join("modules"),
+            data_directory: datadir.join(MODULES_DIRECTORY),
             allow_weak_isolation: arguments.allow_weak_isolation,
             limits: arguments.limits.limits(),
         };
@@ -114,8 +99,9 @@ impl Assembly {
             height = tip.height,
             "node started"
         );
-        let modules = Vec::new();
-        Ok(Assembly { topics, ledger, node, modules, p2p, by_path, host, datadir, _temporary: temporary })
+        let options = manager_options(arguments, &datadir)?;
+        let modules = ModuleManager::new(host, Arc::clone(&topics), options);
+        Ok(Assembly { topics, ledger, node, modules, p2p, by_path, datadir, _temporary: temporary })
     }
 
     /// Looks at the disk that holds the data, for ever.
@@ -134,40 +120,24 @@ impl Assembly {
         Ok(())
     }
 
-    /// Starts the modules named on the command line, and waits until each is attached. A demonstration without any takes the
-    /// example.
-    pub(crate) async fn start_modules(&mut self, arguments: &RunArguments) -> Result<(), RunError> {
-        let executable = std::env::current_exe().map_err(RunError::Runtime)?;
-        let build_directory = executable.parent().unwrap_or(Path::new("."));
-        let mut manifests = Vec::new();
+    /// Loads the modules named on the command line, each of which must get to work, then those of the modules directory, of
+    /// which some may not. A demonstration without any takes the example.
+    pub(crate) async fn start_modules(&self, arguments: &RunArguments) -> Result<(), RunError> {
         for directory in &arguments.modules {
-            let manifest = Manifest::read(directory, build_directory)?;
-            if manifests.iter().any(|other: &Manifest| other.name == manifest.name) {
-                return Err(RunError::SameName { name: manifest.name });
+            let name = self.modules.add_directory(directory)?;
+            self.modules.load(&name).await?;
+        }
+        if arguments.demo && arguments.modules.is_empty() {
+            let name = self.modules.add_text(DEMO_MANIFEST)?;
+            self.modules.load(&name).await?;
+        }
+        self.modules.discover();
+        for module in self.modules.list().into_iter().filter(|module| !module.is_loaded) {
+            if let Err(error) = self.modules.load(&module.name).await {
+                log_failure(&module.name, &error);
             }
-            manifests.push(manifest);
         }
-        if arguments.demo && manifests.is_empty() {
-            manifests.push(Manifest::read_text(DEMO_MANIFEST, build_directory)?);
-        }
-        for manifest in manifests {
-            let mut process = self.host.start(manifest, &[])?;
-            let starts = match tokio::time::timeout(ATTACH_DEADLINE, process.attached()).await {
-                Ok(Some(starts)) => starts,
-                Ok(None) => {
-                    let how = match process.exited().await {
-                        ExitReport::Exited { status } => format!("exited with status {status}"),
-                        ExitReport::Signalled { signal } => format!("was ended by signal {signal}"),
-                    };
-                    return Err(RunError::NotAttached { name: process.name().to_owned(), how });
-                }
-                Err(_) => {
-                    let how = format!("took longer than {} s", ATTACH_DEADLINE.as_secs());
-                    return Err(RunError::NotAttached { name: process.name().to_owned(), how });
-                }
-            };
-            self.modules.push(Running { process, starts });
-        }
+        self.modules.watch(false, false);
         Ok(())
     }
 
@@ -213,10 +183,11 @@ impl Assembly {
 
     /// How things stand.
     pub(crate) fn status(&self) -> Status {
-        let modules = self.modules.iter().map(|module| ModuleStatus {
-            name: module.process.name().to_owned(),
-            is_running: !module.process.has_exited(),
-            statistics: module.process.statistics(),
+        let processes = self.modules.processes();
+        let modules = processes.iter().map(|process| ModuleStatus {
+            name: process.name().to_owned(),
+            is_running: !process.has_exited(),
+            statistics: process.statistics(),
         });
         Status {
             height: self.node.chain_tip().height,
@@ -238,9 +209,7 @@ impl Assembly {
         }
         self.topics.publish_system(&NodeShutdown { reason: reason.to_owned() });
         self.topics.close();
-        for module in &mut self.modules {
-            stop_module(&mut module.process).await;
-        }
+        self.modules.shutdown().await;
     }
 }
 
@@ -277,29 +246,22 @@ fn peer_options(arguments: &RunArguments, datadir: &Path) -> P2pOptions {
     }
 }
 
-/// Waits until a module has exited by itself; helps with SIGTERM, then with SIGKILL.
-async fn stop_module(process: &mut RunningModule) {
-    if tokio::time::timeout(DRAIN_NOTICE, process.exited()).await.is_ok() {
-        return;
-    }
-    let name = process.name().to_owned();
-    tracing::info!(module = name, seconds = DRAIN_DEADLINE.as_secs(), "waiting for the module to finish");
-    if tokio::time::timeout(DRAIN_DEADLINE - DRAIN_NOTICE, process.exited()).await.is_ok() {
-        return;
-    }
-    for (signal, deadline) in [(Signal::SIGTERM, TERMINATE_DEADLINE), (Signal::SIGKILL, DRAIN_DEADLINE)] {
-        tracing::warn!(
-            module = process.name(),
-            signal = signal.as_str(),
-            "the module does not stop by itself"
-        );
-        // It may exit at this very moment: then there is nobody to signal.
-        let _ = process.signal(signal);
-        if tokio::time::timeout(deadline, process.exited()).await.is_ok() {
-            return;
-        }
-    }
-    tracing::error!(module = process.name(), "the module outlives SIGKILL");
+/// Where modules are, and how they are kept at work.
+fn manager_options(arguments: &RunArguments, datadir: &Path) -> Result<ManagerOptions, RunError> {
+    let executable = std::env::current_exe().map_err(RunError::Runtime)?;
+    let mut options = ManagerOptions::new(executable.parent().unwrap_or(Path::new(".")));
+    let installed = datadir.join(INSTALLED_DIRECTORY);
+    options.modules_directory = match &arguments.modules_dir {
+        Some(directory) => Some(directory.clone()),
+        None => installed.is_dir().then_some(installed),
+    };
+    options.log_directory = Some(datadir.join(LOG_DIRECTORY));
+    Ok(options)
+}
+
+fn log_failure(module: &str, error: &LoadError) {
+    let error = error as &dyn std::error::Error;
+    tracing::error!(module, error, "a module of the modules directory was not loaded; the node goes on");
 }
 
 fn data_directory(arguments: &RunArguments) -> Result<(PathBuf, Option<TempDir>), RunError> {

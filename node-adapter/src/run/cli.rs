@@ -27,7 +27,7 @@ pub(super) enum Command {
     ///
     /// Commands on the standard input: `mine [N]`, `reorganise DEPTH`, `status`, `stop`, `help`.
     /// Logs go to stderr; BLVM_LOG sets their level, for example BLVM_LOG=debug.
-    Run(RunArguments),
+    Run(Box<RunArguments>),
     /// Print what a running node publishes on one topic, a line per message.
     ///
     /// Attaches to the node by bus.sock and bus.token in its data directory, as the node's user. Ctrl-C ends it.
@@ -88,6 +88,11 @@ pub(crate) struct RunArguments {
     /// Directory of a module (with its module.toml); may be repeated. A demonstration without one takes block-watch.
     #[arg(long = "module", value_name = "DIR")]
     pub(crate) modules: Vec<PathBuf>,
+
+    /// Directory whose subdirectories are modules, each loaded at the start unless it is faulty. Without it `installed` in the
+    /// data directory, where there is one.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) modules_dir: Option<PathBuf>,
 
     /// Make everything but the block files anew from them, where the databases are damaged. It takes as long as validating the
     /// blocks took.

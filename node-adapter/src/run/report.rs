@@ -6,8 +6,9 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::RunError;
-use super::assembly::{Assembly, Running};
+use super::assembly::Assembly;
 use super::status::{topic_name, write_line};
+use crate::module::RunningModule;
 use crate::source::{Hash, NodeApi, NodeError};
 
 /// Version of the report's shape.
@@ -73,10 +74,9 @@ impl Report {
         let counts = assembly.ledger.counts();
         let tip = assembly.node.chain_tip();
         let ends: BTreeMap<_, _> = assembly.topics.next_sequences().into_iter().collect();
-        let modules = assembly
-            .modules
-            .iter()
-            .map(|module| (module.process.name().to_owned(), ModuleReport::new(module, &ends)));
+        let processes = assembly.modules.processes();
+        let modules =
+            processes.iter().map(|process| (process.name().to_owned(), ModuleReport::new(process, &ends)));
         Report {
             schema: SCHEMA,
             run_id: assembly.topics.run_id().to_string(),
@@ -93,10 +93,11 @@ impl Report {
 }
 
 impl ModuleReport {
-    fn new(module: &Running, ends: &BTreeMap<u32, u64>) -> Self {
-        let statistics = module.process.statistics().unwrap_or_default();
+    fn new(process: &RunningModule, ends: &BTreeMap<u32, u64>) -> Self {
+        let statistics = process.statistics().unwrap_or_default();
+        let starts = process.starts().unwrap_or_default();
         let topics = statistics.topics.iter().filter_map(|topic| {
-            let published = ends.get(&topic.topic)?.saturating_sub(*module.starts.get(&topic.topic)?);
+            let published = ends.get(&topic.topic)?.saturating_sub(*starts.get(&topic.topic)?);
             let latency = topic.latency_ns;
             let report = TopicReport {
                 published,
@@ -109,10 +110,10 @@ impl ModuleReport {
             Some((topic_name(topic.topic), report))
         });
         ModuleReport {
-            pid: module.process.pid(),
+            pid: process.pid(),
             wait: statistics.wait.clone(),
-            enforced: module.process.enforced().to_vec(),
-            granted: module.starts.keys().map(|topic| topic_name(*topic)).collect(),
+            enforced: process.enforced().to_vec(),
+            granted: starts.keys().map(|topic| topic_name(*topic)).collect(),
             topics: topics.collect(),
         }
     }

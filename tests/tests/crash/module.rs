@@ -70,13 +70,13 @@ impl Module {
     }
 
     /// Waits until it has ended by itself, since its topics are closed.
-    pub fn finishes(mut self, node: &Node) {
+    pub fn finishes(self, node: &Node) {
         let exited = async { tokio::time::timeout(PATIENCE, self.process.exited()).await };
         assert_eq!(node.runtime.block_on(exited).unwrap(), ExitReport::Exited { status: 0 });
     }
 
     /// Kills it as the kernel would for want of memory.
-    fn kill(mut self, node: &Node) {
+    fn kill(self, node: &Node) {
         self.process.signal(Signal::SIGKILL).unwrap();
         let exit = node.runtime.block_on(self.process.exited());
         assert_eq!(exit, ExitReport::Signalled { signal: Signal::SIGKILL as i32 });

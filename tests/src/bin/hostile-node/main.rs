@@ -84,7 +84,7 @@ async fn run(setting: &str, directory: &Path) -> Result<(), Failed> {
     let host = ModuleHost::new(Arc::clone(&topics), node, None, "regtest", options)?;
     // As `blvm run` does: what a module must not reach is there to be reached.
     let _by_path = host.listen(directory)?;
-    let mut witness = start(&host, "witness", "hostile-witness", &[])?;
+    let witness = start(&host, "witness", "hostile-witness", &[])?;
     witness.attached().await.ok_or("the witness was not attached")?;
     let publishing = Publishing::start(Arc::clone(&topics))?;
 
@@ -96,7 +96,7 @@ async fn run(setting: &str, directory: &Path) -> Result<(), Failed> {
         ("hold", &["hold", setting]),
     ];
     for (name, arguments) in attacks {
-        let mut module = start(&host, name, "hostile-module", arguments)?;
+        let module = start(&host, name, "hostile-module", arguments)?;
         let exit = tokio::time::timeout(PATIENCE, module.exited()).await;
         // What it found until then is told in any case.
         print_attempts(&directory.join("modules").join(name))?;

@@ -1,0 +1,349 @@
+//! The modules of a node: found, loaded, watched over, reloaded and unloaded.
+//!
+//! | file | what |
+//! |---|---|
+//! | `info` | what is said of a module |
+//! | `error` | why something was not done |
+//! | `known` | what the manager knows, and the events it sends when that changes |
+//! | `process` | one process: from its start until it is at work, and its orderly end |
+//! | `supervise` | one loaded module: crashes, waits, restarts |
+//! | `restart` | the rules for restarts |
+//! | `watch` | changes in the modules directory |
+//!
+//! One change is made at a time: loads, unloads and reloads wait for each other. A module that crashes needs nobody's leave.
+//! Every wait has an end, so a module that does not answer holds nothing up for longer than its deadlines.
+
+mod error;
+mod info;
+mod known;
+mod process;
+mod restart;
+mod supervise;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
+
+use super::host::{ModuleHost, RunningModule, StartRequest};
+use super::log_file::LogFile;
+use super::manifest::Manifest;
+use crate::topics::Topics;
+pub use error::{BeginError, LoadError, ReloadError, UnloadError};
+pub use info::{ExitReason, Health, ModuleInfo, ModuleState, TopicInfo};
+use known::{Found, Known};
+use process::Ending;
+pub use restart::RestartPolicy;
+use supervise::{Order, Stopped, Supervisor};
+
+/// How modules are found and kept at work.
+#[derive(Debug, Clone)]
+pub struct ManagerOptions {
+    /// Each directory in it with a `module.toml` is a module.
+    pub modules_directory: Option<PathBuf>,
+    /// Where programs of modules are looked for besides their own directories.
+    pub build_directory: PathBuf,
+    /// Where each module's log stands; none is written without it.
+    pub log_directory: Option<PathBuf>,
+    /// Time a module has to attach.
+    pub start_deadline: Duration,
+    /// Time a module has to end once it was asked; then SIGTERM, and after [`Self::terminate_deadline`] SIGKILL.
+    pub stop_deadline: Duration,
+    /// Time a module has after SIGTERM.
+    pub terminate_deadline: Duration,
+    /// When crashed modules are started again.
+    pub restart: RestartPolicy,
+}
+
+impl ManagerOptions {
+    /// No modules directory, programs in `build_directory`, no logs; 10 s to attach, 10 s to stop, 3 s after SIGTERM.
+    pub fn new(build_directory: impl Into<PathBuf>) -> Self {
+        ManagerOptions {
+            modules_directory: None,
+            build_directory: build_directory.into(),
+            log_directory: None,
+            start_deadline: Duration::from_secs(10),
+            stop_deadline: Duration::from_secs(10),
+            terminate_deadline: Duration::from_secs(3),
+            restart: RestartPolicy::default(),
+        }
+    }
+}
+
+/// The modules of one node. Clones are the same manager.
+#[derive(Clone)]
+pub struct ModuleManager {
+    inner: Arc<Inner>,
+}
+
+/// What all of the manager's tasks share.
+struct Inner {
+    host: Arc<ModuleHost>,
+    options: ManagerOptions,
+    known: Known,
+    /// Held while something is loaded, unloaded or reloaded.
+    changing: AsyncMutex<Gate>,
+}
+
+/// Whether anything is loaded any more.
+struct Gate {
+    is_open: bool,
+}
+
+impl ModuleManager {
+    /// A manager without modules. Its calls must be made inside a Tokio runtime.
+    pub fn new(host: ModuleHost, topics: Arc<Topics>, options: ManagerOptions) -> Self {
+        let host = Arc::new(host);
+        let known = Known::new(topics);
+        let changing = AsyncMutex::new(Gate { is_open: true });
+        ModuleManager { inner: Arc::new(Inner { host, options, known, changing }) }
+    }
+
+    /// What starts its modules and serves them.
+    pub fn host(&self) -> &ModuleHost {
+        &self.inner.host
+    }
+
+    /// Looks through the modules directory. What cannot be read is logged and left out; the others are known afterwards.
+    pub fn discover(&self) {
+        watch::look(&self.inner, false);
+    }
+
+    /// Looks through the modules directory every second from now on, for as long as the manager is there, and says what
+    /// changed: `ModuleInstalled`, `ModuleUpdated`, `ModuleRemoved`. With `loads`, what is installed is loaded; with
+    /// `unloads`, what is removed is unloaded.
+    pub fn watch(&self, loads: bool, unloads: bool) {
+        tokio::spawn(watch::watch(Arc::downgrade(&self.inner), loads, unloads));
+    }
+
+    /// Makes the module in `directory` known, wherever it is.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::Manifest`], and [`LoadError::SameName`] if another directory has that name already.
+    pub fn add_directory(&self, directory: &Path) -> Result<String, LoadError> {
+        let manifest = Manifest::read(directory, &self.inner.options.build_directory)?;
+        self.add(Found { directory: Some(directory.to_owned()), text: None, manifest })
+    }
+
+    /// Makes a module known whose manifest is part of this program.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::add_directory`].
+    pub fn add_text(&self, text: &'static str) -> Result<String, LoadError> {
+        let manifest = Manifest::read_text(text, &self.inner.options.build_directory)?;
+        self.add(Found { directory: None, text: Some(text), manifest })
+    }
+
+    fn add(&self, found: Found) -> Result<String, LoadError> {
+        let name = found.manifest.name.clone();
+        if self.inner.known.add(found) { Ok(name) } else { Err(LoadError::SameName { name }) }
+    }
+
+    /// Starts a module and waits until it is at work. What is in its directory is read anew.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`]; then no process of it is left.
+    pub async fn load(&self, name: &str) -> Result<ModuleInfo, LoadError> {
+        let gate = self.inner.changing.lock().await;
+        if !gate.is_open {
+            return Err(LoadError::Stopping);
+        }
+        self.load_one(name).await?;
+        self.info(name).ok_or_else(|| self.unknown(name))
+    }
+
+    async fn load_one(&self, name: &str) -> Result<(), LoadError> {
+        let inner = &self.inner;
+        if !inner.known.contains(name) {
+            watch::look(inner, true);
+        }
+        let manifest = self.read_again(name)?;
+        if inner.known.is_loaded(name) {
+            return Err(LoadError::Loaded { name: name.to_owned() });
+        }
+        inner.known.set_state(name, ModuleState::Starting);
+        match inner.begin(inner.request(manifest)).await {
+            Ok(process) => {
+                inner.adopt(process, true);
+                Ok(())
+            }
+            Err(source) => {
+                inner.known.set_state(name, ModuleState::Failed);
+                Err(LoadError::Begin { name: name.to_owned(), source })
+            }
+        }
+    }
+
+    /// The manifest as it is now. A directory that is gone makes the module unknown.
+    fn read_again(&self, name: &str) -> Result<Manifest, LoadError> {
+        let inner = &self.inner;
+        let found = inner.known.found(name).ok_or_else(|| self.unknown(name))?;
+        let manifest = match (&found.directory, found.text) {
+            (Some(directory), _) => Manifest::read(directory, &inner.options.build_directory)?,
+            (None, Some(text)) => Manifest::read_text(text, &inner.options.build_directory)?,
+            (None, None) => found.manifest,
+        };
+        if manifest.name != name {
+            return Err(self.unknown(name));
+        }
+        inner.known.set_manifest(&manifest);
+        Ok(manifest)
+    }
+
+    fn unknown(&self, name: &str) -> LoadError {
+        LoadError::Unknown { name: name.to_owned(), known: self.inner.known.names() }
+    }
+
+    /// Ends a module; answers the names of those that were ended, in order. Takes no longer than its deadlines.
+    ///
+    /// # Errors
+    ///
+    /// [`UnloadError`].
+    pub async fn unload(&self, name: &str) -> Result<Vec<String>, UnloadError> {
+        let _gate = self.inner.changing.lock().await;
+        let inner = &self.inner;
+        if !inner.known.is_loaded(name) {
+            return Err(match inner.known.info(name) {
+                Some(info) => UnloadError::NotLoaded { name: name.to_owned(), state: info.state },
+                None => UnloadError::Unknown { name: name.to_owned() },
+            });
+        }
+        inner.end(name, Ending::Asked).await;
+        inner.known.unloaded(name, ModuleState::Stopped);
+        Ok(vec![name.to_owned()])
+    }
+
+    /// Replaces a module's process by one from what is in its directory now. The old process has exited before the new one
+    /// starts, and the new one reads on where the old one had finished. If it does not get to work, the program from before
+    /// runs again.
+    ///
+    /// # Errors
+    ///
+    /// [`ReloadError`].
+    pub async fn reload(&self, name: &str) -> Result<ModuleInfo, ReloadError> {
+        let gate = self.inner.changing.lock().await;
+        let inner = &self.inner;
+        let named = || name.to_owned();
+        let refused = |source| ReloadError::Refused { name: named(), source };
+        if !gate.is_open {
+            return Err(refused(LoadError::Stopping));
+        }
+        if !inner.known.contains(name) {
+            return Err(ReloadError::Unknown { name: named() });
+        }
+        if !inner.known.is_loaded(name) {
+            return Err(ReloadError::NotLoaded { name: named() });
+        }
+        // Everything that can be wrong with the new one without starting it is found out before the old one ends.
+        let manifest = self.read_again(name).map_err(refused)?;
+        let Some(old) = inner.end(name, Ending::Asked).await else {
+            return Err(ReloadError::NotLoaded { name: named() });
+        };
+        inner.known.set_state(name, ModuleState::Starting);
+        let failed = match inner.begin(inner.request(manifest)).await {
+            Ok(process) => {
+                let pid = process.pid();
+                inner.adopt(process, false);
+                inner.known.reloaded(name, pid);
+                return self.info(name).ok_or(ReloadError::Unknown { name: named() });
+            }
+            Err(error) => error,
+        };
+        tracing::warn!(module = name, error = %failed, "the new module does not work: back to the one before");
+        let mut request = inner.request(old.process.manifest().clone());
+        request.program = Some(old.process.program().clone());
+        match inner.begin(request).await {
+            Ok(process) => {
+                inner.known.set_manifest(process.manifest());
+                inner.adopt(process, false);
+                Err(ReloadError::RolledBack { name: named(), source: failed })
+            }
+            Err(source) => {
+                inner.known.unloaded(name, ModuleState::Failed);
+                Err(ReloadError::Down { name: named(), reason: Box::new(failed), source })
+            }
+        }
+    }
+
+    /// Every known module, by name.
+    pub fn list(&self) -> Vec<ModuleInfo> {
+        self.inner.known.list()
+    }
+
+    /// What is known of one.
+    pub fn info(&self, name: &str) -> Option<ModuleInfo> {
+        self.inner.known.info(name)
+    }
+
+    /// The last process of each module that had one, by name; it may have exited.
+    pub fn processes(&self) -> Vec<Arc<RunningModule>> {
+        self.inner.known.processes()
+    }
+
+    /// Where a module's log stands, if logs are written.
+    pub fn log_path(&self, name: &str) -> Option<PathBuf> {
+        self.inner.options.log_directory.as_ref().map(|directory| LogFile::path_in(directory, name))
+    }
+
+    /// Ends all modules, each within its deadlines and all at the same time; nothing is loaded afterwards. The topics must be
+    /// closed: modules read what is left and end by themselves.
+    pub async fn shutdown(&self) {
+        self.inner.changing.lock().await.is_open = false;
+        let ends: Vec<_> = self
+            .inner
+            .known
+            .loaded()
+            .into_iter()
+            .map(|name| {
+                let inner = Arc::clone(&self.inner);
+                tokio::spawn(async move {
+                    inner.end(&name, Ending::Closed).await;
+                    inner.known.unloaded(&name, ModuleState::Stopped);
+                })
+            })
+            .collect();
+        for end in ends {
+            // A task that panicked has said so.
+            let _ = end.await;
+        }
+    }
+}
+
+impl Inner {
+    fn request(&self, manifest: Manifest) -> StartRequest {
+        let log = self.options.log_directory.as_ref().and_then(|directory| {
+            match LogFile::open(directory, &manifest.name) {
+                Ok(log) => Some(Arc::new(log)),
+                Err(error) => {
+                    tracing::warn!(module = manifest.name, %error, "the module's log cannot be opened: it goes without");
+                    None
+                }
+            }
+        });
+        StartRequest { log, ..StartRequest::new(manifest) }
+    }
+
+    /// A process that is at work gets its supervisor. With `is_new` the module counts as loaded from here on.
+    fn adopt(self: &Arc<Self>, process: Arc<RunningModule>, is_new: bool) {
+        let (orders, received) = mpsc::channel(1);
+        self.known.adopted(&process, orders, is_new);
+        let supervisor = Supervisor::new(Arc::clone(self), process);
+        tokio::spawn(supervisor.go_on(received));
+    }
+
+    /// Ends a loaded module's process; `None` if its supervisor has given up meanwhile.
+    async fn end(&self, name: &str, ending: Ending) -> Option<Stopped> {
+        let orders = self.known.orders(name)?;
+        let (answer, stopped) = oneshot::channel();
+        orders.send(Order::Stop { ending, answer }).await.ok()?;
+        stopped.await.ok()
+    }
+}

@@ -1,0 +1,266 @@
+//! What the manager knows of each module. Whatever changes here is told on `system` under the same lock: once, and in order.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use blvm_bus::message;
+use blvm_bus::message::system::{
+    ModuleDiscovered, ModuleInstalled, ModuleLoaded, ModuleReloaded, ModuleRemoved, ModuleStateChanged,
+    ModuleUnloaded, ModuleUpdated,
+};
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use super::info::{ExitReason, Health, ModuleInfo, ModuleState, TopicInfo};
+use super::supervise::Order;
+use crate::module::Manifest;
+use crate::module::host::RunningModule;
+use crate::topics::Topics;
+
+/// A module that was found.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    pub(super) directory: Option<PathBuf>,
+    /// Its manifest, where it is part of this program.
+    pub(super) text: Option<&'static str>,
+    pub(super) manifest: Manifest,
+}
+
+struct Entry {
+    found: Found,
+    state: ModuleState,
+    health: Health,
+    restarts: u32,
+    /// The way to its supervisor, while it is loaded.
+    orders: Option<mpsc::Sender<Order>>,
+    /// The last one; kept for what it has told.
+    process: Option<Arc<RunningModule>>,
+    last_exit: Option<ExitReason>,
+}
+
+pub(super) struct Known {
+    topics: Arc<Topics>,
+    modules: Mutex<BTreeMap<String, Entry>>,
+    /// What is wrong with directories, as it was logged last.
+    complaints: Mutex<BTreeMap<PathBuf, String>>,
+}
+
+impl Known {
+    pub(super) fn new(topics: Arc<Topics>) -> Self {
+        Known { topics, modules: Mutex::new(BTreeMap::new()), complaints: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// Logs what is wrong with a directory, once.
+    pub(super) fn complain(&self, directory: &Path, error: &dyn Error) {
+        let text = error.to_string();
+        let before = self.complaints.lock().insert(directory.to_owned(), text.clone());
+        if before.as_ref() != Some(&text) {
+            let cause = error.source().map(ToString::to_string).unwrap_or_default();
+            tracing::warn!(directory = %directory.display(), cause, "left out of the modules: {text}");
+        }
+    }
+
+    /// Nothing is wrong with a directory.
+    pub(super) fn content(&self, directory: &Path) {
+        self.complaints.lock().remove(directory);
+    }
+
+    /// Adds a module; `false` if another has that name.
+    pub(super) fn add(&self, found: Found) -> bool {
+        let mut modules = self.modules.lock();
+        if let Some(entry) = modules.get(&found.manifest.name) {
+            return entry.found.directory == found.directory && entry.found.text == found.text;
+        }
+        self.insert(&mut modules, found);
+        true
+    }
+
+    /// Adds a module whose directory appeared while the node runs.
+    pub(super) fn install(&self, found: Found) {
+        let mut modules = self.modules.lock();
+        let (name, version) = (found.manifest.name.clone(), found.manifest.version.to_string());
+        if !modules.contains_key(&name) {
+            self.topics.publish_system(&ModuleInstalled { name, version });
+            self.insert(&mut modules, found);
+        }
+    }
+
+    fn insert(&self, modules: &mut BTreeMap<String, Entry>, found: Found) {
+        let (name, version) = (found.manifest.name.clone(), found.manifest.version.to_string());
+        self.topics.publish_system(&ModuleDiscovered { name: name.clone(), version });
+        let entry = Entry {
+            found,
+            state: ModuleState::Stopped,
+            health: Health::Unknown,
+            restarts: 0,
+            orders: None,
+            process: None,
+            last_exit: None,
+        };
+        modules.insert(name, entry);
+    }
+
+    /// The files of a module are others than before.
+    pub(super) fn updated(&self, name: &str, version: &str) {
+        if self.modules.lock().contains_key(name) {
+            let (name, version) = (name.to_owned(), version.to_owned());
+            self.topics.publish_system(&ModuleUpdated { name, version });
+        }
+    }
+
+    /// The directory of a module is gone. It is forgotten unless it is loaded.
+    pub(super) fn removed(&self, name: &str) {
+        let mut modules = self.modules.lock();
+        let Some(entry) = modules.get(name) else { return };
+        self.topics.publish_system(&ModuleRemoved { name: name.to_owned() });
+        if entry.orders.is_none() {
+            modules.remove(name);
+        }
+    }
+
+    pub(super) fn contains(&self, name: &str) -> bool {
+        self.modules.lock().contains_key(name)
+    }
+
+    pub(super) fn is_loaded(&self, name: &str) -> bool {
+        self.orders(name).is_some()
+    }
+
+    pub(super) fn orders(&self, name: &str) -> Option<mpsc::Sender<Order>> {
+        self.modules.lock().get(name).and_then(|entry| entry.orders.clone())
+    }
+
+    pub(super) fn found(&self, name: &str) -> Option<Found> {
+        self.modules.lock().get(name).map(|entry| entry.found.clone())
+    }
+
+    pub(super) fn names(&self) -> Vec<String> {
+        self.modules.lock().keys().cloned().collect()
+    }
+
+    /// Names of the loaded modules.
+    pub(super) fn loaded(&self) -> Vec<String> {
+        let modules = self.modules.lock();
+        modules.iter().filter(|(_, entry)| entry.orders.is_some()).map(|(name, _)| name.clone()).collect()
+    }
+
+    pub(super) fn processes(&self) -> Vec<Arc<RunningModule>> {
+        self.modules.lock().values().filter_map(|entry| entry.process.clone()).collect()
+    }
+
+    pub(super) fn set_manifest(&self, manifest: &Manifest) {
+        if let Some(entry) = self.modules.lock().get_mut(&manifest.name) {
+            entry.found.manifest = manifest.clone();
+        }
+    }
+
+    pub(super) fn set_state(&self, name: &str, state: ModuleState) {
+        if let Some(entry) = self.modules.lock().get_mut(name) {
+            self.change(name, entry, state);
+        }
+    }
+
+    fn change(&self, name: &str, entry: &mut Entry, state: ModuleState) {
+        if entry.state == state {
+            return;
+        }
+        let previous = std::mem::replace(&mut entry.state, state);
+        self.topics.publish_system(&ModuleStateChanged {
+            name: name.to_owned(),
+            state: state.number(),
+            previous: previous.number(),
+        });
+    }
+
+    /// A process is at work; `orders` reach its supervisor.
+    pub(super) fn adopted(&self, process: &Arc<RunningModule>, orders: mpsc::Sender<Order>, is_new: bool) {
+        let mut modules = self.modules.lock();
+        let Some(entry) = modules.get_mut(process.name()) else { return };
+        entry.process = Some(Arc::clone(process));
+        entry.orders = Some(orders);
+        self.change(process.name(), entry, ModuleState::Running);
+        if is_new {
+            (entry.restarts, entry.last_exit) = (0, None);
+            let (name, version) = (process.name().to_owned(), process.manifest().version.to_string());
+            self.topics.publish_system(&ModuleLoaded { name, version });
+        }
+    }
+
+    /// A process is at work in place of one that crashed.
+    pub(super) fn restarted(&self, process: &Arc<RunningModule>) {
+        if let Some(entry) = self.modules.lock().get_mut(process.name()) {
+            entry.process = Some(Arc::clone(process));
+            entry.restarts = entry.restarts.saturating_add(1);
+            self.change(process.name(), entry, ModuleState::Running);
+        }
+    }
+
+    pub(super) fn reloaded(&self, name: &str, pid: u32) {
+        let modules = self.modules.lock();
+        if let Some(entry) = modules.get(name) {
+            let version = entry.found.manifest.version.to_string();
+            self.topics.publish_system(&ModuleReloaded { name: name.to_owned(), version, pid });
+        }
+    }
+
+    /// How a process ended.
+    pub(super) fn ended(&self, name: &str, process: &RunningModule) {
+        if let Some(entry) = self.modules.lock().get_mut(name) {
+            entry.last_exit = process.exit().map(ExitReason::from);
+            entry.health = Health::Unknown;
+        }
+    }
+
+    /// A module is not loaded any more.
+    pub(super) fn unloaded(&self, name: &str, state: ModuleState) {
+        if let Some(entry) = self.modules.lock().get_mut(name) {
+            self.change(name, entry, state);
+            if entry.orders.take().is_some() {
+                self.topics.publish_system(&ModuleUnloaded { name: name.to_owned() });
+            }
+        }
+    }
+
+    pub(super) fn list(&self) -> Vec<ModuleInfo> {
+        self.modules.lock().values().map(info).collect()
+    }
+
+    pub(super) fn info(&self, name: &str) -> Option<ModuleInfo> {
+        self.modules.lock().get(name).map(info)
+    }
+}
+
+fn info(entry: &Entry) -> ModuleInfo {
+    let manifest = &entry.found.manifest;
+    let running = entry.process.as_ref().filter(|process| !process.has_exited());
+    let statistics = entry.process.as_ref().and_then(|process| process.statistics());
+    let topics = statistics.iter().flat_map(|statistics| &statistics.topics).map(|topic| TopicInfo {
+        topic: message::topic(topic.topic).map_or("unknown", |topic| topic.name).to_owned(),
+        received: topic.received,
+        missed: topic.missed,
+    });
+    ModuleInfo {
+        name: manifest.name.clone(),
+        version: manifest.version.to_string(),
+        state: entry.state,
+        health: entry.health,
+        is_loaded: entry.orders.is_some(),
+        pid: running.map(|process| process.pid()),
+        restarts: entry.restarts,
+        last_exit: entry.last_exit,
+        directory: entry.found.directory.clone(),
+        program: manifest.program.clone(),
+        program_sha256: entry.process.as_ref().map(|process| hex(&process.sha256())),
+        permissions: manifest.permissions.iter().map(|permission| permission.name().to_owned()).collect(),
+        enforced: running.map_or(Vec::new(), |process| {
+            process.enforced().iter().map(|layer| (*layer).to_owned()).collect()
+        }),
+        topics: topics.collect(),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
