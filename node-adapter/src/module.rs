@@ -1,8 +1,7 @@
-//! Module processes: their manifests, how they are started, what they are given, and what they ask.
+//! Module processes: how they are started, what they are given, and what they ask. Their manifests: [`blvm_manifest`].
 //!
 //! | file | what |
 //! |---|---|
-//! | `manifest` | what a module says of itself |
 //! | `manager` | all modules of a node: found, loaded, watched over, reloaded, unloaded |
 //! | `host` | starting a module, watching it until it exits |
 //! | `by_path` | programs that attach by path |
@@ -23,7 +22,6 @@ mod host;
 mod limits;
 mod log_file;
 mod manager;
-mod manifest;
 mod output;
 mod party;
 mod reply;
@@ -31,6 +29,7 @@ mod reply;
 #[allow(clippy::unwrap_used)]
 mod tests;
 
+pub use blvm_manifest::{Manifest, ManifestError, ManifestTopic};
 pub use by_path::{ListenError, PathListener};
 pub use host::{ModuleHost, ModuleOptions, RunningModule, StartModuleError, StartRequest};
 pub use limits::RequestLimits;
@@ -39,4 +38,3 @@ pub use manager::{
     BeginError, ExitReason, Health, LoadError, ManagerOptions, ModuleInfo, ModuleManager, ModuleState,
     ReloadError, RestartPolicy, TopicInfo, UnloadError,
 };
-pub use manifest::{Manifest, ManifestError, ManifestTopic};

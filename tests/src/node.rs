@@ -1,7 +1,6 @@
 //! Topics and modules as a node has them. There is no chain: the blocks come from the test.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
@@ -93,13 +92,8 @@ impl Node {
     ///
     /// If it cannot be started.
     pub fn spawn_module(&self, name: &str, program: &str, arguments: &[&str]) -> Module<'_> {
-        let manifest = Manifest {
-            name: name.to_owned(),
-            version: "0.1.0".to_owned(),
-            program: PathBuf::from(program),
-            permissions: vec![Permission::ReadBlockchain],
-            topics: Vec::new(),
-        };
+        let manifest =
+            Manifest { permissions: vec![Permission::ReadBlockchain], ..Manifest::new(name, program) };
         let arguments: Vec<OsString> = arguments.iter().map(Into::into).collect();
         let _in_runtime = self.runtime.enter();
         let process = self.host.start(manifest, &arguments).expect("the module can be started");

@@ -16,6 +16,7 @@ use blvm_bus::memory::Mapped;
 use blvm_bus::message::system::{ModuleCrashed, ModuleStarted, ModuleStopped};
 use blvm_bus::request::{Permission, Refusal, Statistics, TopicStart, refuse_descriptors};
 use blvm_bus::wake::{WakerClient, WakerError, wake_socket_pair};
+use blvm_manifest::Manifest;
 use blvm_sandbox::{
     Child, ExitReport, Limits, SealedBinary, SpawnError, SpawnRequest, Spawner, StartError, UidGid,
 };
@@ -29,7 +30,6 @@ use super::block_queue::BlockQueue;
 use super::by_path::{ListenError, PathListener};
 use super::limits::RequestLimits;
 use super::log_file::LogFile;
-use super::manifest::Manifest;
 use super::party::{Party, starts_of};
 use super::{conversation, output};
 use crate::source::{NetworkApi, NodeApi};

@@ -28,11 +28,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use blvm_manifest::Manifest;
 use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
 
 use super::host::{ModuleHost, RunningModule, StartRequest};
 use super::log_file::LogFile;
-use super::manifest::Manifest;
 use crate::topics::Topics;
 pub use error::{BeginError, LoadError, ReloadError, UnloadError};
 pub use info::{ExitReason, Health, ModuleInfo, ModuleState, TopicInfo};

@@ -16,6 +16,7 @@ use blvm_bus::layout::Geometry;
 use blvm_bus::message::{TOPICS, Topic};
 use blvm_bus::request::Permission;
 use blvm_bus::wake::wake_socket_pair;
+use blvm_manifest::{Manifest, ManifestTopic};
 use blvm_sdk::{CallError, Feed, Refusal, Session, Topics as Wishes, Wait};
 use tempfile::TempDir;
 use tokio::net::UnixStream;
@@ -25,7 +26,6 @@ use tokio::sync::watch;
 use super::conversation::serve;
 use super::host::{Module, Shared};
 use super::limits::RequestLimits;
-use super::manifest::{Manifest, ManifestTopic};
 use crate::demo::wallet::Wallet;
 use crate::embedded::{EmbeddedNode, EmbeddedOptions, Network, WireNetwork as _};
 use crate::p2p::{self, P2p, P2pOptions};
@@ -106,11 +106,9 @@ impl Node {
         let (wake, module_wake) = wake_socket_pair().unwrap();
         let packets = TOPICS.iter().filter(|topic| topic.name.ends_with("_packets"));
         let manifest = Manifest {
-            name: "tester".to_owned(),
-            version: "0.1.0".to_owned(),
-            program: "tester".into(),
             permissions: permissions.to_vec(),
             topics: packets.map(|topic| ManifestTopic { topic: topic.number, kinds: Vec::new() }).collect(),
+            ..Manifest::new("tester", "tester")
         };
         let (starts, _) = watch::channel(None);
         let module = Arc::new(Module::new(manifest, 4242, wake, starts, Arc::clone(&self.topics)));

@@ -35,11 +35,8 @@ impl Module {
     /// Starts it; it goes on where its file ends.
     pub fn start(node: &Node, places: &Places) -> Self {
         let manifest = Manifest {
-            name: NAME.to_owned(),
-            version: "0.1.0".to_owned(),
-            program: env!("CARGO_BIN_EXE_record-module").into(),
             permissions: vec![Permission::ReadBlockchain, Permission::ReadMempool],
-            topics: Vec::new(),
+            ..Manifest::new(NAME, env!("CARGO_BIN_EXE_record-module"))
         };
         let _in_runtime = node.runtime.enter();
         let process = node.host.start(manifest, &["view".into()]).unwrap();

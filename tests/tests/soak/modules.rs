@@ -178,16 +178,13 @@ impl Modules {
 
     fn start(&mut self, index: usize) -> Result<(), Failed> {
         let manifest = Manifest {
-            topics: Vec::new(),
-            name: format!("soak-{index}"),
-            version: "0.1.0".to_owned(),
-            program: PathBuf::from(MODULE),
             permissions: vec![
                 Permission::ReadBlockchain,
                 Permission::ReadMempool,
                 Permission::ReadNetwork,
                 Permission::SubscribeEvents,
             ],
+            ..Manifest::new(&format!("soak-{index}"), MODULE)
         };
         let Schedule { seed, start_ns, shift, shifts, last_phase } = self.schedule;
         let numbers = [seed, start_ns, shift.as_millis() as u64, shifts, last_phase, index as u64];

@@ -22,11 +22,11 @@ use blvm_bus::request::{
 };
 use blvm_bus::segment::{Identity, RunId, open_sealed};
 use blvm_bus::wake::wake_socket_pair;
+use blvm_manifest::{Manifest, ManifestTopic};
 use tokio::sync::watch;
 
 use super::super::host::Module;
 use super::super::limits::RequestLimits;
-use super::super::manifest::{Manifest, ManifestTopic};
 use super::*;
 use crate::source::{
     ChainPosition, EventSink, Hash, MempoolTransaction, NodeApi, NodeError, NodeEvent, StoredBlock,
@@ -185,11 +185,9 @@ fn with_limited_peer(
         let shared = Arc::new(Shared::new(Arc::clone(&topics), node, None, "regtest", limits));
         let (wake, peer_wake) = wake_socket_pair().unwrap();
         let manifest = Manifest {
-            name: "tester".to_owned(),
-            version: "0.1.0".to_owned(),
-            program: "tester".into(),
             permissions,
             topics: vec![ManifestTopic { topic: StratumPackets::NUMBER, kinds: Vec::new() }],
+            ..Manifest::new("tester", "tester")
         };
         let (starts, _) = watch::channel::<Option<BTreeMap<u32, u64>>>(None);
         let module = Arc::new(Module::new(manifest, 4242, wake, starts, Arc::clone(&topics)));

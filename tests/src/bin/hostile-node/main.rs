@@ -120,16 +120,13 @@ async fn run(setting: &str, directory: &Path) -> Result<(), Failed> {
 
 fn start(host: &ModuleHost, name: &str, program: &str, arguments: &[&str]) -> Result<RunningModule, Failed> {
     let manifest = Manifest {
-        name: name.to_owned(),
-        version: "0.1.0".to_owned(),
-        program: beside_this(program)?,
         permissions: vec![
             Permission::ReadBlockchain,
             Permission::ReadMempool,
             Permission::ReadNetwork,
             Permission::SubscribeEvents,
         ],
-        topics: Vec::new(),
+        ..Manifest::new(name, beside_this(program)?)
     };
     let arguments: Vec<_> = arguments.iter().map(Into::into).collect();
     Ok(host.start(manifest, &arguments)?)

@@ -207,11 +207,8 @@ fn start_module(host: &ModuleHost, wait: Wait) -> Outcome<RunningModule> {
         return Err(format!("{} is not there: build all of blvm-node-bench", program.display()).into());
     }
     let manifest = Manifest {
-        topics: Vec::new(),
-        name: MODULE.to_owned(),
-        version: "0.1.0".to_owned(),
-        program,
         permissions: vec![Permission::ReadBlockchain, Permission::MiningTemplate],
+        ..Manifest::new(MODULE, program)
     };
     let module = host.start(manifest, &[OsString::from(wait.name())])?;
     let until = Instant::now() + PATIENCE;

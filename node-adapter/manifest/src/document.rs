@@ -1,0 +1,299 @@
+//! A TOML file whose every value knows where it stands. What is wrong is collected, so that one run tells of all of it.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read};
+use std::ops::{Range, RangeInclusive};
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::mistake::{Kind, Mistake, Wrong};
+use crate::nearest::nearest;
+
+/// Longest file that is read, in bytes: what people write is far below.
+pub const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// Mistakes told of one file; a file that is wrong everywhere is as wrong as one with these.
+const MAX_MISTAKES: usize = 64;
+
+/// What is wrong in a text so far.
+pub(crate) struct Mistakes<'t> {
+    text: &'t str,
+    found: RefCell<Vec<(usize, Mistake)>>,
+}
+
+impl<'t> Mistakes<'t> {
+    pub(crate) fn new(text: &'t str) -> Self {
+        Mistakes { text, found: RefCell::new(Vec::new()) }
+    }
+
+    /// Notes that `key`, which begins at byte `at`, is wrong.
+    pub(crate) fn note(&self, at: usize, key: &str, wrong: Wrong) {
+        if !self.is_full() {
+            let (line, column) = place(self.text, at);
+            self.found.borrow_mut().push((at, Mistake { line, column, key: key.to_owned(), wrong }));
+        }
+    }
+
+    /// Whether no more are told.
+    pub(crate) fn is_full(&self) -> bool {
+        self.found.borrow().len() >= MAX_MISTAKES
+    }
+
+    /// All of them in the order of the text.
+    pub(crate) fn take(self) -> Vec<Mistake> {
+        let mut found = self.found.into_inner();
+        found.sort_by_key(|(at, _)| *at);
+        found.into_iter().map(|(_, mistake)| mistake).collect()
+    }
+}
+
+/// The text of a file, unless it is too long.
+pub(crate) fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_FILE_BYTES {
+        let advice = format!("it is longer than {MAX_FILE_BYTES} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, advice));
+    }
+    Ok(text)
+}
+
+/// Line and column of a byte, both from 1.
+fn place(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}
+
+/// Parses `text`; what is no TOML is noted, and nothing else is looked at then.
+pub(crate) fn parse<'t>(text: &'t str, mistakes: &Mistakes<'t>) -> Option<Spanned<DeTable<'t>>> {
+    match DeTable::parse(text) {
+        Ok(table) => Some(table),
+        Err(error) => {
+            let at = error.span().map_or(0, |span| span.start);
+            let message = error.message().trim_end().replace('\n', ", ");
+            mistakes.note(at, "", Wrong::Syntax { message });
+            None
+        }
+    }
+}
+
+pub(crate) fn kind(value: &DeValue<'_>) -> Kind {
+    match value {
+        DeValue::String(_) => Kind::String,
+        DeValue::Integer(_) => Kind::Integer,
+        DeValue::Float(_) => Kind::Float,
+        DeValue::Boolean(_) => Kind::Boolean,
+        DeValue::Datetime(_) => Kind::Datetime,
+        DeValue::Array(_) => Kind::Array,
+        DeValue::Table(_) => Kind::Table,
+    }
+}
+
+/// A table and the keys that lead to it.
+pub(crate) struct Section<'d> {
+    table: &'d DeTable<'d>,
+    at: usize,
+    key: String,
+    mistakes: &'d Mistakes<'d>,
+}
+
+/// A value and the keys that lead to it.
+pub(crate) struct Item<'d> {
+    pub(crate) value: &'d DeValue<'d>,
+    pub(crate) key: String,
+    /// Where its key begins, or the value itself in an array.
+    key_at: usize,
+    span: Range<usize>,
+    mistakes: &'d Mistakes<'d>,
+}
+
+impl<'d> Section<'d> {
+    /// The file as a whole.
+    pub(crate) fn root(table: &'d Spanned<DeTable<'d>>, mistakes: &'d Mistakes<'d>) -> Self {
+        Section { table: table.get_ref(), at: 0, key: String::new(), mistakes }
+    }
+
+    fn path(&self, name: &str) -> String {
+        if self.key.is_empty() { name.to_owned() } else { format!("{}.{name}", self.key) }
+    }
+
+    /// Notes every key that is none of `known`.
+    pub(crate) fn allow(&self, known: &[&str]) {
+        for (name, item) in self.items().filter(|(name, _)| !known.contains(name)) {
+            item.unknown_key(name, known);
+        }
+    }
+
+    /// Every key with its value.
+    pub(crate) fn items(&self) -> impl Iterator<Item = (&'d str, Item<'d>)> {
+        self.table.iter().map(|(name, value)| {
+            let item = Item {
+                value: value.get_ref(),
+                key: self.path(name.get_ref()),
+                key_at: name.span().start,
+                span: value.span(),
+                mistakes: self.mistakes,
+            };
+            (&**name.get_ref(), item)
+        })
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<Item<'d>> {
+        self.items().find(|(found, _)| *found == name).map(|(_, item)| item)
+    }
+
+    /// The value of `name`, which has to be there.
+    pub(crate) fn need(&self, name: &str) -> Option<Item<'d>> {
+        let item = self.get(name);
+        if item.is_none() {
+            self.mistakes.note(self.at, &self.path(name), Wrong::Missing);
+        }
+        item
+    }
+
+    /// The string of `name`, if it is there.
+    pub(crate) fn string(&self, name: &str) -> Option<String> {
+        self.get(name)?.string().map(str::to_owned)
+    }
+
+    /// The table of `name`, if it is there.
+    pub(crate) fn section(&self, name: &str) -> Option<Section<'d>> {
+        self.get(name)?.section()
+    }
+}
+
+impl<'d> Item<'d> {
+    /// Notes that the value is wrong.
+    pub(crate) fn wrong(&self, wrong: Wrong) {
+        self.mistakes.note(self.span.start, &self.key, wrong);
+    }
+
+    /// Notes that the key is none of `known`; it is called `name`.
+    pub(crate) fn unknown_key(&self, name: &str, known: &[&str]) {
+        if self.mistakes.is_full() {
+            return;
+        }
+        let nearest = nearest(name, known.iter().copied()).map(str::to_owned);
+        let known = known.iter().map(|&name| name.to_owned()).collect();
+        self.wrong_key(Wrong::UnknownKey { nearest, known });
+    }
+
+    /// Notes that the key is wrong.
+    pub(crate) fn wrong_key(&self, wrong: Wrong) {
+        self.mistakes.note(self.key_at, &self.key, wrong);
+    }
+
+    /// Notes that the value is of another kind.
+    pub(crate) fn wrong_kind(&self, expected: Kind) {
+        self.wrong(Wrong::Kind { expected, found: kind(self.value) });
+    }
+
+    /// Notes that `name` is none of the known ones.
+    pub(crate) fn unknown_name<'k>(
+        &self,
+        what: &'static str,
+        name: &str,
+        known: impl Iterator<Item = &'k str> + Clone,
+    ) {
+        let nearest = nearest(name, known.clone()).map(str::to_owned);
+        let known = known.map(str::to_owned).collect();
+        self.wrong(Wrong::UnknownName { what, name: name.to_owned(), nearest, known });
+    }
+
+    pub(crate) fn string(&self) -> Option<&'d str> {
+        let found = self.value.as_str();
+        if found.is_none() {
+            self.wrong_kind(Kind::String);
+        }
+        found
+    }
+
+    /// A whole number in `range`.
+    pub(crate) fn number(&self, range: RangeInclusive<u64>) -> Option<u64> {
+        let Some(integer) = self.value.as_integer() else {
+            self.wrong_kind(Kind::Integer);
+            return None;
+        };
+        let number = u64::from_str_radix(integer.as_str(), integer.radix()).ok();
+        let number = number.filter(|number| range.contains(number));
+        if number.is_none() {
+            self.wrong(Wrong::Range { least: *range.start(), most: *range.end() });
+        }
+        number
+    }
+
+    pub(crate) fn section(&self) -> Option<Section<'d>> {
+        let DeValue::Table(table) = self.value else {
+            self.wrong_kind(Kind::Table);
+            return None;
+        };
+        Some(Section { table, at: self.key_at, key: self.key.clone(), mistakes: self.mistakes })
+    }
+
+    /// The elements of an array; none if it is no array.
+    pub(crate) fn elements(&self) -> Vec<Item<'d>> {
+        let DeValue::Array(array) = self.value else {
+            self.wrong_kind(Kind::Array);
+            return Vec::new();
+        };
+        let element = |(index, value): (usize, &'d Spanned<DeValue<'d>>)| Item {
+            value: value.get_ref(),
+            key: format!("{}[{index}]", self.key),
+            key_at: value.span().start,
+            span: value.span(),
+            mistakes: self.mistakes,
+        };
+        array.iter().enumerate().map(element).collect()
+    }
+
+    /// The elements of an array of different strings.
+    pub(crate) fn strings(&self) -> Vec<(Item<'d>, &'d str)> {
+        let mut seen = BTreeSet::new();
+        let mut strings = Vec::new();
+        for element in self.elements() {
+            let Some(text) = element.string() else { continue };
+            if seen.insert(text) {
+                strings.push((element, text));
+            } else {
+                element.wrong(Wrong::Twice { value: text.to_owned() });
+            }
+        }
+        strings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_and_columns_count_from_1_in_characters() {
+        let text = "a = 1\nü = \"x\"\n";
+        assert_eq!(place(text, 0), (1, 1));
+        assert_eq!(place(text, text.find('"').unwrap()), (2, 5));
+        assert_eq!(place(text, text.len()), (3, 1));
+        assert_eq!(place(text, 1000), (3, 1));
+    }
+
+    #[test]
+    fn mistakes_come_in_the_order_of_the_text_and_not_without_end() {
+        let text = "b = 1\na = 2\n";
+        let mistakes = Mistakes::new(text);
+        let table = parse(text, &mistakes).unwrap();
+        let root = Section::root(&table, &mistakes);
+        root.get("a").unwrap().string();
+        root.get("b").unwrap().string();
+        for _ in 0..1000 {
+            root.need("c");
+        }
+        let found = mistakes.take();
+        assert_eq!(found.len(), MAX_MISTAKES);
+        assert_eq!((found[0].key.as_str(), found[0].line), ("c", 1));
+        assert_eq!((found[63].key.as_str(), found[63].line), ("a", 2));
+    }
+}

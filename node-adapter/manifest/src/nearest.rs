@@ -1,0 +1,34 @@
+//! The known name that is most like another.
+
+/// The one of `known` most like `name`; `None` if none is near. Case, hyphens and underscores do not count.
+pub(crate) fn nearest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    let plain = |text: &str| text.to_lowercase().replace('-', "_");
+    // A long name from a hostile file must not cost the square of its length.
+    let wanted = plain(name.get(..name.len().min(64))?);
+    let distance = |candidate: &str| strsim::damerau_levenshtein(&wanted, &plain(candidate));
+    // A third of the letters may differ, and two always: more is another word.
+    let allowed = (wanted.chars().count() / 3).max(2);
+    let with_distance = known.into_iter().map(|candidate| (distance(candidate), candidate));
+    let is_near =
+        |(distance, candidate): &(usize, &str)| *distance <= allowed && *distance < candidate.chars().count();
+    with_distance.filter(is_near).min().map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_finds_its_name_and_another_word_finds_none() {
+        let known = ["name", "version", "entry_point", "os"];
+        let of = |name| nearest(name, known);
+        assert_eq!(of("verzion"), Some("version"));
+        assert_eq!(of("entry-point"), Some("entry_point"));
+        assert_eq!(of("NAME"), Some("name"));
+        assert_eq!(of("nmae"), Some("name"));
+        assert_eq!(of("colour"), None);
+        assert_eq!(of("xy"), None, "every letter of \"os\" would change");
+        assert_eq!(of(""), None);
+        assert_eq!(of(&"ü".repeat(1000)), None);
+    }
+}
