@@ -8,7 +8,7 @@ use std::ptr;
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
-use crate::{Layer, SealedBinary, WeakReason};
+use crate::{ControlGroup, Layer, SealedBinary, WeakReason};
 
 /// A module process that this node started.
 ///
@@ -27,6 +27,9 @@ pub struct Child {
     enforced: Vec<Layer>,
     weak: Vec<(Layer, WeakReason)>,
     exit: Option<ExitReport>,
+    /// Until it has ended.
+    pub(crate) control_group: Option<ControlGroup>,
+    was_out_of_memory: bool,
 }
 
 /// Sends `signal` to the process a pidfd names, never to another that got its number.
@@ -73,7 +76,18 @@ impl Child {
         enforced: Vec<Layer>,
         weak: Vec<(Layer, WeakReason)>,
     ) -> Self {
-        Self { stdout: None, stderr: None, pid, pidfd, program, enforced, weak, exit: None }
+        Self {
+            stdout: None,
+            stderr: None,
+            pid,
+            pidfd,
+            program,
+            enforced,
+            weak,
+            exit: None,
+            control_group: None,
+            was_out_of_memory: false,
+        }
     }
 
     /// Moves a layer from the enforced ones to the missing ones.
@@ -111,6 +125,12 @@ impl Child {
     #[must_use]
     pub fn weak(&self) -> &[(Layer, WeakReason)] {
         &self.weak
+    }
+
+    /// Returns whether the kernel killed it because its control group had no memory left. Known once its end was reported.
+    #[must_use]
+    pub fn was_out_of_memory(&self) -> bool {
+        self.was_out_of_memory
     }
 
     /// Sends `signal` to the process, never to another that got its number.
@@ -171,6 +191,10 @@ impl Child {
             libc::CLD_EXITED => ExitReport::Exited { status },
             _ => ExitReport::Signalled { signal: status },
         });
+        if let Some(group) = self.control_group.take() {
+            self.was_out_of_memory = group.oom_kills() > 0;
+            // Dropping it kills what the process may have left behind, and removes it.
+        }
         Ok(self.exit)
     }
 }

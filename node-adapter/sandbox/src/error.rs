@@ -119,6 +119,13 @@ pub enum SpawnError {
         /// Why it is missing.
         reason: WeakReason,
     },
+    /// The Landlock ruleset could not be made.
+    #[error("the files a module may reach cannot be confined")]
+    Landlock {
+        /// Why.
+        #[source]
+        source: Box<crate::LandlockError>,
+    },
     /// The node's side of the spawn failed.
     #[error("cannot {action}: check the node's limits on files, processes and memory")]
     Prepare {

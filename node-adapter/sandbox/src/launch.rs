@@ -50,15 +50,20 @@ pub(crate) fn launch(mut plan: Plan, parent: ParentSide) -> Result<Child, SpawnE
 
     // A pid is a C int.
     let mut child = Child::new(pid as i32, pidfd, parent.binary, parent.enforced, parent.weak);
+    child.control_group = parent.control_group;
     // From here on an early return kills and reaps the child, which may be half-way.
-    read_reports(parent.reports, &mut child)?;
+    read_reports(parent.reports, &mut child, parent.needs_filter_for_ports)?;
     child.stdout = Some(parent.stdout);
     child.stderr = Some(parent.stderr);
     Ok(child)
 }
 
 /// Reads until the exec, or the child's end, closes the pipe.
-fn read_reports(mut reports: File, child: &mut Child) -> Result<(), SpawnError> {
+fn read_reports(
+    mut reports: File,
+    child: &mut Child,
+    needs_filter_for_ports: bool,
+) -> Result<(), SpawnError> {
     loop {
         let mut record = [0; Failure::BYTES];
         match read_record(&mut reports, &mut record)? {
@@ -72,6 +77,9 @@ fn read_reports(mut reports: File, child: &mut Child) -> Result<(), SpawnError> 
             return Err(SpawnError::Step { step: failure.step, errno });
         }
         child.lose(Layer::Seccomp, WeakReason::FilterRefused { errno });
+        if needs_filter_for_ports && child.enforced().contains(&Layer::Ports) {
+            child.lose(Layer::Ports, WeakReason::FilterRefused { errno });
+        }
     }
 }
 

@@ -23,8 +23,12 @@ pub enum Layer {
     NoNewPrivs,
     /// Resource limits are set, hard limits included.
     Rlimits,
-    /// Files and ports are confined to a Landlock ruleset.
+    /// Files are confined to a Landlock ruleset; from its version 6 on signals and abstract sockets too.
     Landlock,
+    /// TCP ports are confined to those granted: by Landlock from its version 4 on, or because there is no network at all.
+    Ports,
+    /// Memory of every kind, tasks and processor time are bounded together, as far as the host lets the node.
+    ControlGroup,
     /// System calls that reach other processes are denied.
     Seccomp,
     /// The kernel kills the module when the node dies.
@@ -39,7 +43,7 @@ pub enum Layer {
 
 impl Layer {
     /// Every layer, in the order reports show them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Environment,
         Self::Descriptors,
         Self::Uid,
@@ -47,6 +51,8 @@ impl Layer {
         Self::NoNewPrivs,
         Self::Rlimits,
         Self::Landlock,
+        Self::Ports,
+        Self::ControlGroup,
         Self::Seccomp,
         Self::DeathSignal,
         Self::Session,
@@ -65,6 +71,8 @@ impl Layer {
             Self::NoNewPrivs => "no_new_privs",
             Self::Rlimits => "rlimits",
             Self::Landlock => "landlock",
+            Self::Ports => "ports",
+            Self::ControlGroup => "control_group",
             Self::Seccomp => "seccomp",
             Self::DeathSignal => "death_signal",
             Self::Session => "session",
@@ -95,6 +103,18 @@ pub enum WeakReason {
     FilterRefused {
         /// What the kernel answered.
         errno: Errno,
+    },
+    /// The kernel has no Landlock.
+    #[error("{}", crate::landlock::advice(*errno))]
+    NoLandlock {
+        /// What the kernel answered.
+        errno: Errno,
+    },
+    /// The kernel's Landlock does not know TCP ports.
+    #[error("this kernel's Landlock (version {abi}) knows no TCP ports: use Linux 6.7 or newer")]
+    NoPorts {
+        /// The version, 0 if there is none.
+        abi: u32,
     },
     /// The host makes processes dumpable that should not be.
     #[error("fs.suid_dumpable is 1: set it to 0 or 2")]

@@ -33,8 +33,10 @@
 
 mod binary;
 mod child;
+mod control_group;
 mod descriptors;
 mod error;
+mod landlock;
 mod launch;
 mod layer;
 mod plan;
@@ -47,7 +49,9 @@ mod step;
 
 pub use binary::SealedBinary;
 pub use child::{Child, ExitReport, signal_process};
+pub use control_group::{ControlGroup, ControlGroups, Controller, GroupError, GroupLimits, Unavailable};
 pub use error::{SpawnError, StartError};
+pub use landlock::{LandlockError, Reach, confines_ports, landlock_abi, landlock_lacks};
 pub use layer::{Layer, WeakReason};
 pub use protect::{ProtectError, is_protected, protect_this_process};
 pub use request::{Limits, SpawnRequest, UidGid};

@@ -14,8 +14,9 @@ use nix::unistd::{getresuid, pipe2};
 use crate::binary::SealedBinary;
 use crate::descriptors::Descriptors;
 use crate::error::cannot;
+use crate::landlock::{LandlockError, confines_ports, landlock_abi};
 use crate::seccomp::Filter;
-use crate::{Layer, Limits, SpawnError, SpawnRequest, UidGid, WeakReason};
+use crate::{ControlGroup, Layer, Limits, SpawnError, SpawnRequest, UidGid, WeakReason};
 
 /// What the child does, as plain memory.
 pub(crate) struct Plan {
@@ -28,6 +29,8 @@ pub(crate) struct Plan {
     pub(crate) filter: Option<Filter>,
     pub(crate) is_weak_seccomp_allowed: bool,
     pub(crate) node_pid: i32,
+    /// `cgroup.procs` of each group the child enters.
+    pub(crate) groups: Vec<OwnedFd>,
 }
 
 /// One hard and soft limit, in the form prlimit64 takes.
@@ -45,12 +48,15 @@ pub(crate) struct ParentSide {
     pub(crate) binary: SealedBinary,
     pub(crate) enforced: Vec<Layer>,
     pub(crate) weak: Vec<(Layer, WeakReason)>,
+    pub(crate) control_group: Option<ControlGroup>,
+    /// Whether ports are confined by the filter alone.
+    pub(crate) needs_filter_for_ports: bool,
 }
 
 /// Checks a request and prepares its child.
 pub(crate) fn prepare(request: SpawnRequest) -> Result<(Plan, ParentSide), SpawnError> {
     check_user(request.uid)?;
-    let (enforced, weak, filter) = layers(&request)?;
+    let Layers { enforced, weak, filter, ruleset } = layers(&request)?;
 
     let binary = match request.sealed {
         Some(sealed) => sealed,
@@ -77,13 +83,13 @@ pub(crate) fn prepare(request: SpawnRequest) -> Result<(Plan, ParentSide), Spawn
 
     let mut placed = vec![OwnedFd::from(null), stdout_end, stderr_end];
     placed.extend(request.descriptors);
+    let has_ruleset = ruleset.is_some();
     let cannot_duplicate = cannot("duplicate a descriptor for the module");
     let program =
         binary.file.as_fd().try_clone_to_owned().map_err(|cause| {
             cannot_duplicate(Errno::from_raw(cause.raw_os_error().unwrap_or(libc::EMFILE)))
         })?;
-    let descriptors =
-        Descriptors::new(placed, report, program, request.landlock).map_err(cannot_duplicate)?;
+    let descriptors = Descriptors::new(placed, report, program, ruleset).map_err(cannot_duplicate)?;
 
     let plan = Plan {
         arguments: arguments(&request.program, request.arguments)?,
@@ -98,8 +104,23 @@ pub(crate) fn prepare(request: SpawnRequest) -> Result<(Plan, ParentSide), Spawn
         filter,
         is_weak_seccomp_allowed: request.allow_weak_isolation,
         node_pid: nix::unistd::getpid().as_raw(),
+        groups: match &request.control_group {
+            Some(group) => group.entries().map_err(cannot("open the module's control group"))?,
+            None => Vec::new(),
+        },
     };
-    let parent = ParentSide { stdout, stderr, reports: reports.into(), binary, enforced, weak };
+    let control_group = request.control_group;
+    let needs_filter_for_ports = !has_ruleset || !landlock_abi().is_ok_and(confines_ports);
+    let parent = ParentSide {
+        stdout,
+        stderr,
+        reports: reports.into(),
+        binary,
+        enforced,
+        weak,
+        control_group,
+        needs_filter_for_ports,
+    };
     Ok((plan, parent))
 }
 
@@ -120,30 +141,67 @@ fn check_user(asked: Option<UidGid>) -> Result<(), SpawnError> {
     Ok(())
 }
 
-type Layers = (Vec<Layer>, Vec<(Layer, WeakReason)>, Option<Filter>);
+/// What will be enforced, what is missing, and what the child needs for it.
+struct Layers {
+    enforced: Vec<Layer>,
+    weak: Vec<(Layer, WeakReason)>,
+    filter: Option<Filter>,
+    ruleset: Option<OwnedFd>,
+}
 
 /// Sorts the layers into those the child will enforce and those this host lacks.
 fn layers(request: &SpawnRequest) -> Result<Layers, SpawnError> {
     let mut weak = Vec::new();
-    let filter = Filter::compile();
+    let filter = Filter::compile(request.may_use_network);
     if filter.is_none() {
         weak.push((Layer::Seccomp, WeakReason::NoFilter { architecture: std::env::consts::ARCH }));
     }
     if !request.allow_debugging && is_suid_dumpable() {
         weak.push((Layer::NotDumpable, WeakReason::SuidDumpable));
     }
-    if let Some(&(layer, reason)) = weak.first()
-        && !request.allow_weak_isolation
-    {
+    let ruleset = confine(request, &mut weak)?;
+    let refuses = |layer: &Layer| !request.allow_weak_isolation && !request.may_lack.contains(layer);
+    if let Some(&(layer, reason)) = weak.iter().find(|(layer, _)| refuses(layer)) {
         return Err(SpawnError::WeakIsolation { layer, reason });
     }
+    let is_missing = |layer: &Layer| weak.iter().any(|(missing, _)| missing == layer);
+    let has_ports = request.reach.is_some() || !request.may_use_network;
     let is_enforced = |layer: &Layer| match layer {
         Layer::Uid => request.uid.is_some(),
-        Layer::Landlock => request.landlock.is_some(),
+        Layer::Landlock => ruleset.is_some(),
+        Layer::Ports => has_ports && !is_missing(layer),
+        Layer::ControlGroup => request.control_group.is_some(),
         Layer::NotDumpable if request.allow_debugging => false,
-        _ => weak.iter().all(|(missing, _)| missing != layer),
+        _ => !is_missing(layer),
     };
-    Ok((Layer::ALL.into_iter().filter(is_enforced).collect(), weak, filter))
+    let enforced = Layer::ALL.into_iter().filter(is_enforced).collect();
+    Ok(Layers { enforced, weak, filter, ruleset })
+}
+
+/// The ruleset that was asked for, or what is missing for it.
+fn confine(
+    request: &SpawnRequest,
+    weak: &mut Vec<(Layer, WeakReason)>,
+) -> Result<Option<OwnedFd>, SpawnError> {
+    let Some(reach) = &request.reach else { return Ok(None) };
+    // Without a filter nothing denies the sockets.
+    let is_without_network =
+        !request.may_use_network && weak.iter().all(|(layer, _)| *layer != Layer::Seccomp);
+    let lose_ports = |weak: &mut Vec<_>, abi| {
+        if !is_without_network {
+            weak.push((Layer::Ports, WeakReason::NoPorts { abi }));
+        }
+    };
+    match landlock_abi() {
+        Err(LandlockError::Unavailable { errno }) => {
+            weak.push((Layer::Landlock, WeakReason::NoLandlock { errno }));
+            lose_ports(weak, 0);
+            return Ok(None);
+        }
+        Ok(abi) if !confines_ports(abi) => lose_ports(weak, abi),
+        _ => {}
+    }
+    reach.ruleset().map(Some).map_err(|source| SpawnError::Landlock { source: Box::new(source) })
 }
 
 /// Whether the kernel makes programs dumpable that their user cannot read. Source: proc_sys_fs(5).

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use crate::SealedBinary;
+use crate::{ControlGroup, Layer, Reach, SealedBinary};
 
 /// What a module process is started from, and with what.
 ///
@@ -23,9 +23,14 @@ pub struct SpawnRequest {
     pub environment: Vec<(OsString, OsString)>,
     /// Handed to the module as descriptors 3, 4, 5, … in this order; the node's own copies are closed.
     pub descriptors: Vec<OwnedFd>,
-    /// A Landlock ruleset the module enters for good just before it starts; its rules must let it execute its
-    /// dynamic loader and read its libraries, but need not name the program. `None` leaves files and ports unconfined.
-    pub landlock: Option<OwnedFd>,
+    /// The files and TCP ports it may reach, through a Landlock ruleset it enters for good just before it starts; must let
+    /// it execute its dynamic loader and read its libraries, but need not name the program. `None` leaves files and ports
+    /// unconfined, which is not counted as a missing layer.
+    pub reach: Option<Reach>,
+    /// Lets it make TCP and UDP sockets. Without, the system call filter leaves it no network at all.
+    pub may_use_network: bool,
+    /// The control group it starts in, removed once it has ended.
+    pub control_group: Option<ControlGroup>,
     /// User and group of the module's own. `None` keeps the node's, and its supplementary groups.
     pub uid: Option<UidGid>,
     /// Resource limits.
@@ -38,11 +43,14 @@ pub struct SpawnRequest {
     /// Goes on without layers this host cannot apply, and lists them in [`crate::Child::weak`]. Never lifts the
     /// ban on user 0.
     pub allow_weak_isolation: bool,
+    /// Layers that may be missing without [`SpawnRequest::allow_weak_isolation`], because others do their work here; listed in
+    /// [`crate::Child::weak`] all the same.
+    pub may_lack: Vec<Layer>,
 }
 
 impl SpawnRequest {
     /// Asks for `program` with no arguments, no environment, no descriptors and the default limits,
-    /// under the node's user.
+    /// under the node's user, without network.
     pub fn new(program: impl Into<PathBuf>) -> Self {
         Self {
             program: program.into(),
@@ -51,12 +59,15 @@ impl SpawnRequest {
             arguments: Vec::new(),
             environment: Vec::new(),
             descriptors: Vec::new(),
-            landlock: None,
+            reach: None,
+            may_use_network: false,
+            control_group: None,
             uid: None,
             limits: Limits::default(),
             working_directory: PathBuf::from("/"),
             allow_debugging: false,
             allow_weak_isolation: false,
+            may_lack: Vec::new(),
         }
     }
 }

@@ -7,6 +7,7 @@
 //! | order | because |
 //! |---|---|
 //! | non-dumpable first | the child holds a copy of the node until the exec |
+//! | control groups before anything else is used | what the child does counts |
 //! | descriptors before the open-file limit | places may lie above it |
 //! | bounding set before the user | needs `CAP_SETPCAP` |
 //! | death signal after the user | `setresuid` clears it |
@@ -15,7 +16,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_char, c_int, c_long};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
 
 use nix::errno::Errno;
@@ -59,6 +60,7 @@ fn take_steps(
     report_to: &mut c_int,
 ) -> Result<std::convert::Infallible, Failure> {
     become_undumpable()?;
+    enter_groups(&plan.groups)?;
     start_session()?;
     reset_signals()?;
     place_descriptors(&plan.descriptors, report_to)?;
@@ -90,6 +92,18 @@ fn take_steps(
 
 fn become_undumpable() -> Result<(), Failure> {
     prctl(Step::Dumpable, libc::PR_SET_DUMPABLE, 0)
+}
+
+/// Process 0 is the one that writes.
+fn enter_groups(groups: &[OwnedFd]) -> Result<(), Failure> {
+    let own = b"0";
+    for group in groups {
+        // SAFETY: `own` lives through the call and is only read.
+        check(Step::ControlGroup, unsafe {
+            libc::syscall(libc::SYS_write, group.as_raw_fd(), own.as_ptr(), own.len())
+        })?;
+    }
+    Ok(())
 }
 
 fn start_session() -> Result<(), Failure> {

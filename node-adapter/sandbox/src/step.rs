@@ -7,6 +7,8 @@ use std::fmt;
 #[repr(u32)]
 #[non_exhaustive]
 pub enum Step {
+    /// Entering its control groups.
+    ControlGroup,
     /// Starting a session of its own.
     Session,
     /// Resetting signal dispositions and the signal mask.
@@ -47,7 +49,8 @@ pub enum Step {
 
 impl Step {
     /// Every step, in the order the child takes them; the position is the code on the pipe.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
+        Self::ControlGroup,
         Self::Session,
         Self::Signals,
         Self::Descriptors,
@@ -72,6 +75,7 @@ impl Step {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::ControlGroup => "control_group",
             Self::Session => "session",
             Self::Signals => "signals",
             Self::Descriptors => "descriptors",
@@ -96,6 +100,7 @@ impl Step {
     /// Returns what to look at when this step fails.
     pub(crate) const fn advice(self) -> &'static str {
         match self {
+            Self::ControlGroup => "something else removed or changed the module's control group",
             Self::Descriptors => "Linux 5.9 or newer is needed",
             Self::WorkingDirectory => "check that the directory exists and the node may enter it",
             Self::Groups | Self::Gid | Self::Uid => {

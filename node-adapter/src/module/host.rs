@@ -351,6 +351,7 @@ impl ModuleHost {
         // Threads are counted per user: under the node's own they would be the user's other programs' too.
         let processes = uid.and(LIMITS.processes);
         request.limits = Limits { processes, ..LIMITS };
+        request.may_use_network = true;
         request.allow_weak_isolation = self.options.allow_weak_isolation;
         let mut child = self
             .spawner

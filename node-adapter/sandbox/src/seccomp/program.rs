@@ -20,12 +20,14 @@ pub(crate) struct Filter {
 
 impl Filter {
     /// Compiles the filter, or returns `None` if there is none for this architecture.
-    pub(crate) fn compile() -> Option<Self> {
+    ///
+    /// It denies sockets of the network too, unless `may_use_network`.
+    pub(crate) fn compile(may_use_network: bool) -> Option<Self> {
         let architecture = TargetArch::try_from(std::env::consts::ARCH).ok()?;
         // The same rules for two different pids: whatever differs is a place for the pid,
         // and no other constant can be mistaken for one.
-        let (instructions, uses) = compile_for(1, architecture).ok()?;
-        let (other, _) = compile_for(2, architecture).ok()?;
+        let (instructions, uses) = compile_for(1, may_use_network, architecture).ok()?;
+        let (other, _) = compile_for(2, may_use_network, architecture).ok()?;
         let own_pid_places: Vec<usize> = instructions
             .iter()
             .zip(&other)
@@ -54,8 +56,12 @@ impl Filter {
 }
 
 /// Returns the program and how many comparisons with the own pid it contains.
-fn compile_for(own_pid: u32, architecture: TargetArch) -> Result<(BpfProgram, usize), BackendError> {
-    let rules = Rules::all(own_pid)?;
+fn compile_for(
+    own_pid: u32,
+    may_use_network: bool,
+    architecture: TargetArch,
+) -> Result<(BpfProgram, usize), BackendError> {
+    let rules = Rules::all(own_pid, may_use_network)?;
     let uses = rules.own_pid_uses;
     let denied = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     let filter = SeccompFilter::new(rules.denied, SeccompAction::Allow, denied, architecture)?;
@@ -101,7 +107,7 @@ mod tests {
 
     #[test]
     fn every_place_and_nothing_else_carries_the_pid() {
-        let mut filter = Filter::compile().unwrap();
+        let mut filter = Filter::compile(true).unwrap();
         let before = filter.instructions().to_vec();
         filter.set_own_pid(0x00ab_cdef);
         let changed = before.iter().zip(filter.instructions()).filter(|(a, b)| a != b).count();

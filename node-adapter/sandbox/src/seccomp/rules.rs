@@ -141,7 +141,7 @@ type Built<T = ()> = Result<T, BackendError>;
 
 impl Rules {
     /// Lists everything a module with the pid `own_pid` is denied.
-    pub(super) fn all(own_pid: u32) -> Built<Self> {
+    pub(super) fn all(own_pid: u32, may_use_network: bool) -> Built<Self> {
         let mut rules = Self { denied: BTreeMap::new(), own_pid_uses: 0, own_pid };
         for &call in ALWAYS.iter().chain(ALWAYS_HERE) {
             rules.denied.insert(call, Vec::new());
@@ -149,7 +149,13 @@ impl Rules {
         rules.processes()?;
         rules.descriptor_signals()?;
         rules.prctl()?;
-        rules.sockets()?;
+        if may_use_network {
+            rules.sockets()?;
+        } else {
+            // Any rule of a call denies it, no rules deny it always.
+            rules.denied.insert(libc::SYS_socket, Vec::new());
+        }
+        rules.socket_pairs()?;
         rules.memory()?;
         Ok(rules)
     }
@@ -218,6 +224,11 @@ impl Rules {
         for bit in [4, 8] {
             self.deny_if(call, [masked(1, bit, bit)?])?;
         }
+        Ok(())
+    }
+
+    /// Connected pairs, which are no network.
+    fn socket_pairs(&mut self) -> Built {
         // A datagram pair is not bound to its peer: sendto reaches any AF_UNIX name. SOCK_RAW becomes SOCK_DGRAM.
         for kind in [uapi::SOCK_DGRAM, uapi::SOCK_RAW] {
             self.deny_if(libc::SYS_socketpair, [masked(1, uapi::SOCK_TYPE_MASK, kind)?])?;

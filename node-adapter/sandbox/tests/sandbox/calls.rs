@@ -28,7 +28,11 @@ fn assert_denied(output: &str) {
 
 #[test]
 fn every_denied_call_answers_eperm_or_enosys() {
-    assert_denied(&output_of(request(&["calls"])));
+    for may_use_network in [false, true] {
+        let mut asked = request(&["calls"]);
+        asked.may_use_network = may_use_network;
+        assert_denied(&output_of(asked));
+    }
 }
 
 /// The same user is the hard case: without the filter the kernel allows most of it.
@@ -64,10 +68,21 @@ fn without_the_filter_the_denied_calls_reach_the_kernel() {
 
 #[test]
 fn ordinary_programs_still_work() {
-    let output = output_of(request(&["works"]));
+    let mut asked = request(&["works"]);
+    asked.may_use_network = true;
+    let output = output_of(asked);
     let broken: Vec<_> = output.lines().filter(|line| !line.ends_with(" ok")).collect();
     assert!(broken.is_empty(), "{broken:#?}");
     assert_eq!(output.lines().count(), 9);
+}
+
+#[test]
+fn without_network_rights_there_is_no_network() {
+    let output = output_of(request(&["works"]));
+    let broken: Vec<_> = output.lines().filter(|line| !line.ends_with(" ok")).collect();
+    let denied = "Operation not permitted (os error 1)";
+    // Names in /etc/hosts need no socket.
+    assert_eq!(broken, [format!("tcp {denied}"), format!("udp {denied}")]);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod calls;
+mod confinement;
 mod grants;
 mod lifetime;
 mod programs;

@@ -110,19 +110,6 @@ pub fn open_process(pid: i32) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(answer as i32) }
 }
 
-/// A Landlock ruleset that allows no bind and no connect over TCP, where the kernel knows ports (ABI 4).
-#[allow(unsafe_code)]
-pub fn ruleset_without_tcp() -> Option<OwnedFd> {
-    // `struct landlock_ruleset_attr`: file rights, then BIND_TCP and CONNECT_TCP.
-    let handled: [u64; 2] = [0, 0b11];
-    // SAFETY: `handled` has the size given, and is only read.
-    let answer = unsafe {
-        libc::syscall(libc::SYS_landlock_create_ruleset, handled.as_ptr(), size_of_val(&handled), 0)
-    };
-    // SAFETY: the kernel has just made this descriptor for us.
-    (answer >= 0).then(|| unsafe { OwnedFd::from_raw_fd(answer as i32) })
-}
-
 /// Waits until the process behind a pidfd has ended.
 pub fn await_end(pidfd: impl AsFd) {
     let mut waited = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];

@@ -3,6 +3,7 @@
 //! | command | does |
 //! |---|---|
 //! | `calls` | makes every denied call: `group name answer` |
+//! | `reach PORT PORT FILE` | opens files and ports, granted and others: `name answer` |
 //! | `works` | does what modules do: `name answer` |
 //! | `status`, `limits`, `environment`, `arguments`, `directory` | prints what it is |
 //! | `descriptors` | prints the open ones |
@@ -12,15 +13,20 @@
 //! | `exec PROGRAM ARGUMENTS` | replaces itself |
 //! | `open-memory PID` | opens another process's memory for writing |
 //! | `foreign` | makes a system call of another architecture |
+//! | `memory KIND MEBIBYTES` | fills memory, `private` or `shared` |
+//! | `threads COUNT` | prints how many it could start |
+//! | `old-node PROGRAM` | is a node on a kernel without Landlock: prints how spawns are answered |
 //! | `weak-node PROGRAM` | is a node on a kernel without filters: prints how a spawn is answered |
 //! | `node PROGRAM ARGUMENTS` | is a protected node: spawns the program, passes its output on, prints its pid first |
 
 mod calls;
+mod reach;
 mod weak;
 mod works;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
+use std::num::NonZeroUsize;
 use std::os::fd::BorrowedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
@@ -28,6 +34,7 @@ use std::process::{Command, ExitCode};
 use blvm_sandbox::{SpawnRequest, Spawner, UidGid, is_protected, protect_this_process};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 use nix::sys::signal::{Signal, raise};
 
 /// Any user that owns nothing.
@@ -41,6 +48,7 @@ fn main() -> Result<ExitCode, Failed> {
     let mut out = io::stdout().lock();
     match words.as_slice() {
         ["calls"] => calls::run(&mut out)?,
+        ["reach", open, closed, other] => reach::run(open.parse()?, closed.parse()?, other, &mut out)?,
         ["works"] => works::run(&mut out)?,
         ["status"] => copy_file("/proc/self/status", &mut out)?,
         ["limits"] => copy_file("/proc/self/limits", &mut out)?,
@@ -70,6 +78,9 @@ fn main() -> Result<ExitCode, Failed> {
             }
         }
         ["foreign"] => calls::foreign(&mut out)?,
+        ["memory", kind, mebibytes] => fill_memory(kind, mebibytes.parse()?)?,
+        ["threads", count] => writeln!(out, "{}", start_threads(count.parse()?))?,
+        ["old-node", program] => weak::run_without_landlock(program, &mut out)?,
         ["weak-node", program] => weak::run(program, &mut out)?,
         ["node", program, rest @ ..] => node(program, rest, &mut out)?,
         _ => return Ok(ExitCode::from(2)),
@@ -79,6 +90,28 @@ fn main() -> Result<ExitCode, Failed> {
 
 fn copy_file(path: &str, out: &mut impl Write) -> io::Result<()> {
     io::copy(&mut File::open(path)?, out).map(drop)
+}
+
+/// Touches every page of so much memory.
+#[allow(unsafe_code)]
+fn fill_memory(kind: &str, mebibytes: usize) -> Result<(), Failed> {
+    let bytes = NonZeroUsize::new(mebibytes << 20).ok_or("nothing to fill")?;
+    let sharing = if kind == "shared" { MapFlags::MAP_SHARED } else { MapFlags::MAP_PRIVATE };
+    let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+    // SAFETY: new memory that nothing else refers to.
+    let start = unsafe { mmap_anonymous(None, bytes, access, sharing) }?;
+    for page in (0..bytes.get()).step_by(4096) {
+        // SAFETY: `page` lies below the length of the mapping.
+        let byte = unsafe { start.cast::<u8>().add(page) };
+        // SAFETY: as above; the mapping is writable and stays to the end.
+        unsafe { byte.write_volatile(1) };
+    }
+    Ok(())
+}
+
+/// Starts threads that sleep, until it has `count` or gets no more.
+fn start_threads(count: usize) -> usize {
+    (0..count).take_while(|_| std::thread::Builder::new().spawn(|| park()).is_ok()).count()
 }
 
 fn park() -> ! {
