@@ -1,4 +1,4 @@
-//! What modules and operators write down: manifests, and what is wrong in them.
+//! What modules and operators write down, and what is wrong in it.
 //!
 //! | file | what |
 //! |---|---|
@@ -6,15 +6,24 @@
 //! | `mistake` | one thing wrong in a file: line, column, key, and the nearest name that would be right |
 //! | `nearest` | the known name that is most like another |
 //! | `manifest` | `module.toml` |
+//! | `compatibility` | whether a module works with this node |
+//! | `discover` | the modules in a directory |
+//! | `dependency` | who needs whom, in which order modules are loaded |
 //!
 //! No node and no C++ behind it: tools for authors of modules use it too.
 #![forbid(unsafe_code)]
 
+mod compatibility;
+mod dependency;
+mod discover;
 mod document;
 mod manifest;
 mod mistake;
 mod nearest;
 
+pub use compatibility::Incompatible;
+pub use dependency::{DependencyError, DependencyGraph, Resolution};
+pub use discover::{DiscoverError, Discovered};
 pub use document::MAX_FILE_BYTES;
 pub use manifest::{
     Binary, Compatibility, MANIFEST_FILE, MANIFEST_KEYS, Maintainer, Manifest, ManifestError, ManifestTopic,
