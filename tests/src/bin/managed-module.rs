@@ -1,0 +1,93 @@
+//! Test helper: a module that does what the file `behaviour` in its directory says, one word per line.
+//!
+//! | word | it |
+//! |---|---|
+//! | `early-exit` | exits with status 3 before it attaches |
+//! | `never-attach` | sleeps for ever instead of attaching |
+//! | `crash` | aborts as soon as it has attached |
+//! | `done` | exits with status 0 as soon as it has attached |
+//! | `stubborn` | neither ends when it is asked nor on SIGTERM |
+//! | `chatty` | prints 8 MB before it attaches |
+//! | `record` | appends the sequence of each message of `mempool` it has finished to the file `record` |
+//!
+//! Otherwise it reads `mempool` and `system` until they close or it is asked to stop.
+#![forbid(unsafe_code)]
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use blvm_sdk::{Mempool, Session, System, Topics, Wait};
+use nix::sys::signal::{SigSet, Signal};
+
+type Failed = Box<dyn std::error::Error>;
+
+/// Lines of a chatty module, 100 bytes each.
+const CHATTY_LINES: usize = 80_000;
+
+fn main() -> ExitCode {
+    match live() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("managed-module: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn live() -> Result<ExitCode, Failed> {
+    // Not there: it just works.
+    let behaviour = std::fs::read_to_string("behaviour").unwrap_or_default();
+    let has = |word: &str| behaviour.lines().any(|line| line == word);
+    if has("chatty") {
+        let mut output = std::io::stderr().lock();
+        for number in 0..CHATTY_LINES {
+            writeln!(output, "line {number:05} {}", "x".repeat(88))?;
+        }
+    }
+    if has("early-exit") {
+        eprintln!("nothing works here");
+        return Ok(ExitCode::from(3));
+    }
+    if has("stubborn") {
+        let mut signals = SigSet::empty();
+        signals.add(Signal::SIGTERM);
+        signals.thread_block()?;
+    }
+    while has("never-attach") {
+        std::thread::sleep(Duration::from_secs(3600));
+    }
+    let topics = Topics::new().with::<Mempool>().with::<System>();
+    let mut session = Session::attach(topics, Wait::Park)?;
+    let mut mempool = session.feed::<Mempool>()?;
+    let mut system = session.feed::<System>()?;
+    println!("attached");
+    if has("crash") {
+        std::process::abort();
+    }
+    if has("done") {
+        return Ok(ExitCode::SUCCESS);
+    }
+    while has("stubborn") {
+        std::thread::sleep(Duration::from_secs(3600));
+    }
+    let mut record = if has("record") { Some(open_record()?) } else { None };
+    loop {
+        while let Some(sample) = mempool.poll()? {
+            if let Some(record) = &mut record {
+                record.write_all(&sample.sequence().to_le_bytes())?;
+            }
+        }
+        while system.poll()?.is_some() {}
+        if mempool.is_closed() && system.is_closed() {
+            session.finish(&[&mempool, &system])?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        session.wait(&[&mempool, &system])?;
+    }
+}
+
+fn open_record() -> std::io::Result<File> {
+    OpenOptions::new().create(true).append(true).open("record")
+}

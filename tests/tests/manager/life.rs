@@ -1,0 +1,64 @@
+//! Loading and unloading, and what is said when it cannot be done.
+
+use std::time::{Duration, Instant};
+
+use blvm_node_adapter::module::{ExitReason, LoadError, ModuleState, UnloadError};
+
+use crate::managed::Managed;
+
+/// Quick deadlines, for modules that do not keep them.
+fn hasty() -> Managed {
+    Managed::start_with(|options| {
+        options.stop_deadline = Duration::from_millis(200);
+        options.terminate_deadline = Duration::from_millis(200);
+    })
+}
+
+/// Upstream's unload may hang.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_module_that_neither_stops_nor_ends_on_sigterm_is_killed() {
+    let managed = hasty();
+    managed.install("stubborn", "stubborn");
+    managed.manager.load("stubborn").await.unwrap();
+    managed.manager.unload("stubborn").await.unwrap();
+    let info = managed.manager.info("stubborn").unwrap();
+    assert_eq!((info.state, info.last_exit), (ModuleState::Stopped, Some(ExitReason::Signal(9))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stubborn_modules_are_ended_side_by_side_at_shutdown_and_nothing_is_loaded_afterwards() {
+    let managed = Managed::start_with(|options| {
+        options.stop_deadline = Duration::from_secs(1);
+        options.terminate_deadline = Duration::from_secs(1);
+    });
+    let names: Vec<String> = (0..8).map(|number| format!("stubborn-{number}")).collect();
+    for name in &names {
+        managed.install(name, "stubborn");
+        managed.manager.load(name).await.unwrap();
+    }
+    let start = Instant::now();
+    managed.manager.shutdown().await;
+    // One after another they would take 16 s.
+    assert!(start.elapsed() < Duration::from_secs(12), "{:?}", start.elapsed());
+    assert!(managed.manager.list().iter().all(|info| !info.is_loaded && info.pid.is_none()));
+    assert!(matches!(managed.manager.load(&names[0]).await, Err(LoadError::Stopping)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_done_is_said_with_what_can() {
+    let managed = Managed::start();
+    managed.install("watch", "");
+    let unknown = managed.manager.load("witch").await.unwrap_err().to_string();
+    assert!(unknown.contains("witch") && unknown.contains("watch"), "{unknown}");
+    assert!(matches!(managed.manager.unload("witch").await, Err(UnloadError::Unknown { .. })));
+    assert!(matches!(
+        managed.manager.unload("watch").await,
+        Err(UnloadError::NotLoaded { state: ModuleState::Stopped, .. })
+    ));
+    managed.manager.load("watch").await.unwrap();
+    assert!(matches!(managed.manager.load("watch").await, Err(LoadError::Loaded { .. })));
+    std::fs::write(managed.files("watch").join("module.toml"), "name = 7").unwrap();
+    managed.manager.unload("watch").await.unwrap();
+    let faulty = managed.manager.load("watch").await.unwrap_err();
+    assert!(faulty.to_string().contains("module.toml"), "{faulty}");
+}

@@ -1,0 +1,8 @@
+//! The module manager with real processes: events, crashes, roll-backs, deadlines.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod crashes;
+mod events;
+mod life;
+mod managed;
+mod reload;
