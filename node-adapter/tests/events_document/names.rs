@@ -15,7 +15,6 @@ const OF_MESH: Here = Not("a mesh module's to publish, on `modules`; modules can
 const OF_PAYMENTS: Here = Not("a payment module's to publish, on `payments`; modules cannot publish yet");
 const OF_GOVERNANCE: Here =
     Not("no part of a Bitcoin node; a module's to publish, on `modules`; modules cannot publish yet");
-const OF_MODULES: Here = Not("comes with the manager of modules; so far they are started with the node");
 const NO_UDP: Here = Not("the node has no UDP transport");
 const NO_BROADCAST: Here =
     Not("inventory is queued for every peer by itself: nothing starts or ends; see `MessageSent`");
@@ -155,18 +154,18 @@ pub(crate) const NAMES: &[(&str, &[(&str, Here)])] = &[
     (
         "modules",
         &[
-            ("ModuleDiscovered", OF_MODULES),
-            ("ModuleInstalled", OF_MODULES),
-            ("ModuleLoaded", OF_MODULES),
+            ("ModuleDiscovered", Is("system", "ModuleDiscovered")),
+            ("ModuleInstalled", Is("system", "ModuleInstalled")),
+            ("ModuleLoaded", Is("system", "ModuleLoaded")),
             ("ModuleStarted", Is("system", "ModuleStarted")),
-            ("ModuleStateChanged", OF_MODULES),
-            ("ModuleHealthChanged", OF_MODULES),
-            ("ModuleReloaded", OF_MODULES),
+            ("ModuleStateChanged", Is("system", "ModuleStateChanged")),
+            ("ModuleHealthChanged", Is("system", "ModuleHealthChanged")),
+            ("ModuleReloaded", Is("system", "ModuleReloaded")),
             ("ModuleStopped", Is("system", "ModuleStopped")),
-            ("ModuleUnloaded", OF_MODULES),
-            ("ModuleCrashed", Not("`ModuleStopped` says with which status or signal a module ended")),
-            ("ModuleUpdated", OF_MODULES),
-            ("ModuleRemoved", OF_MODULES),
+            ("ModuleUnloaded", Is("system", "ModuleUnloaded")),
+            ("ModuleCrashed", Is("system", "ModuleCrashed")),
+            ("ModuleUpdated", Is("system", "ModuleUpdated")),
+            ("ModuleRemoved", Is("system", "ModuleRemoved")),
             ("ModulePurchaseCompleted", Not("nothing is bought through the node")),
             (
                 "ActionExecuted",
@@ -186,10 +185,15 @@ pub(crate) const NAMES: &[(&str, &[(&str, Here)])] = &[
             ),
             ("MaintenanceStarted", Is("system", "MaintenanceStarted")),
             ("MaintenanceCompleted", Is("system", "MaintenanceCompleted")),
-            ("DataMaintenance", OF_MODULES),
+            ("DataMaintenance", Not("the node asks no module to prune or compact its data")),
             ("HealthCheck", Not("the node checks nothing on a timer; `blvm status` looks when it is asked")),
             ("DiskSpaceLow", Is("system", "DiskSpaceLow")),
-            ("ResourceLimitWarning", OF_MODULES),
+            (
+                "ResourceLimitWarning",
+                Not(
+                    "limits are the kernel's: what is beyond them is refused, or ends the module, see `ModuleCrashed`",
+                ),
+            ),
         ],
     ),
     (
