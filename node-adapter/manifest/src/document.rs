@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::{Range, RangeInclusive};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use nix::fcntl::OFlag;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -15,6 +17,10 @@ use crate::nearest::nearest;
 
 /// Longest file that is read, in bytes: what people write is far below.
 pub const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// Deepest table in tables. What people write has three or four; the parser bounds each key and each value and not both
+/// together, and takes thousands.
+const MAX_DEPTH: usize = 32;
 
 /// Mistakes told of one file; a file that is wrong everywhere is as wrong as one with these.
 const MAX_MISTAKES: usize = 64;
@@ -51,13 +57,19 @@ impl<'t> Mistakes<'t> {
     }
 }
 
-/// The text of a file, unless it is too long.
-pub(crate) fn read(path: &Path) -> io::Result<String> {
+/// The text of a regular file, unless it is too long. Waits for nothing: whoever owns the file's directory may put a pipe there.
+pub(crate) fn read(path: &Path, follow_links: bool) -> io::Result<String> {
+    let invalid = |advice: String| io::Error::new(io::ErrorKind::InvalidData, advice);
+    let mut flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    flags.set(OFlag::O_NOFOLLOW, !follow_links);
+    let file = File::options().read(true).custom_flags(flags.bits()).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(invalid("it is no regular file".to_owned()));
+    }
     let mut text = String::new();
-    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
+    file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
     if text.len() as u64 > MAX_FILE_BYTES {
-        let advice = format!("it is longer than {MAX_FILE_BYTES} bytes");
-        return Err(io::Error::new(io::ErrorKind::InvalidData, advice));
+        return Err(invalid(format!("it is longer than {MAX_FILE_BYTES} bytes")));
     }
     Ok(text)
 }
@@ -99,6 +111,7 @@ pub(crate) struct Section<'d> {
     table: &'d DeTable<'d>,
     at: usize,
     key: String,
+    depth: usize,
     mistakes: &'d Mistakes<'d>,
 }
 
@@ -109,13 +122,14 @@ pub(crate) struct Item<'d> {
     /// Where its key begins, or the value itself in an array.
     key_at: usize,
     span: Range<usize>,
+    depth: usize,
     mistakes: &'d Mistakes<'d>,
 }
 
 impl<'d> Section<'d> {
     /// The file as a whole.
     pub(crate) fn root(table: &'d Spanned<DeTable<'d>>, mistakes: &'d Mistakes<'d>) -> Self {
-        Section { table: table.get_ref(), at: 0, key: String::new(), mistakes }
+        Section { table: table.get_ref(), at: 0, key: String::new(), depth: 0, mistakes }
     }
 
     fn path(&self, name: &str) -> String {
@@ -137,10 +151,16 @@ impl<'d> Section<'d> {
                 key: self.path(name.get_ref()),
                 key_at: name.span().start,
                 span: value.span(),
+                depth: self.depth + 1,
                 mistakes: self.mistakes,
             };
             (&**name.get_ref(), item)
         })
+    }
+
+    /// Every key with its value as it is.
+    pub(crate) fn plain(&self) -> toml::Table {
+        self.items().filter_map(|(name, item)| Some((name.to_owned(), item.plain()?))).collect()
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<Item<'d>> {
@@ -168,6 +188,11 @@ impl<'d> Section<'d> {
 }
 
 impl<'d> Item<'d> {
+    /// Where the key stands: its line, from 1.
+    pub(crate) fn line(&self) -> usize {
+        place(self.mistakes.text, self.key_at).0
+    }
+
     /// Notes that the value is wrong.
     pub(crate) fn wrong(&self, wrong: Wrong) {
         self.mistakes.note(self.span.start, &self.key, wrong);
@@ -213,6 +238,41 @@ impl<'d> Item<'d> {
         found
     }
 
+    pub(crate) fn boolean(&self) -> Option<bool> {
+        let found = self.value.as_bool();
+        if found.is_none() {
+            self.wrong_kind(Kind::Boolean);
+        }
+        found
+    }
+
+    /// The value as it is; what no number type holds is noted.
+    pub(crate) fn plain(&self) -> Option<toml::Value> {
+        let number = |text: &str| {
+            self.wrong(Wrong::Number { text: text.to_owned() });
+            None
+        };
+        Some(match self.value {
+            DeValue::String(text) => text.clone().into_owned().into(),
+            DeValue::Integer(integer) => match i64::from_str_radix(integer.as_str(), integer.radix()) {
+                Ok(integer) => integer.into(),
+                Err(_) => return number(integer.as_str()),
+            },
+            DeValue::Float(float) => match float.as_str().parse::<f64>() {
+                Ok(value) if value.is_finite() || float.as_str().contains(['i', 'n']) => value.into(),
+                _ => return number(float.as_str()),
+            },
+            DeValue::Boolean(value) => (*value).into(),
+            DeValue::Datetime(value) => (*value).into(),
+            DeValue::Array(_) => {
+                let elements = self.elements();
+                let plain: Vec<_> = elements.iter().filter_map(Item::plain).collect();
+                toml::Value::Array(plain)
+            }
+            DeValue::Table(_) => toml::Value::Table(self.section()?.plain()),
+        })
+    }
+
     /// A whole number in `range`.
     pub(crate) fn number(&self, range: RangeInclusive<u64>) -> Option<u64> {
         let Some(integer) = self.value.as_integer() else {
@@ -227,12 +287,28 @@ impl<'d> Item<'d> {
         number
     }
 
+    /// Whether tables in tables end here; noted then.
+    fn is_too_deep(&self) -> bool {
+        let is_too_deep = self.depth > MAX_DEPTH;
+        if is_too_deep {
+            self.wrong(Wrong::TooDeep { most: MAX_DEPTH });
+        }
+        is_too_deep
+    }
+
     pub(crate) fn section(&self) -> Option<Section<'d>> {
         let DeValue::Table(table) = self.value else {
             self.wrong_kind(Kind::Table);
             return None;
         };
-        Some(Section { table, at: self.key_at, key: self.key.clone(), mistakes: self.mistakes })
+        let (key, depth) = (self.key.clone(), self.depth);
+        (!self.is_too_deep()).then_some(Section {
+            table,
+            at: self.key_at,
+            key,
+            depth,
+            mistakes: self.mistakes,
+        })
     }
 
     /// The elements of an array; none if it is no array.
@@ -241,11 +317,15 @@ impl<'d> Item<'d> {
             self.wrong_kind(Kind::Array);
             return Vec::new();
         };
+        if self.is_too_deep() {
+            return Vec::new();
+        }
         let element = |(index, value): (usize, &'d Spanned<DeValue<'d>>)| Item {
             value: value.get_ref(),
             key: format!("{}[{index}]", self.key),
             key_at: value.span().start,
             span: value.span(),
+            depth: self.depth + 1,
             mistakes: self.mistakes,
         };
         array.iter().enumerate().map(element).collect()
@@ -295,5 +375,26 @@ mod tests {
         assert_eq!(found.len(), MAX_MISTAKES);
         assert_eq!((found[0].key.as_str(), found[0].line), ("c", 1));
         assert_eq!((found[63].key.as_str(), found[63].line), ("a", 2));
+    }
+
+    #[test]
+    fn tables_in_thousands_of_tables_are_told_and_overflow_no_stack() {
+        let dots = "a.".repeat(78);
+        let nested = format!("{dots}a = {{").repeat(78);
+        let text = format!("[{dots}a]\n{nested}{}", "}".repeat(78));
+        let look = move || {
+            let mistakes = Mistakes::new(&text);
+            let table = parse(&text, &mistakes).unwrap();
+            Section::root(&table, &mistakes).plain();
+            drop(table);
+            mistakes.take()
+        };
+        let thread = std::thread::Builder::new().stack_size(1 << 20).spawn(look).unwrap();
+        let [only] = &thread.join().unwrap()[..] else { panic!("one mistake") };
+        assert_eq!(only.wrong, Wrong::TooDeep { most: MAX_DEPTH });
+        let shallow = format!("{}a = 1", "a.".repeat(MAX_DEPTH - 1));
+        let mistakes = Mistakes::new(&shallow);
+        Section::root(&parse(&shallow, &mistakes).unwrap(), &mistakes).plain();
+        assert!(mistakes.take().is_empty());
     }
 }

@@ -7,6 +7,8 @@
 //! | `nearest` | the known name that is most like another |
 //! | `manifest` | `module.toml` |
 //! | `compatibility` | whether a module works with this node |
+//! | `node_file` | `blvm.toml`: what the operator says of modules, and what each may use |
+//! | `configuration` | what a module's configuration is, from all its layers |
 //! | `discover` | the modules in a directory |
 //! | `dependency` | who needs whom, in which order modules are loaded |
 //!
@@ -14,19 +16,31 @@
 #![forbid(unsafe_code)]
 
 mod compatibility;
+mod configuration;
 mod dependency;
 mod discover;
 mod document;
+mod file_error;
 mod manifest;
 mod mistake;
 mod nearest;
+mod node_file;
 
 pub use compatibility::Incompatible;
+pub use configuration::{
+    CONFIG_FILE, Configuration, ConfigurationError, ConfigurationSources, KeyPath, Origin, VARIABLE_PREFIX,
+    dotted, module_environment,
+};
 pub use dependency::{DependencyError, DependencyGraph, Resolution};
 pub use discover::{DiscoverError, Discovered};
 pub use document::MAX_FILE_BYTES;
+pub use file_error::FileError;
 pub use manifest::{
     Binary, Compatibility, MANIFEST_FILE, MANIFEST_KEYS, Maintainer, Manifest, ManifestError, ManifestTopic,
     NODE_DEPENDENCY, Sandbox, Signatures, Threshold, is_module_name,
 };
 pub use mistake::{Kind, Mistake, Wrong};
+pub use node_file::{
+    LeftOut, LimitDefaults, LimitOverrides, ModuleLimits, ModuleTable, ModulesTable, NODE_FILE,
+    NODE_FILE_KEYS, NodeFile,
+};

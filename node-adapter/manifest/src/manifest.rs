@@ -1,7 +1,7 @@
 //! `module.toml`: what a module says of itself. Anything wrong in it refuses the module.
 
 mod error;
-mod parse;
+pub(crate) mod parse;
 mod program;
 
 use std::collections::BTreeMap;
@@ -180,7 +180,7 @@ impl Manifest {
     /// [`ManifestError`] names the file and everything that is wrong in it.
     pub fn read(directory: &Path, build_directory: &Path) -> Result<Self, ManifestError> {
         let path = directory.join(MANIFEST_FILE);
-        let text = crate::document::read(&path)
+        let text = crate::document::read(&path, true)
             .map_err(|source| ManifestError::Read { path: path.clone(), source })?;
         let manifest = Self::parse(&text, &path)?;
         manifest.with_program(&[directory, &directory.join("target/release"), build_directory])

@@ -95,6 +95,18 @@ pub enum Wrong {
         /// The most that is right.
         most: u64,
     },
+    /// A number that no type holds.
+    #[error("{text} is too large a number")]
+    Number {
+        /// What stands there.
+        text: String,
+    },
+    /// A table in too many tables.
+    #[error("tables and arrays stand in each other at most {most} deep")]
+    TooDeep {
+        /// How deep they may stand.
+        most: usize,
+    },
     /// A value is given twice.
     #[error("{value:?} stands twice")]
     Twice {
@@ -185,6 +197,34 @@ pub enum Wrong {
     Threshold {
         /// What stands there.
         text: String,
+    },
+    /// The keys stand in a table of the module's name, where nothing is read.
+    #[error("the keys stand under [{name}]: write them without that table, the file is the module's own")]
+    Wrapped {
+        /// The module.
+        name: String,
+    },
+    /// The table of a module beside [modules] instead of in it.
+    #[error("a module's table is called [modules.{name}]")]
+    ModuleTable {
+        /// The module.
+        name: String,
+    },
+    /// A pin is a constraint, a module's configuration is a table.
+    #[error("must be a constraint on the module's version, or a table with its configuration")]
+    ModuleEntry,
+    /// No module may have child processes.
+    #[error("must be 0: no module starts other processes")]
+    ChildProcesses,
+    /// A value where another layer has a table, or the reverse.
+    #[error("is {found}, and {} has {expected} there", other)]
+    OtherKind {
+        /// What it is.
+        found: Kind,
+        /// What the weaker layer has.
+        expected: Kind,
+        /// The weaker layer.
+        other: String,
     },
     /// A threshold that cannot be reached, or that nothing reaches.
     #[error("\"{needed}-of-{of}\" is impossible: the first number must be from 1 to the second")]

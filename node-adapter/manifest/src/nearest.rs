@@ -1,11 +1,20 @@
 //! The known name that is most like another.
 
+/// Shortest part of a name that stands for it.
+const MIN_PART_BYTES: usize = 4;
+
 /// The one of `known` most like `name`; `None` if none is near. Case, hyphens and underscores do not count.
 pub(crate) fn nearest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let plain = |text: &str| text.to_lowercase().replace('-', "_");
     // A long name from a hostile file must not cost the square of its length.
     let wanted = plain(name.get(..name.len().min(64))?);
-    let distance = |candidate: &str| strsim::damerau_levenshtein(&wanted, &plain(candidate));
+    let distance = |candidate: &str| {
+        let candidate = plain(candidate);
+        let distance = strsim::damerau_levenshtein(&wanted, &candidate);
+        // A part of a name is nearer than another name.
+        let is_part = wanted.len() >= MIN_PART_BYTES && candidate.contains(&wanted);
+        if is_part { distance.min(2) } else { distance }
+    };
     // A third of the letters may differ, and two always: more is another word.
     let allowed = (wanted.chars().count() / 3).max(2);
     let with_distance = known.into_iter().map(|candidate| (distance(candidate), candidate));
@@ -26,6 +35,7 @@ mod tests {
         assert_eq!(of("entry-point"), Some("entry_point"));
         assert_eq!(of("NAME"), Some("name"));
         assert_eq!(of("nmae"), Some("name"));
+        assert_eq!(of("point"), Some("entry_point"));
         assert_eq!(of("colour"), None);
         assert_eq!(of("xy"), None, "every letter of \"os\" would change");
         assert_eq!(of(""), None);
