@@ -4,6 +4,7 @@
 //! `docs/protocol.md` gives the conversation.
 
 mod answer;
+mod call;
 mod chain;
 mod descriptors;
 mod frame;
@@ -11,6 +12,7 @@ mod hello;
 mod mempool;
 mod message;
 mod mining;
+mod modules;
 mod name;
 mod network;
 mod path;
@@ -22,6 +24,9 @@ mod token;
 mod watch;
 
 pub use answer::{AnswerError, read_answer, seal_answer};
+pub use call::{
+    Call, CallOutcome, CallReply, CommandOutput, HealthState, MAX_HEALTH_BYTES, ModuleError, ModuleHealth,
+};
 pub use chain::{
     Block, BlockAndWitnesses, BlockHeader, ChainInfo, ChainPosition, ChainReply, ChainRequest,
     ChainTransaction, Confirmation, DisconnectedBlock, MAX_LOCATOR, Replay, ReplayStep, ScidOutput,
@@ -29,13 +34,13 @@ pub use chain::{
 };
 pub use descriptors::{
     InheritError, MAX_DESCRIPTORS, close_elsewhere, inherited_sockets, recv_refusing, recv_with_descriptors,
-    refuse_descriptors, send_with_descriptors, unread_bytes,
+    refuse_descriptors, send_with_descriptors, try_recv_with_descriptors, unread_bytes,
 };
 pub use frame::{
     FRAME_HEAD_BYTES, FrameError, FrameHead, MAX_ANSWER_BYTES, MAX_FRAME_BYTES, MAX_SUBMISSION_BYTES, decode,
     encode,
 };
-pub use hello::{Attached, Hello, TopicGrant, TopicStart, TopicWish, Welcome};
+pub use hello::{Attached, Hello, LoadedModule, TopicGrant, TopicStart, TopicWish, Welcome};
 pub use mempool::{
     FeeEstimate, FeeRateClass, MAX_PACKAGE, MAX_WTXIDS, MempoolEntry, MempoolInfo, MempoolReply,
     MempoolRequest, MempoolSnapshot,
@@ -45,6 +50,7 @@ pub use mining::{
     BlockTemplate, BlockVerdict, CoinbaseConstraints, CoinbaseOutput, MAX_COINBASE_OUTPUTS, MiningReply,
     MiningRequest, Solution, TemplateEntry, TemplateTransaction,
 };
+pub use modules::{ModuleState, ModuleSummary};
 pub use network::{
     Ban, Denylist, MAX_BAN_REASON_BYTES, NetworkPeer, NetworkPeers, NetworkReply, NetworkRequest,
     NetworkStats, PacketProtocol,
@@ -61,7 +67,7 @@ pub use watch::{
 };
 
 /// Version of this protocol; peers with another one are refused, naming both.
-pub const PROTOCOL_VERSION: u32 = 4;
+pub const PROTOCOL_VERSION: u32 = 5;
 
 /// Answers longer than this travel as a sealed memfd.
 pub const INLINE_ANSWER_BYTES: usize = 64 << 10;

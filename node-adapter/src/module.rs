@@ -7,6 +7,8 @@
 //! | `by_path` | programs that attach by path |
 //! | `party` | who is at the other end: a module, or a program that attached by path |
 //! | `conversation` | one party's requests, in order, from hello on |
+//! | `calls` | what the node asks of a module |
+//! | `directory` | what is known of each module |
 //! | `codec`, `reply` | frames from the socket, frames to it |
 //! | `answer` | what the node answers to each request |
 //! | `block_queue` | blocks that modules bring from elsewhere, judged later |
@@ -16,8 +18,10 @@
 mod answer;
 mod block_queue;
 mod by_path;
+mod calls;
 mod codec;
 mod conversation;
+mod directory;
 mod host;
 mod limits;
 mod log_file;
@@ -31,6 +35,8 @@ mod tests;
 
 pub use blvm_manifest::{Manifest, ManifestError, ManifestTopic};
 pub use by_path::{ListenError, PathListener};
+pub use calls::{CallFailure, MAX_CALLS, ModuleCaller};
+pub use directory::Directory;
 pub use host::{ModuleHost, ModuleOptions, RunningModule, StartModuleError, StartRequest};
 pub use limits::RequestLimits;
 pub use log_file::LogFile;

@@ -7,15 +7,19 @@ mod network;
 mod status;
 mod watch;
 
-use std::io::Write;
-use std::os::fd::OwnedFd;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 use blvm_bus::request::{
-    AnswerError, FRAME_HEAD_BYTES, FrameError, FrameHead, MAX_ANSWER_BYTES, Refusal, Reply, Request, decode,
-    encode, read_answer, recv_with_descriptors,
+    AnswerError, Call, FRAME_HEAD_BYTES, FrameError, FrameHead, MAX_ANSWER_BYTES, Refusal, Reply, Request,
+    decode, encode, read_answer, recv_with_descriptors, try_recv_with_descriptors,
 };
+
+use crate::calls::Calls;
+use crate::wire::Wire;
 
 /// Why a request brought no answer.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +33,7 @@ pub enum CallError {
     Closed,
     /// The socket failed.
     #[error("the connection to the node failed")]
-    Socket(#[from] std::io::Error),
+    Socket(#[from] io::Error),
     /// What came is no answer.
     #[error("the node's answer cannot be read")]
     Frame(#[from] FrameError),
@@ -47,7 +51,8 @@ pub enum CallError {
 /// The request side of the connection.
 #[derive(Debug)]
 pub struct Client {
-    socket: UnixStream,
+    wire: Arc<Wire>,
+    pub(crate) calls: Calls,
     last_correlation: u64,
     deadline_ms: u32,
     /// Received and not yet consumed: bytes of the next frames, and descriptors that came with them.
@@ -63,7 +68,10 @@ pub(crate) struct Answer {
 
 impl Client {
     pub(crate) fn new(socket: UnixStream) -> Self {
-        Client { socket, last_correlation: 0, deadline_ms: 0, bytes: Vec::new(), descriptors: Vec::new() }
+        let wire = Arc::new(Wire::new(socket));
+        let calls = Calls::new(Arc::clone(&wire));
+        let (bytes, descriptors) = (Vec::new(), Vec::new());
+        Client { wire, calls, last_correlation: 0, deadline_ms: 0, bytes, descriptors }
     }
 
     /// Gives up what takes the node longer; `None` for the node's own bound. Holds for all requests from here on.
@@ -86,42 +94,64 @@ impl Client {
     fn call_within(&mut self, request: &Request, deadline_ms: u32) -> Result<Answer, CallError> {
         self.last_correlation += 1;
         let correlation = self.last_correlation;
-        let archive = encode(request);
-        let head = FrameHead {
-            // A request is built from values in memory and stays far below 4 GiB; the node bounds it again.
-            body_bytes: archive.len() as u32,
-            descriptors: 0,
-            is_in_memfd: false,
-            correlation,
-            deadline_ms,
-        };
-        let mut frame = head.encode().to_vec();
-        frame.extend_from_slice(&archive);
-        self.socket.write_all(&frame)?;
+        self.wire.send_request(correlation, deadline_ms, &encode(request))?;
         loop {
-            let (head, answer) = self.receive()?;
-            // An answer nobody waits for any more belongs to a call that failed on our side.
-            if head.correlation == correlation {
-                return match answer.reply {
-                    Reply::Refused(refusal) => Err(CallError::Refused(refusal)),
-                    _ => Ok(answer),
-                };
+            match self.take_frame()? {
+                // An answer nobody waits for any more belongs to a call that failed on our side.
+                Some((head, answer)) if head.correlation == correlation => {
+                    // A call that came with it would not make the socket readable any more.
+                    while self.take_frame()?.is_some() {}
+                    return match answer.reply {
+                        Reply::Refused(refusal) => Err(CallError::Refused(refusal)),
+                        _ => Ok(answer),
+                    };
+                }
+                Some(_) => {}
+                None => self.receive(true)?,
             }
         }
     }
 
-    fn receive(&mut self) -> Result<(FrameHead, Answer), CallError> {
-        self.fill(FRAME_HEAD_BYTES)?;
-        let mut head = [0; FRAME_HEAD_BYTES];
-        head.copy_from_slice(&self.bytes[..FRAME_HEAD_BYTES]);
-        let head = FrameHead::decode(&head);
-        let body_bytes = head.body_bytes as usize;
-        if body_bytes > MAX_ANSWER_BYTES {
-            return Err(FrameError { reason: format!("a frame of {body_bytes} bytes") }.into());
+    /// Takes the calls that have come, without waiting.
+    pub(crate) fn take_calls(&mut self) -> Result<(), CallError> {
+        loop {
+            // An answer that comes now is one nobody waits for.
+            while self.take_frame()?.is_some() {}
+            match self.receive(false) {
+                Err(CallError::Socket(error)) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                received => received?,
+            }
         }
-        self.fill(FRAME_HEAD_BYTES + body_bytes)?;
-        let body: Vec<u8> =
-            self.bytes.drain(..FRAME_HEAD_BYTES + body_bytes).skip(FRAME_HEAD_BYTES).collect();
+    }
+
+    /// What can be read when a call has come.
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
+        self.wire.socket.as_fd()
+    }
+
+    /// The next answer among what was received, if all of it was. Calls before it are kept apart.
+    fn take_frame(&mut self) -> Result<Option<(FrameHead, Answer)>, CallError> {
+        while let Some(head) = self.bytes.first_chunk::<FRAME_HEAD_BYTES>() {
+            let head = FrameHead::decode(head);
+            let body_bytes = head.body_bytes as usize;
+            if body_bytes > MAX_ANSWER_BYTES {
+                return Err(FrameError { reason: format!("a frame of {body_bytes} bytes") }.into());
+            }
+            if self.bytes.len() < FRAME_HEAD_BYTES + body_bytes {
+                break;
+            }
+            let body: Vec<u8> =
+                self.bytes.drain(..FRAME_HEAD_BYTES + body_bytes).skip(FRAME_HEAD_BYTES).collect();
+            if head.is_call {
+                self.calls.received(head, decode::<Call>(&body)?)?;
+            } else {
+                return Ok(Some((head, self.answer(head, &body)?)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn answer(&mut self, head: FrameHead, body: &[u8]) -> Result<Answer, CallError> {
         let count = usize::from(head.descriptors).min(self.descriptors.len());
         let mut descriptors: Vec<_> = self.descriptors.drain(..count).collect();
         let reply = if head.is_in_memfd {
@@ -130,22 +160,29 @@ impl Client {
             let length = body.first_chunk::<8>().ok_or_else(too_short)?;
             decode::<Reply>(&read_answer(memory, u64::from_le_bytes(*length))?)?
         } else {
-            decode::<Reply>(&body)?
+            decode::<Reply>(body)?
         };
-        Ok((head, Answer { reply, descriptors }))
+        Ok(Answer { reply, descriptors })
     }
 
-    fn fill(&mut self, wanted_bytes: usize) -> Result<(), CallError> {
+    /// Adds to what was received; `WouldBlock` when there is nothing and it does not wait.
+    fn receive(&mut self, waits: bool) -> Result<(), CallError> {
         let mut buffer = [0; 16 << 10];
-        while self.bytes.len() < wanted_bytes {
-            match recv_with_descriptors(&self.socket, &mut buffer, &mut self.descriptors) {
-                Ok(0) => return Err(CallError::Closed),
-                Ok(length) => self.bytes.extend_from_slice(&buffer[..length]),
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
+        let socket = &self.wire.socket;
+        let received = if waits {
+            recv_with_descriptors(socket, &mut buffer, &mut self.descriptors)
+        } else {
+            try_recv_with_descriptors(socket, &mut buffer, &mut self.descriptors)
+        };
+        match received {
+            Ok(0) => Err(CallError::Closed),
+            Ok(length) => {
+                self.bytes.extend_from_slice(&buffer[..length]);
+                Ok(())
             }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            Err(error) => Err(error.into()),
         }
-        Ok(())
     }
 }
 

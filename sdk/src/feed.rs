@@ -1,6 +1,7 @@
 //! A topic as a module reads it: a subscriber that keeps count.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::ops::Deref;
 
 use blvm_bus::message::Topic;
@@ -29,6 +30,16 @@ pub struct Feed<T: Topic> {
     content_changes: u64,
     kinds: u64,
     is_closed: bool,
+    finishing: Finishing,
+}
+
+/// When messages count as finished.
+#[derive(Debug)]
+enum Finishing {
+    /// One by one, each when the feed is polled again; the one handed out last.
+    ByPoll(Option<u64>),
+    /// When the module says so; those that it has not said so of.
+    BySaying { unfinished: BTreeSet<u64>, changes: u64 },
 }
 
 /// A message of a feed: a [`Sample`] whose body counts when it is gone.
@@ -53,6 +64,7 @@ impl<T: Topic> Feed<T> {
             content_changes: 0,
             kinds,
             is_closed: false,
+            finishing: Finishing::ByPoll(None),
         }
     }
 
@@ -65,9 +77,16 @@ impl<T: Topic> Feed<T> {
     /// [`Missed`]; the feed goes on with the oldest message still held. It counts exactly what was overwritten, kinds that
     /// would have been skipped among it: nobody knows any more which they were.
     pub fn poll(&mut self) -> Result<Option<Received<'_, T>>, Missed> {
+        if let Finishing::ByPoll(last) = &mut self.finishing {
+            *last = None;
+        }
         match self.subscriber.poll_kinds(self.kinds) {
             Ok(Some(sample)) => {
                 self.received += 1;
+                match &mut self.finishing {
+                    Finishing::ByPoll(last) => *last = Some(sample.sequence()),
+                    Finishing::BySaying { unfinished, .. } => _ = unfinished.insert(sample.sequence()),
+                }
                 // Saturating: only differences are meant.
                 self.latency.saturating_record(sample.age_ns().max(1));
                 Ok(Some(Received { sample, bodies_gone: &self.bodies_gone, is_counted: Cell::new(false) }))
@@ -87,7 +106,34 @@ impl<T: Topic> Feed<T> {
 
     /// Goes on with message `sequence`: later to skip what is known otherwise, earlier to read again what the ring still holds.
     pub fn seek(&mut self, sequence: u64) {
+        if let Finishing::ByPoll(last) = &mut self.finishing {
+            *last = None;
+        }
         self.subscriber.seek(sequence);
+    }
+
+    /// From here on a message is finished when the module says so with [`Feed::finished`], not when the feed is polled again:
+    /// for who hands messages to other threads. A successor of this process begins at the first that is not finished.
+    pub fn hold(&mut self) {
+        if let Finishing::ByPoll(last) = self.finishing {
+            self.finishing = Finishing::BySaying { unfinished: last.into_iter().collect(), changes: 0 };
+        }
+    }
+
+    /// Message `sequence` is finished. Nothing without [`Feed::hold`].
+    pub fn finished(&mut self, sequence: u64) {
+        if let Finishing::BySaying { unfinished, changes } = &mut self.finishing {
+            *changes += u64::from(unfinished.remove(&sequence));
+        }
+    }
+
+    /// All messages up to this sequence are finished, or were skipped or missed.
+    pub fn processed_through(&self) -> u64 {
+        let first = match &self.finishing {
+            Finishing::ByPoll(last) => *last,
+            Finishing::BySaying { unfinished, .. } => unfinished.first().copied(),
+        };
+        first.unwrap_or_else(|| self.subscriber.cursor()).saturating_sub(1)
     }
 
     /// Whether the node has closed the topic and everything in it was read.
@@ -154,7 +200,11 @@ impl<T: Topic> AnyFeed for Feed<T> {
     }
 
     fn changes(&self) -> u64 {
-        self.received + self.missed + self.bodies_gone.get() + self.content_changes
+        let finished = match self.finishing {
+            Finishing::ByPoll(_) => 0,
+            Finishing::BySaying { changes, .. } => changes,
+        };
+        self.received + self.missed + self.bodies_gone.get() + self.content_changes + finished
     }
 
     fn statistics(&self) -> TopicStatistics {
@@ -169,6 +219,7 @@ impl<T: Topic> AnyFeed for Feed<T> {
                 p99: self.latency.value_at_quantile(0.99),
                 max: self.latency.max(),
             },
+            processed_through: self.processed_through(),
         }
     }
 }

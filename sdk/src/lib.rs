@@ -29,17 +29,19 @@
 /// What requests give and take.
 pub mod request {
     pub use blvm_bus::request::{
-        Ban, Block, BlockAndWitnesses, BlockHeader, BlockTemplate, BlockVerdict, ChainInfo, ChainPosition,
-        ChainTransaction, CoinbaseConstraints, CoinbaseOutput, Confirmation, ConnectedTransaction, Denylist,
-        DisconnectedBlock, FeeEstimate, FeeRateClass, MempoolEntry, MempoolInfo, MempoolSnapshot,
-        MiningRefusal, NetworkPeer, NetworkPeers, NetworkRefusal, NetworkStats, NodeStatus, Outpoint,
-        PacketProtocol, Permission, Replay, ReplayStep, ScidOutput, SegmentStatus, Solution, SyncState,
-        SyncStatus, TemplateEntry, TemplateTransaction, TransactionRefusal, TxMetadata, Utxo, WatchEvent,
-        WatchEvents, WatchItem, WatchLoss, WatchedTransaction,
+        Ban, Block, BlockAndWitnesses, BlockHeader, BlockTemplate, BlockVerdict, Call, CallReply, ChainInfo,
+        ChainPosition, ChainTransaction, CoinbaseConstraints, CoinbaseOutput, CommandOutput, Confirmation,
+        ConnectedTransaction, Denylist, DisconnectedBlock, FeeEstimate, FeeRateClass, HealthState,
+        LoadedModule, MempoolEntry, MempoolInfo, MempoolSnapshot, MiningRefusal, ModuleError, ModuleHealth,
+        NetworkPeer, NetworkPeers, NetworkRefusal, NetworkStats, NodeStatus, Outpoint, PacketProtocol,
+        Permission, Replay, ReplayStep, ScidOutput, SegmentStatus, Solution, SyncState, SyncStatus,
+        TemplateEntry, TemplateTransaction, TransactionRefusal, TxMetadata, Utxo, WatchEvent, WatchEvents,
+        WatchItem, WatchLoss, WatchedTransaction,
     };
 }
 
 mod attach;
+mod calls;
 mod chain_follower;
 mod client;
 mod feed;
@@ -47,6 +49,7 @@ mod mempool_view;
 mod report;
 mod session;
 mod topics;
+mod wire;
 
 pub use blvm_bus::message::chain::{self, BlockBody, Chain, ChainEvent, ReorganisationBody};
 pub use blvm_bus::message::mempool::{self, Mempool, MempoolEvent};
@@ -62,6 +65,7 @@ pub use blvm_bus::request::{
     Block, ChainPosition, MempoolEntry, Refusal, TOKEN_NAME, Token, TokenError, TransactionRefusal,
 };
 pub use blvm_bus::subscriber::{Body, TooManyLeases};
+pub use calls::ReceivedCall;
 pub use chain_follower::{ChainFollower, ChainStep, FollowError, FollowedBlock};
 pub use client::{CallError, Client};
 pub use feed::{AnyFeed, Feed, Missed, Received};

@@ -18,14 +18,16 @@ use blvm_bus::lease::page::{LeasePageError, map_lease_page};
 use blvm_bus::memory::Mapped;
 use blvm_bus::message::Topic;
 use blvm_bus::request::{
-    Hello, InheritError, PROTOCOL_VERSION, Reply, Request, Statistics, inherited_sockets,
+    Hello, InheritError, LoadedModule, ModuleHealth, PROTOCOL_VERSION, Reply, Request, Statistics,
+    inherited_sockets,
 };
 use blvm_bus::segment::{Identity, OpenError, RunId, open_sealed};
 use blvm_bus::subscriber::Subscriber;
 #[cfg(feature = "tokio")]
 use blvm_bus::wake::AsyncParker;
-use blvm_bus::wake::{ParkError, Parker};
+use blvm_bus::wake::{ParkError, Parked, Parker};
 
+use crate::calls::ReceivedCall;
 use crate::client::{CallError, Client};
 use crate::feed::{AnyFeed, Feed};
 use crate::report::{Due, Reports};
@@ -36,6 +38,9 @@ const SPIN: Duration = Duration::from_micros(20);
 
 /// How long one call of [`Session::wait`] spins at most under [`Wait::Spin`].
 const SPIN_ROUND: Duration = Duration::from_millis(1);
+
+/// How often a session that is never at rest looks for calls.
+const CALLS: Duration = Duration::from_millis(1);
 
 /// How a module waits when there is nothing to read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -128,6 +133,10 @@ pub struct Session {
     starts_at_oldest: bool,
     leases: Option<Arc<LeaseHolder<Mapped>>>,
     network: String,
+    config: String,
+    loaded: Vec<LoadedModule>,
+    /// When calls were looked for last.
+    attended: Instant,
     reports: Reports,
 }
 
@@ -210,6 +219,9 @@ impl Session {
             starts_at_oldest: false,
             leases,
             network: welcome.network,
+            config: welcome.config,
+            loaded: attached.loaded,
+            attended: Instant::now(),
             reports: Reports::new(Instant::now()),
         })
     }
@@ -248,7 +260,53 @@ impl Session {
         &self.network
     }
 
-    /// Waits until one of `feeds` may have news, half a minute at most. May return early: poll again.
+    /// The module's effective configuration as TOML: all layers, the strongest value of each key. Empty for a program that
+    /// attached by path.
+    pub fn config(&self) -> &str {
+        &self.config
+    }
+
+    /// The modules that were loaded when this one attached; those loaded later are told of by the topic `system`.
+    pub fn loaded_modules(&self) -> &[LoadedModule] {
+        &self.loaded
+    }
+
+    /// The next call of the node, if one has come. [`Session::wait`] returns when one does. Whoever has registered nothing
+    /// is not called.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError`] if the node is gone.
+    pub fn next_call(&mut self) -> Result<Option<ReceivedCall>, SessionError> {
+        if let Some(call) = self.client.calls.next() {
+            return Ok(Some(call));
+        }
+        self.client.take_calls()?;
+        Ok(self.client.calls.next())
+    }
+
+    /// Whether the node has asked this module to end: finish what is at work, [`Session::finish`], and exit with status 0. It
+    /// is ended after the deadline that its operator has set. [`Session::wait`] returns when the node asks.
+    pub fn is_stopping(&self) -> bool {
+        self.client.calls.is_stopping()
+    }
+
+    /// What the node is told when it asks how this module does; `Healthy` before the first. The session answers where the
+    /// module waits, and so shows that it gets there.
+    pub fn set_health(&mut self, health: ModuleHealth) {
+        self.client.calls.set_health(health);
+    }
+
+    /// Takes what the node has sent; whether something came that the module was not told of.
+    fn attend(&mut self) -> Result<bool, SessionError> {
+        self.attended = Instant::now();
+        self.client.take_calls()?;
+        self.client.calls.answer_health()?;
+        Ok(self.client.calls.take_news())
+    }
+
+    /// Waits until one of `feeds` may have news, a call has come or the module is to end, half a minute at most. May return
+    /// early: poll again. Without feeds it waits for calls.
     ///
     /// The node is told of changed counts within about a second; a module that reads nothing sleeps undisturbed.
     ///
@@ -257,6 +315,9 @@ impl Session {
     /// [`SessionError`] if the node is gone.
     pub fn wait(&mut self, feeds: &[&dyn AnyFeed]) -> Result<(), SessionError> {
         let bound = self.report_if_due(feeds)?;
+        if self.client.calls.take_news() || (self.attended.elapsed() >= CALLS && self.attend()?) {
+            return Ok(());
+        }
         let spin = match self.wait {
             Wait::Spin => SPIN_ROUND,
             Wait::SpinThenPark => SPIN,
@@ -273,10 +334,13 @@ impl Session {
             std::hint::spin_loop();
         }
         let wants: Vec<_> = feeds.iter().filter_map(|feed| feed.wants()).collect();
-        if self.wait == Wait::Spin || wants.is_empty() {
+        let are_closed = wants.is_empty() && !feeds.is_empty();
+        if self.wait == Wait::Spin || are_closed {
             return Ok(());
         }
-        self.parker.park(&wants, bound)?;
+        if self.parker.park_or(&wants, self.client.socket(), bound)? == Parked::Readable {
+            self.attend()?;
+        }
         Ok(())
     }
 
@@ -301,21 +365,30 @@ impl Session {
         let bound = self.report_if_due(feeds);
         let has_news = feeds.iter().any(|feed| feed.has_news());
         let wants: Vec<_> = feeds.iter().filter_map(|feed| feed.wants()).collect();
+        let are_closed = wants.is_empty() && !feeds.is_empty();
         async move {
             let bound = bound?;
-            if has_news || wants.is_empty() {
+            let is_called =
+                self.client.calls.take_news() || (self.attended.elapsed() >= CALLS && self.attend()?);
+            if has_news || are_closed || is_called {
                 // A busy topic must not keep its task from letting others run.
                 tokio::task::coop::consume_budget().await;
                 return Ok(());
             }
             let parker = match &mut self.async_parker {
                 Some(parker) => parker,
-                none => none.insert(AsyncParker::new(self.parker.another()?)?),
+                none => {
+                    let mut parker = AsyncParker::new(self.parker.another()?)?;
+                    parker.end_also_for(self.client.socket())?;
+                    none.insert(parker)
+                }
             };
             match tokio::time::timeout(bound, parker.park(&wants)).await {
-                Ok(woken) => Ok(woken?),
-                Err(_) => Ok(()),
+                Ok(woken) => woken?,
+                Err(_) => return Ok(()),
             }
+            self.attend()?;
+            Ok(())
         }
     }
 

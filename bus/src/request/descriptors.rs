@@ -45,6 +45,21 @@ pub fn recv_with_descriptors(
     recv_into(socket.as_fd(), buffer, &mut control, MsgFlags::MSG_CMSG_CLOEXEC, descriptors)
 }
 
+/// As [`recv_with_descriptors`], but never waits.
+///
+/// # Errors
+///
+/// What recvmsg(2) says; `WouldBlock` when there is nothing.
+pub fn try_recv_with_descriptors(
+    socket: impl AsFd,
+    buffer: &mut [u8],
+    descriptors: &mut Vec<OwnedFd>,
+) -> io::Result<usize> {
+    let mut control = nix::cmsg_space!([i32; MAX_DESCRIPTORS]);
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
+    recv_into(socket.as_fd(), buffer, &mut control, flags, descriptors)
+}
+
 fn recv_into(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],

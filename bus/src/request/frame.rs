@@ -3,7 +3,8 @@
 //! ```text
 //!  0  u32  bytes after the head
 //!  4  u16  descriptors that travel with the frame (SCM_RIGHTS)
-//!  6  u16  1 if the archive is in the last of these descriptors, a sealed memfd; the frame then holds its length as u64
+//!  6  u16  bit 0: the archive is in the last of these descriptors, a sealed memfd; the frame then holds its length as u64;
+//!           bit 1: a call of the node or its answer, not a request of the module or its answer
 //!  8  u64  correlation id, chosen by the asking side, never 0
 //! 16  u32  deadline in milliseconds, 0 for the node's own
 //! 20  u32  0
@@ -27,6 +28,10 @@ pub const MAX_SUBMISSION_BYTES: usize = 8 << 20;
 /// Most bytes of an answer, in a frame or in a memfd: a block and its index, with room.
 pub const MAX_ANSWER_BYTES: usize = 512 << 20;
 
+/// Bits of the head's flags.
+const IN_MEMFD: u16 = 1;
+const CALL: u16 = 1 << 1;
+
 /// The head of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameHead {
@@ -36,6 +41,8 @@ pub struct FrameHead {
     pub descriptors: u16,
     /// Whether the archive is in the last descriptor.
     pub is_in_memfd: bool,
+    /// Whether the node asks and the module answers. Each side numbers its own: only with this a number is unambiguous.
+    pub is_call: bool,
     /// Joins an answer to its request.
     pub correlation: u64,
     /// How long the asking side waits, in milliseconds; 0 for the node's own bound.
@@ -56,7 +63,8 @@ impl FrameHead {
         let mut bytes = [0; FRAME_HEAD_BYTES];
         bytes[0..4].copy_from_slice(&self.body_bytes.to_le_bytes());
         bytes[4..6].copy_from_slice(&self.descriptors.to_le_bytes());
-        bytes[6..8].copy_from_slice(&u16::from(self.is_in_memfd).to_le_bytes());
+        let flags = (u16::from(self.is_in_memfd) * IN_MEMFD) | (u16::from(self.is_call) * CALL);
+        bytes[6..8].copy_from_slice(&flags.to_le_bytes());
         bytes[8..16].copy_from_slice(&self.correlation.to_le_bytes());
         bytes[16..20].copy_from_slice(&self.deadline_ms.to_le_bytes());
         bytes
@@ -69,7 +77,8 @@ impl FrameHead {
         FrameHead {
             body_bytes: u32_at(0),
             descriptors: u16_at(4),
-            is_in_memfd: u16_at(6) == 1,
+            is_in_memfd: u16_at(6) & IN_MEMFD != 0,
+            is_call: u16_at(6) & CALL != 0,
             correlation: u64::from(u32_at(8)) | u64::from(u32_at(12)) << 32,
             deadline_ms: u32_at(16),
         }
@@ -123,10 +132,14 @@ mod tests {
             body_bytes: 0x0102_0304,
             descriptors: 5,
             is_in_memfd: true,
+            is_call: false,
             correlation: u64::MAX - 6,
             deadline_ms: 7,
         };
         assert_eq!(FrameHead::decode(&head.encode()), head);
+        let call = FrameHead { is_in_memfd: false, is_call: true, ..head };
+        assert_eq!(FrameHead::decode(&call.encode()), call);
+        assert_eq!((head.encode()[6], call.encode()[6]), (1, 2));
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub struct Welcome {
     pub topics: Vec<TopicGrant>,
     /// How many bodies the module may hold at once; 0 if no lease page comes.
     pub leases: u8,
+    /// The module's effective configuration as TOML; empty for a program that attached by path.
+    pub config: String,
 }
 
 /// A topic given.
@@ -51,6 +53,18 @@ pub struct TopicGrant {
 pub struct Attached {
     /// First sequence of each topic that counts for this module.
     pub starts: Vec<TopicStart>,
+    /// The modules that are loaded at the instant from which `starts` counts: those loaded later are told of by the topic
+    /// `system`, each once.
+    pub loaded: Vec<LoadedModule>,
+}
+
+/// A module that is loaded.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct LoadedModule {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
 }
 
 /// Where a module starts in one topic.

@@ -26,6 +26,8 @@ pub struct TopicStatistics {
     pub content_sha256: Option<[u8; 32]>,
     /// From publishing to the module's hand.
     pub latency_ns: LatencyNs,
+    /// All messages up to this sequence are finished: a successor of this process begins after it.
+    pub processed_through: u64,
 }
 
 /// A summary of latencies, in nanoseconds.

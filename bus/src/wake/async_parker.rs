@@ -16,6 +16,8 @@ pub struct AsyncParker {
     parker: Parker,
     socket: AsyncFd<OwnedFd>,
     handed: AsyncFd<OwnedFd>,
+    /// Ends a sleep too when it can be read.
+    other: Option<AsyncFd<OwnedFd>>,
 }
 
 impl AsyncParker {
@@ -32,7 +34,22 @@ impl AsyncParker {
         // Duplicates: a runtime takes a descriptor once, and waiters of one module share their socket.
         let socket = register(parker.socket(), Interest::READABLE | Interest::WRITABLE)?;
         let handed = register(parker.handed_event(), Interest::READABLE)?;
-        Ok(AsyncParker { parker, socket, handed })
+        Ok(AsyncParker { parker, socket, handed, other: None })
+    }
+
+    /// Lets sleeps from here on end also when `other` can be read or has ended: once for what came since the last time, so
+    /// read it until there is nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ParkError::Kernel`] without a free descriptor.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime with I/O enabled.
+    pub fn end_also_for(&mut self, other: BorrowedFd<'_>) -> Result<(), ParkError> {
+        self.other = Some(register(other, Interest::READABLE)?);
+        Ok(())
     }
 
     /// Its number among the module's waiters.
@@ -63,10 +80,12 @@ impl AsyncParker {
     ///
     /// # Panics
     ///
-    /// With no topic, or more than [`MAX_TOPICS`](super::MAX_TOPICS).
+    /// With no topic and no other descriptor, or with more than [`MAX_TOPICS`](super::MAX_TOPICS).
     pub async fn park(&mut self, wants: &[Want]) -> Result<(), ParkError> {
-        let record = self.parker.begin(wants);
-        let mut is_sent = false;
+        assert!(self.other.is_some() || !wants.is_empty(), "a sleep waits for something");
+        // Without a topic there is nothing to ask of the node.
+        let mut is_sent = wants.is_empty();
+        let record = if is_sent { Vec::new() } else { self.parker.begin(wants) };
         std::future::poll_fn(|context| {
             if !is_sent {
                 is_sent = self.poll_send(context, &record)?.is_ready();
@@ -87,6 +106,12 @@ impl AsyncParker {
     fn poll_woken(&self, context: &mut Context<'_>) -> Poll<Result<(), ParkError>> {
         loop {
             if self.parker.take_wakes()? {
+                return Poll::Ready(Ok(()));
+            }
+            if let Some(other) = &self.other
+                && let Poll::Ready(guard) = other.poll_read_ready(context)
+            {
+                guard.map_err(ParkError::Kernel)?.clear_ready();
                 return Poll::Ready(Ok(()));
             }
             // Both are asked, so that both wake this task; what was ready was from before, or is looked at again.

@@ -4,9 +4,7 @@
 //! through an eventfd of that waiter's own. All of it is private to the module.
 
 use std::io;
-#[cfg(feature = "tokio")]
-use std::os::fd::BorrowedFd;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,6 +26,8 @@ pub enum Parked {
     Woken,
     /// The bound in time passed, or a signal came.
     TimedOut,
+    /// The other descriptor can be read ([`Parker::park_or`]).
+    Readable,
 }
 
 /// Why parking failed.
@@ -136,21 +136,52 @@ impl Parker {
     ///
     /// With no topic, or more than [`MAX_TOPICS`](super::MAX_TOPICS).
     pub fn park(&mut self, wants: &[Want], timeout: Duration) -> Result<Parked, ParkError> {
-        let record = self.begin(wants);
+        assert!(!wants.is_empty(), "a sleep waits for a topic");
+        self.park_until(wants, None, timeout)
+    }
+
+    /// As [`Parker::park`], but returns also when `other` can be read or has ended. Without a topic it waits for that alone.
+    ///
+    /// # Errors
+    ///
+    /// [`ParkError`].
+    ///
+    /// # Panics
+    ///
+    /// With more than [`MAX_TOPICS`](super::MAX_TOPICS).
+    pub fn park_or(
+        &mut self,
+        wants: &[Want],
+        other: BorrowedFd<'_>,
+        timeout: Duration,
+    ) -> Result<Parked, ParkError> {
+        self.park_until(wants, Some(other), timeout)
+    }
+
+    fn park_until(
+        &mut self,
+        wants: &[Want],
+        other: Option<BorrowedFd<'_>>,
+        timeout: Duration,
+    ) -> Result<Parked, ParkError> {
+        // Without a topic there is nothing to ask of the node.
+        let record = (!wants.is_empty()).then(|| self.begin(wants));
         // A bound beyond the clock's end is no bound to speak of.
         let deadline = Instant::now() + timeout.min(MAX_TIMEOUT);
         let mut is_sent = false;
         loop {
-            is_sent = is_sent || self.send(&record)?;
+            is_sent = is_sent || record.as_ref().map_or(Ok(true), |record| self.send(record))?;
             let left = deadline.saturating_duration_since(Instant::now());
             // Rounded up: a sleep below a millisecond must not become a spin.
             let left_ms = left.as_millis() + u128::from(!left.is_zero());
             let wait = PollTimeout::from(u16::try_from(left_ms).unwrap_or(u16::MAX));
             // A socket full of records has room again once the node has read them.
             let flags = if is_sent { PollFlags::POLLIN } else { PollFlags::POLLIN | PollFlags::POLLOUT };
+            let (socket, event) = (self.shared.socket.as_fd(), self.handed.event.as_fd());
             let mut fds = [
-                PollFd::new(self.shared.socket.as_fd(), flags),
-                PollFd::new(self.handed.event.as_fd(), PollFlags::POLLIN),
+                PollFd::new(socket, flags),
+                PollFd::new(event, PollFlags::POLLIN),
+                PollFd::new(other.unwrap_or(event), PollFlags::POLLIN),
             ];
             match poll(&mut fds, wait) {
                 Ok(0) if deadline.saturating_duration_since(Instant::now()).is_zero() => {
@@ -161,8 +192,12 @@ impl Parker {
                 Err(nix::Error::EINTR) => return Ok(Parked::TimedOut),
                 Err(errno) => return Err(kernel(errno)),
             }
+            let is_readable = other.is_some() && fds[2].any().unwrap_or(true);
             if self.take_wakes()? {
                 return Ok(Parked::Woken);
+            }
+            if is_readable {
+                return Ok(Parked::Readable);
             }
         }
     }

@@ -6,9 +6,9 @@ use blvm_bus::layout::LAYOUT_VERSION;
 use blvm_bus::message::Topic;
 use blvm_bus::message::chain::Chain;
 use blvm_bus::request::{
-    Attached, Block, ChainPosition, FrameHead, Hello, LatencyNs, MempoolEntry, PROTOCOL_VERSION, Refusal,
-    Reply, Request, Statistics, TopicGrant, TopicStart, TopicStatistics, TopicWish, TransactionRefusal,
-    Welcome, encode,
+    Attached, Block, ChainPosition, FrameHead, Hello, LatencyNs, LoadedModule, MempoolEntry,
+    PROTOCOL_VERSION, Refusal, Reply, Request, Statistics, TopicGrant, TopicStart, TopicStatistics,
+    TopicWish, TransactionRefusal, Welcome, encode,
 };
 
 use super::Seed;
@@ -26,6 +26,7 @@ fn frame(archive: &[u8]) -> Vec<u8> {
         body_bytes: archive.len() as u32,
         descriptors: 0,
         is_in_memfd: false,
+        is_call: false,
         correlation: 1,
         deadline_ms: 0,
     };
@@ -44,6 +45,7 @@ fn requests() -> Vec<(&'static str, Request)> {
             bodies_gone: 2,
             content_sha256: Some([6; 32]),
             latency_ns: LatencyNs { p50: 100, p99: 200, max: 300 },
+            processed_through: 4,
         }],
     };
     vec![
@@ -65,14 +67,16 @@ fn replies() -> Vec<(&'static str, Reply)> {
         network: "regtest".to_owned(),
         topics: vec![TopicGrant { topic: Chain::NUMBER, schema: 1 }],
         leases: 2,
+        config: "listen = 3333\n".to_owned(),
     };
     let starts = vec![TopicStart { topic: Chain::NUMBER, sequence: 1 }];
+    let loaded = vec![LoadedModule { name: "lightning".to_owned(), version: "0.1.0".to_owned() }];
     let entry = MempoolEntry { txid: [4; 32], wtxid: [5; 32], fee_sat: 6, weight: 7, raw: vec![8; 60] };
     let transaction =
         Refusal::Transaction { rule: TransactionRefusal::MissingInput, message: "input 0".to_owned() };
     vec![
         ("reply-welcome", Reply::Welcome(welcome)),
-        ("reply-attached", Reply::Attached(Attached { starts })),
+        ("reply-attached", Reply::Attached(Attached { starts, loaded })),
         ("reply-chain-tip", Reply::ChainTip(ChainPosition { hash: [1; 32], height: 9 })),
         ("reply-block", Reply::Block(Some(Block { hash: [1; 32], height: 9, raw: vec![2; 81] }))),
         ("reply-no-block", Reply::Block(None)),

@@ -116,6 +116,7 @@ mod tests {
             body_bytes: body.len() as u32,
             descriptors: 0,
             is_in_memfd: false,
+            is_call: false,
             correlation,
             deadline_ms: 0,
         };

@@ -28,6 +28,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::answer::ask;
+use super::calls::Outgoing;
 use super::codec::{FrameReader, Incoming};
 use super::host::Shared;
 use super::limits::{Pace, RefusalLog, RequestLimits};
@@ -110,9 +111,12 @@ impl Waiting {
 }
 
 impl Drop for Conversation {
-    /// Nobody takes what it watched for any more.
+    /// Nobody takes what it watched for any more, nor answers its calls.
     fn drop(&mut self) {
         self.shared.topics.watches.leave(self.number);
+        if let Some(calls) = self.party.calls() {
+            calls.close();
+        }
     }
 }
 
@@ -162,29 +166,42 @@ impl Conversation {
     async fn serve(&mut self, socket: &UnixStream, mut reader: FrameReader) -> io::Result<()> {
         let party = Arc::clone(&self.party);
         loop {
-            let next = reader.next(socket, party.name());
-            let incoming = match self.attach_by.filter(|_| !matches!(self.stage, Stage::Attached)) {
+            // All may be dropped and begun again: what was read of a frame stays in the reader, what was sent of one is
+            // counted by the writer.
+            let attach_by = self.attach_by.filter(|_| !matches!(self.stage, Stage::Attached));
+            let incoming = tokio::select! {
+                biased;
                 // Looked at first: frames that come without a pause must not stretch it.
-                Some(deadline) if Instant::now() < deadline => tokio::time::timeout_at(deadline, next).await,
-                Some(_) => return Err(io::ErrorKind::TimedOut.into()),
-                None => match &self.waiting {
-                    None => Ok(next.await),
-                    // Both may be dropped and begun again: what was read of a frame stays in the reader.
-                    Some(waiting) => tokio::select! {
-                        biased;
-                        events = waiting.events(&self.shared.topics.watches, self.number) => {
-                            let correlation = waiting.correlation;
-                            self.waiting = None;
-                            let reply = Reply::Watch(Box::new(WatchReply::Events(events)));
-                            self.writer.send(correlation, &reply, &[]).await?;
-                            continue;
-                        }
-                        incoming = next => Ok(incoming),
-                    },
-                },
+                () = late(attach_by) => return Err(io::ErrorKind::TimedOut.into()),
+                sent = self.writer.flush(), if self.writer.is_sending() => {
+                    sent?;
+                    continue;
+                }
+                call = next_call(&*party), if !self.writer.is_sending() => {
+                    self.writer.begin_call(call.number, call.deadline_ms(), &call.archive);
+                    continue;
+                }
+                (correlation, events) = watched(self.waiting.as_ref(), &self.shared.topics.watches, self.number) => {
+                    self.waiting = None;
+                    let reply = Reply::Watch(Box::new(WatchReply::Events(events)));
+                    self.writer.send(correlation, &reply, &[]).await?;
+                    continue;
+                }
+                incoming = reader.next(socket, party.name()) => incoming?,
             };
-            match incoming?? {
+            match incoming {
                 None => return Ok(()),
+                Some(Incoming::TooLarge(head)) if head.is_call => {
+                    if let Some(calls) = party.calls() {
+                        let limit_bytes = frame_limit(&*party, &self.shared.limits) as u64;
+                        calls.answer_too_long(head.correlation, u64::from(head.body_bytes), limit_bytes);
+                    }
+                }
+                Some(Incoming::Frame { head, body }) if head.is_call => {
+                    if let Some(calls) = party.calls() {
+                        calls.answer(head.correlation, &body);
+                    }
+                }
                 Some(Incoming::TooLarge(head)) => {
                     let found_bytes = u64::from(head.body_bytes);
                     let limit_bytes = frame_limit(&*self.party, &self.shared.limits) as u64;
@@ -328,6 +345,7 @@ impl Conversation {
                 .map(|grant| TopicGrant { topic: grant.topic, schema: grant.schema })
                 .collect(),
             leases: if page.is_some() { shared.topics.leases() } else { 0 },
+            config: self.party.config().to_owned(),
         };
         let opened: io::Result<Vec<_>> = grants.iter().map(|grant| grant.segment.open_for_module()).collect();
         let opened = match opened {
@@ -412,11 +430,11 @@ impl Conversation {
             })?;
             scanned = Some(place.enter(page, bus.leases()));
         }
-        let Some(starts) = self.party.attach(scanned, topics) else {
+        let Some(attached) = self.party.attach(scanned, topics) else {
             return Err(out_of_turn("mapped", "after the process has exited"));
         };
         self.stage = Stage::Attached;
-        Ok(Attached { starts })
+        Ok(attached)
     }
 
     async fn refuse(&mut self, head: FrameHead, refusal: Refusal) -> io::Result<()> {
@@ -428,6 +446,32 @@ impl Conversation {
             tracing::warn!(module = self.party.name(), %refusal, "a request was refused");
         }
         self.writer.send(head.correlation, &Reply::Refused(refusal), &[]).await
+    }
+}
+
+/// Once it is too late to attach.
+async fn late(attach_by: Option<Instant>) {
+    match attach_by {
+        // The runtime's clock may lag while frames come without a pause.
+        Some(deadline) if Instant::now() >= deadline => {}
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The answer to a `watch_next` that waits, once there is one.
+async fn watched(waiting: Option<&Waiting>, watches: &Watches, number: u64) -> (u64, WatchEvents) {
+    match waiting {
+        Some(waiting) => (waiting.correlation, waiting.events(watches, number).await),
+        None => std::future::pending().await,
+    }
+}
+
+/// What the node asks of `party` next, once it asks something.
+async fn next_call(party: &dyn Party) -> Outgoing {
+    match party.calls() {
+        Some(calls) => calls.next().await,
+        None => std::future::pending().await,
     }
 }
 

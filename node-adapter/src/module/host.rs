@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use blvm_bus::lease::ScannedPage;
 use blvm_bus::memory::Mapped;
 use blvm_bus::message::system::{ModuleCrashed, ModuleStarted, ModuleStopped};
-use blvm_bus::request::{Permission, Refusal, Statistics, TopicStart, refuse_descriptors};
+use blvm_bus::request::{Attached, Permission, Refusal, Statistics, refuse_descriptors};
 use blvm_bus::wake::{WakerClient, WakerError, wake_socket_pair};
 use blvm_manifest::Manifest;
 use blvm_sandbox::{
@@ -28,6 +28,8 @@ use tokio::sync::watch;
 
 use super::block_queue::BlockQueue;
 use super::by_path::{ListenError, PathListener};
+use super::calls::{CallDesk, ModuleCaller};
+use super::directory::Directory;
 use super::limits::RequestLimits;
 use super::log_file::LogFile;
 use super::party::{Party, starts_of};
@@ -109,6 +111,7 @@ pub(super) struct Shared {
     pub(super) limits: RequestLimits,
     /// Blocks that modules brought from elsewhere.
     pub(super) blocks: Arc<BlockQueue>,
+    pub(super) directory: Arc<Directory>,
 }
 
 impl Shared {
@@ -121,7 +124,7 @@ impl Shared {
     ) -> Self {
         let blocks = Arc::new(BlockQueue::default());
         let (network, parties) = (network.to_owned(), AtomicU64::new(0));
-        Shared { topics, node, peers, network, parties, limits, blocks }
+        Shared { topics, node, peers, network, parties, limits, blocks, directory: Arc::default() }
     }
 
     /// The network side, for `request`.
@@ -157,11 +160,13 @@ enum Hold {
 }
 
 /// A module's process as the node knows it.
-#[derive(Debug)]
 pub(super) struct Module {
     manifest: Manifest,
+    config: String,
+    resume: BTreeMap<u32, u64>,
     pid: u32,
-    bus: Arc<Topics>,
+    shared: Arc<Shared>,
+    calls: Arc<CallDesk>,
     hold: Mutex<Hold>,
     statistics: Mutex<Option<Statistics>>,
     starts: watch::Sender<Option<BTreeMap<u32, u64>>>,
@@ -170,18 +175,25 @@ pub(super) struct Module {
 }
 
 impl Module {
-    /// A module that has not attached yet; `wake` is the node's end of its wake socket.
+    /// A module that has not attached yet; `wake` is the node's end of its wake socket, `config` its effective configuration,
+    /// `resume` the first sequences of a successor, by topic.
     pub(super) fn new(
         manifest: Manifest,
+        config: String,
+        resume: BTreeMap<u32, u64>,
         pid: u32,
         wake: OwnedFd,
         starts: watch::Sender<Option<BTreeMap<u32, u64>>>,
-        bus: Arc<Topics>,
+        shared: Arc<Shared>,
     ) -> Self {
+        let calls = CallDesk::new(&manifest.name);
         Module {
             manifest,
+            config,
+            resume,
             pid,
-            bus,
+            shared,
+            calls,
             hold: Mutex::new(Hold::Waiting(wake)),
             statistics: Mutex::new(None),
             starts,
@@ -193,10 +205,23 @@ impl Module {
         self.statistics.lock().clone()
     }
 
-    fn release(&self, bus: &Topics) {
+    fn release(&self) {
+        self.calls.close();
+        let bus = &*self.shared.topics;
         if let Hold::Attached(attachment) = std::mem::replace(&mut *self.hold.lock(), Hold::Exited) {
             release(&attachment, bus);
         }
+    }
+
+    /// Calls to it that wait to be sent, and that wait for an answer.
+    #[cfg(test)]
+    pub(super) fn calls_open(&self) -> (usize, usize) {
+        self.calls.counts()
+    }
+
+    /// Calls it.
+    pub(super) fn caller(&self) -> ModuleCaller {
+        self.calls.caller()
     }
 }
 
@@ -226,13 +251,21 @@ impl Party for Module {
         Ok(None)
     }
 
+    fn config(&self) -> &str {
+        &self.config
+    }
+
+    fn calls(&self) -> Option<&CallDesk> {
+        Some(&self.calls)
+    }
+
     fn note_statistics(&self, statistics: Statistics) {
         *self.statistics.lock() = Some(statistics);
     }
 
     /// Keeps what the module holds, lets it wait for `topics`, and says that it has started.
-    fn attach(&self, scanned: Option<Arc<ScannedPage<Mapped>>>, topics: Vec<u32>) -> Option<Vec<TopicStart>> {
-        let bus = &*self.bus;
+    fn attach(&self, scanned: Option<Arc<ScannedPage<Mapped>>>, topics: Vec<u32>) -> Option<Attached> {
+        let bus = &*self.shared.topics;
         let mut attachment = Attachment { scanned, waker: None };
         // Held to the end: its exit is told after its start, never before.
         let mut hold = self.hold.lock();
@@ -244,13 +277,17 @@ impl Party for Module {
                 return None;
             }
         };
-        let starts = starts_of(bus, &topics);
+        let attached = self.shared.directory.with_loaded(|loaded| {
+            let starts = starts_of(bus, &topics, &self.resume);
+            Attached { starts, loaded }
+        });
         attachment.waker = Some(bus.waker.add(wake, topics));
         *hold = Hold::Attached(attachment);
         bus.publish_system(&ModuleStarted { name: self.name().to_owned(), pid: self.pid });
-        let by_topic = starts.iter().map(|start| (start.topic, start.sequence)).collect();
+        let by_topic = attached.starts.iter().map(|start| (start.topic, start.sequence)).collect();
+        self.calls.open();
         self.starts.send_replace(Some(by_topic));
-        Some(starts)
+        Some(attached)
     }
 }
 
@@ -368,10 +405,12 @@ impl ModuleHost {
         // A process id is positive.
         let module = Arc::new(Module::new(
             manifest,
+            String::new(),
+            BTreeMap::new(),
             child.pid() as u32,
             wake,
             starts,
-            Arc::clone(&self.shared.topics),
+            Arc::clone(&self.shared),
         ));
         tracing::info!(
             module = module.name(),
@@ -393,6 +432,11 @@ impl ModuleHost {
         // Without a thread the child is dropped here, which kills it.
         std::thread::Builder::new().name("blvm-module-exit".to_owned()).spawn(watch).map_err(at)?;
         Ok(RunningModule { module, program, sha256, enforced, exit, attached, pidfd })
+    }
+
+    /// What is known of each module: for who manages them to write.
+    pub fn directory(&self) -> Arc<Directory> {
+        Arc::clone(&self.shared.directory)
     }
 
     /// Lets programs that are no modules attach by path, in `directory`: the node's data directory, whose lock the caller
@@ -472,7 +516,7 @@ fn watch_exit(
         tracing::error!(module = module.name(), %error, "how the module ended is not known");
         ExitReport::Exited { status: -1 }
     });
-    module.release(&topics);
+    module.release();
     let status = match exit {
         ExitReport::Exited { status } => status,
         ExitReport::Signalled { signal } => -signal,
@@ -493,6 +537,11 @@ impl RunningModule {
     /// Name from its manifest.
     pub fn name(&self) -> &str {
         self.module.name()
+    }
+
+    /// Calls it.
+    pub fn caller(&self) -> ModuleCaller {
+        self.module.caller()
     }
 
     /// Process id.

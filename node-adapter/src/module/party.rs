@@ -1,14 +1,16 @@
 //! Who is at the other end of a conversation: a module, or a program that attached by path.
 
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use blvm_bus::lease::ScannedPage;
 use blvm_bus::memory::Mapped;
-use blvm_bus::request::{Permission, Statistics, TopicStart, close_elsewhere};
+use blvm_bus::request::{Attached, Permission, Statistics, TopicStart, close_elsewhere};
 use blvm_bus::wake::{WakerClient, WakerError, wake_socket_pair};
 use parking_lot::Mutex;
 
+use super::calls::CallDesk;
 use super::host::Shared;
 use crate::topics::Topics;
 
@@ -32,16 +34,27 @@ pub(super) trait Party: Send + Sync {
     /// The wake socket that travels with the welcome; `None` if it has one already.
     fn offer_wake(&self) -> Result<Option<OwnedFd>, WakerError>;
 
+    /// Its effective configuration as TOML.
+    fn config(&self) -> &str;
+
+    /// Where the node's calls to it come in; `None` for who cannot be called.
+    fn calls(&self) -> Option<&CallDesk>;
+
     /// What it says it has read.
     fn note_statistics(&self, statistics: Statistics);
 
-    /// Lets it wait for `topics` and keeps its lease page; answers the first sequences that count, or `None` if it is gone.
-    fn attach(&self, scanned: Option<Arc<ScannedPage<Mapped>>>, topics: Vec<u32>) -> Option<Vec<TopicStart>>;
+    /// Lets it wait for `topics` and keeps its lease page; answers where it starts, or `None` if it is gone.
+    fn attach(&self, scanned: Option<Arc<ScannedPage<Mapped>>>, topics: Vec<u32>) -> Option<Attached>;
 }
 
-/// The first sequence of each of `topics` that counts.
-pub(super) fn starts_of(bus: &Topics, topics: &[u32]) -> Vec<TopicStart> {
-    bus.start_sequences(topics).into_iter().map(|(topic, sequence)| TopicStart { topic, sequence }).collect()
+/// The first sequence of each of `topics` that counts. A successor goes on where `resume` says, by topic, but never beyond
+/// what everybody else would start with: what it names may have been made up by the process before it.
+pub(super) fn starts_of(bus: &Topics, topics: &[u32], resume: &BTreeMap<u32, u64>) -> Vec<TopicStart> {
+    let start = |(topic, sequence): (u32, u64)| {
+        let sequence = resume.get(&topic).map_or(sequence, |resumed| sequence.min((*resumed).max(1)));
+        TopicStart { topic, sequence }
+    };
+    bus.start_sequences(topics).into_iter().map(start).collect()
 }
 
 /// A program that attached by path. The node cannot end it: it gets copies, and may only read.
@@ -93,15 +106,27 @@ impl Party for PathPeer {
         Ok(Some(peer))
     }
 
+    fn config(&self) -> &str {
+        ""
+    }
+
+    /// The node asks nothing of a program that it has not started.
+    fn calls(&self) -> Option<&CallDesk> {
+        None
+    }
+
     /// Nobody shows what a peer has read.
     fn note_statistics(&self, _: Statistics) {}
 
-    fn attach(&self, _: Option<Arc<ScannedPage<Mapped>>>, topics: Vec<u32>) -> Option<Vec<TopicStart>> {
+    fn attach(&self, _: Option<Arc<ScannedPage<Mapped>>>, topics: Vec<u32>) -> Option<Attached> {
         let mut wake = self.wake.lock();
         let Wake::Offered(socket) = std::mem::replace(&mut *wake, Wake::None) else { return None };
-        let starts = starts_of(&self.shared.topics, &topics);
+        let attached = self.shared.directory.with_loaded(|loaded| {
+            let starts = starts_of(&self.shared.topics, &topics, &BTreeMap::new());
+            Attached { starts, loaded }
+        });
         *wake = Wake::Added(self.shared.topics.waker.add(socket, topics));
-        Some(starts)
+        Some(attached)
     }
 }
 

@@ -19,6 +19,8 @@ pub(super) struct ReplyWriter {
     socket: Arc<UnixStream>,
     /// How long the other side may leave an answer where it is; for ever without it.
     patience: Option<Duration>,
+    /// What is being sent and has no part that travels with it: a call.
+    sending: Option<Sending>,
     unread_memfds: u32,
     unread_bytes: u64,
     /// Long answers that may wait for a module to take them: each is a descriptor in flight, and these are counted per user
@@ -28,10 +30,58 @@ pub(super) struct ReplyWriter {
     unread_limit_bytes: u64,
 }
 
+/// A frame on its way, and how much of it is sent.
+#[derive(Debug)]
+struct Sending {
+    frame: Vec<u8>,
+    sent: usize,
+}
+
 impl ReplyWriter {
     pub(super) fn new(socket: Arc<UnixStream>, patience: Option<Duration>, limits: &RequestLimits) -> Self {
         let (unread_limit, unread_limit_bytes) = (limits.unread_answers.max(1), limits.unread_bytes);
-        ReplyWriter { socket, patience, unread_memfds: 0, unread_bytes: 0, unread_limit, unread_limit_bytes }
+        let sending = None;
+        ReplyWriter {
+            socket,
+            patience,
+            sending,
+            unread_memfds: 0,
+            unread_bytes: 0,
+            unread_limit,
+            unread_limit_bytes,
+        }
+    }
+
+    /// Whether a call is being sent.
+    pub(super) fn is_sending(&self) -> bool {
+        self.sending.is_some()
+    }
+
+    /// Begins to send a call; [`ReplyWriter::flush`] goes on with it. So a module that does not read leaves the node free to
+    /// read what it sends.
+    pub(super) fn begin_call(&mut self, number: u64, deadline_ms: u32, archive: &[u8]) {
+        let head = FrameHead {
+            body_bytes: archive.len() as u32,
+            descriptors: 0,
+            is_in_memfd: false,
+            is_call: true,
+            correlation: number,
+            deadline_ms,
+        };
+        self.sending = Some(Sending { frame: [&head.encode()[..], archive].concat(), sent: 0 });
+    }
+
+    /// Sends the rest of a call. Cancel-safe.
+    pub(super) async fn flush(&mut self) -> io::Result<()> {
+        while let Some(sending) = &mut self.sending {
+            let rest = &sending.frame[sending.sent..];
+            let send = || send_with_descriptors(&self.socket, rest, &[]);
+            sending.sent += self.socket.async_io(Interest::WRITABLE, send).await?;
+            if sending.sent == sending.frame.len() {
+                self.sending = None;
+            }
+        }
+        Ok(())
     }
 
     /// Answers request `correlation`, `descriptors` with it. Waits for as long as the module does not read, or until its
@@ -42,6 +92,8 @@ impl ReplyWriter {
         reply: &Reply,
         descriptors: &[BorrowedFd<'_>],
     ) -> io::Result<()> {
+        // Whoever waits for an answer reads.
+        self.flush().await?;
         let archive = encode(reply);
         if archive.len() <= INLINE_ANSWER_BYTES {
             return self.send_frame(correlation, &archive, descriptors, false).await;
@@ -84,6 +136,7 @@ impl ReplyWriter {
             body_bytes: body.len() as u32,
             descriptors: descriptors.len() as u16,
             is_in_memfd,
+            is_call: false,
             correlation,
             deadline_ms: 0,
         };

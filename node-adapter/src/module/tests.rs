@@ -6,6 +6,7 @@ mod mempool;
 mod mining;
 mod network;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::Arc;
@@ -111,7 +112,15 @@ impl Node {
             ..Manifest::new("tester", "tester")
         };
         let (starts, _) = watch::channel(None);
-        let module = Arc::new(Module::new(manifest, 4242, wake, starts, Arc::clone(&self.topics)));
+        let module = Arc::new(Module::new(
+            manifest,
+            String::new(),
+            BTreeMap::new(),
+            4242,
+            wake,
+            starts,
+            Arc::clone(&self.shared),
+        ));
         let (socket, module_socket) = StdUnixStream::pair().unwrap();
         socket.set_nonblocking(true).unwrap();
         let shared = Arc::clone(&self.shared);

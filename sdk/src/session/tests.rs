@@ -65,6 +65,9 @@ fn attach(topics: Topics, wait: Wait) -> (Node, Session) {
         starts_at_oldest: false,
         leases: None,
         network: "regtest".to_owned(),
+        config: String::new(),
+        loaded: Vec::new(),
+        attended: Instant::now(),
         reports: Reports::new(Instant::now()),
     };
     (Node { publisher, reports, _waker: waker, _segment: segment }, session)

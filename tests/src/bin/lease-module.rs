@@ -296,6 +296,7 @@ fn call(
         body_bytes: archive.len() as u32,
         descriptors: 0,
         is_in_memfd: false,
+        is_call: false,
         correlation: 1,
         deadline_ms: 0,
     };

@@ -32,7 +32,7 @@ fn roots_and_structs_have_the_documented_sizes() {
     assert_eq!((size_of::<ArchivedRefusal>(), align_of::<ArchivedRefusal>()), (24, 8));
     assert_eq!((size_of::<ArchivedTopicWish>(), size_of::<ArchivedTopicGrant>()), (16, 16));
     assert_eq!((size_of::<ArchivedTopicStart>(), size_of::<ArchivedHello>()), (16, 16));
-    assert_eq!((size_of::<ArchivedWelcome>(), size_of::<ArchivedAttached>()), (44, 8));
+    assert_eq!((size_of::<ArchivedWelcome>(), size_of::<ArchivedAttached>()), (52, 16));
     assert_eq!((size_of::<ArchivedBlock>(), size_of::<ArchivedChainPosition>()), (44, 36));
     let hello = [
         offset_of!(ArchivedHello, protocol_version),
@@ -46,8 +46,10 @@ fn roots_and_structs_have_the_documented_sizes() {
         offset_of!(ArchivedWelcome, network),
         offset_of!(ArchivedWelcome, topics),
         offset_of!(ArchivedWelcome, leases),
+        offset_of!(ArchivedWelcome, config),
     ];
-    assert_eq!(welcome, [0, 16, 24, 32, 40]);
+    assert_eq!(welcome, [0, 16, 24, 32, 40, 44]);
+    assert_eq!((offset_of!(ArchivedAttached, loaded), size_of::<ArchivedLoadedModule>()), (8, 16));
     let block =
         [offset_of!(ArchivedBlock, hash), offset_of!(ArchivedBlock, height), offset_of!(ArchivedBlock, raw)];
     assert_eq!(block, [0, 32, 36]);
@@ -100,10 +102,10 @@ fn requests_are_the_documented_bytes() {
     assert_eq!(encode(&hello)[..], expected);
     // The example of the document.
     let topics = vec![TopicWish { topic: 1, schema: 0x1122_3344_5566_7788 }];
-    let hello = Request::Hello(Hello { protocol_version: 4, layout_version: 2, topics });
+    let hello = Request::Hello(Hello { protocol_version: 5, layout_version: 2, topics });
     let expected = bytes(
         "01000000 00000000 8877665544332211
-         00 000000 04000000 02000000
+         00 000000 05000000 02000000
          e4ffffff 01000000
          00000000 00000000 00000000 00000000",
     );
@@ -136,16 +138,18 @@ fn replies_are_the_documented_bytes() {
         network: "a-network".to_owned(),
         topics: vec![TopicGrant { topic: 1, schema: 2 }],
         leases: 3,
+        config: String::new(),
     };
     // The network has nine bytes and stands outside; the version has five and stands inside.
     let expected = format!(
         "612d6e6574776f726b 00000000000000
          01000000 00000000 0200000000000000
-         00 000000 {} 302e312e30 ffffff  89000000 c4ffffff  ccffffff 01000000  03 000000",
+         00 000000 {} 302e312e30 ffffff  89000000 c4ffffff  ccffffff 01000000  03 000000 ffffffffffffffff",
         "77".repeat(16)
     );
     assert_eq!(encode(&Reply::Welcome(welcome))[..], padded(&expected, 32 + 56));
-    let attached = Attached { starts: vec![TopicStart { topic: 1, sequence: 9 }] };
+    let starts = vec![TopicStart { topic: 1, sequence: 9 }];
+    let attached = Attached { starts, loaded: Vec::new() };
     let expected = "01000000 00000000 0900000000000000  01 000000 ecffffff 01000000";
     assert_eq!(encode(&Reply::Attached(attached))[..], padded(expected, 16 + 56));
     let tip = ChainPosition { hash: [0x11; 32], height: 7 };

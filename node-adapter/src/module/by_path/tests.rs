@@ -96,6 +96,7 @@ impl Stranger {
             body_bytes: body.len() as u32,
             descriptors: 0,
             is_in_memfd: false,
+            is_call: false,
             correlation: 1,
             deadline_ms: 0,
         };

@@ -1,3 +1,5 @@
+mod calls;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -97,6 +99,7 @@ impl Peer {
             body_bytes: body.len() as u32,
             descriptors: 0,
             is_in_memfd: false,
+            is_call: false,
             correlation: self.correlation,
             deadline_ms,
         };
@@ -112,12 +115,18 @@ impl Peer {
         }
     }
 
-    fn receive(&mut self) -> (u64, Reply) {
+    fn receive_frame(&mut self) -> (FrameHead, Vec<u8>) {
         self.fill(FRAME_HEAD_BYTES);
         let head = FrameHead::decode(self.bytes.first_chunk().unwrap());
         self.fill(FRAME_HEAD_BYTES + head.body_bytes as usize);
-        let body: Vec<u8> =
+        let body =
             self.bytes.drain(..FRAME_HEAD_BYTES + head.body_bytes as usize).skip(FRAME_HEAD_BYTES).collect();
+        (head, body)
+    }
+
+    fn receive(&mut self) -> (u64, Reply) {
+        let (head, body) = self.receive_frame();
+        assert!(!head.is_call, "a call where an answer was due");
         if head.is_in_memfd {
             let length = u64::from_le_bytes(*body.first_chunk().unwrap());
             let answer = read_answer(self.descriptors.remove(0), length).unwrap();
@@ -190,7 +199,15 @@ fn with_limited_peer(
             ..Manifest::new("tester", "tester")
         };
         let (starts, _) = watch::channel::<Option<BTreeMap<u32, u64>>>(None);
-        let module = Arc::new(Module::new(manifest, 4242, wake, starts, Arc::clone(&topics)));
+        let module = Arc::new(Module::new(
+            manifest,
+            "answer = 42\n".to_owned(),
+            BTreeMap::from([(Chain::NUMBER, 7)]),
+            4242,
+            wake,
+            starts,
+            Arc::clone(&shared),
+        ));
         let (socket, peer_socket) = StdUnixStream::pair().unwrap();
         socket.set_nonblocking(true).unwrap();
         let socket = UnixStream::from_std(socket).unwrap();

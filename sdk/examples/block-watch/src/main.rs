@@ -37,12 +37,15 @@ fn watch() -> Result<(), SessionError> {
 
     let mut content = Sha256::new();
     loop {
+        let is_stopping = session.is_stopping();
         drain(&mut chain, |sample| hash_block(&mut content, &sample));
         chain.set_content_sha256(content.clone().finalize().into());
         drain(&mut mempool, |_| {});
         drain(&mut peers, |_| {});
         drain(&mut system, |_| {});
-        if chain.is_closed() && mempool.is_closed() && peers.is_closed() && system.is_closed() {
+        let are_closed = chain.is_closed() && mempool.is_closed() && peers.is_closed() && system.is_closed();
+        // All that came before the node asked was drained above.
+        if are_closed || is_stopping {
             return session.finish(&[&chain, &mempool, &peers, &system]);
         }
         session.wait(&[&chain, &mempool, &peers, &system])?;

@@ -95,6 +95,7 @@ impl Conversation {
             body_bytes: body_bytes as u32,
             descriptors: 0,
             is_in_memfd: false,
+            is_call: false,
             correlation: self.last_correlation,
             deadline_ms: 0,
         }

@@ -79,7 +79,7 @@ pub(crate) fn frame(request: &Request, correlation: u64) -> Vec<u8> {
 
 /// The head of an ordinary frame.
 pub(crate) fn head(body_bytes: u32, correlation: u64) -> FrameHead {
-    FrameHead { body_bytes, descriptors: 0, is_in_memfd: false, correlation, deadline_ms: 0 }
+    FrameHead { body_bytes, descriptors: 0, is_in_memfd: false, is_call: false, correlation, deadline_ms: 0 }
 }
 
 /// Sends a request and waits for its answer.
