@@ -59,7 +59,18 @@ fn is_attribute(text: &str) -> bool {
 
 fn written() -> String {
     let mut text = String::new();
-    for area in ["chain", "mempool", "mining", "network", "watch", "refusal", "status", "statistics"] {
+    for area in [
+        "chain",
+        "mempool",
+        "mining",
+        "network",
+        "watch",
+        "modules",
+        "call",
+        "refusal",
+        "status",
+        "statistics",
+    ] {
         let path = root().join(format!("bus/src/request/{area}.rs"));
         let source = std::fs::read_to_string(path).unwrap();
         writeln!(text, "\n| {area} | fields or variants, in order |\n|---|---|").unwrap();

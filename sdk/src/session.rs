@@ -341,6 +341,8 @@ impl Session {
         if self.parker.park_or(&wants, self.client.socket(), bound)? == Parked::Readable {
             self.attend()?;
         }
+        // The module looks for itself: it is told of nothing twice.
+        self.client.calls.take_news();
         Ok(())
     }
 

@@ -90,7 +90,7 @@ impl AsyncParker {
             if !is_sent {
                 is_sent = self.poll_send(context, &record)?.is_ready();
             }
-            self.poll_woken(context)
+            self.poll_woken(context, !wants.is_empty())
         })
         .await
     }
@@ -103,9 +103,10 @@ impl AsyncParker {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_woken(&self, context: &mut Context<'_>) -> Poll<Result<(), ParkError>> {
+    /// Without topics there is no sleep that a wake could be for.
+    fn poll_woken(&self, context: &mut Context<'_>, has_topics: bool) -> Poll<Result<(), ParkError>> {
         loop {
-            if self.parker.take_wakes()? {
+            if self.parker.take_wakes()? && has_topics {
                 return Poll::Ready(Ok(()));
             }
             if let Some(other) = &self.other

@@ -193,11 +193,13 @@ impl Parker {
                 Err(errno) => return Err(kernel(errno)),
             }
             let is_readable = other.is_some() && fds[2].any().unwrap_or(true);
-            if self.take_wakes()? {
-                return Ok(Parked::Woken);
-            }
+            let is_woken = self.take_wakes()?;
             if is_readable {
                 return Ok(Parked::Readable);
+            }
+            // Without a record there is no sleep that a wake could be for.
+            if is_woken && record.is_some() {
+                return Ok(Parked::Woken);
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Sessions against a node of one topic in this process: its publisher, its waker, and a thread that takes reports.
 
+mod calls;
+
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
