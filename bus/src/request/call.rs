@@ -134,7 +134,7 @@ pub struct ModuleHealth {
     pub message: String,
 }
 
-/// How well a module does.
+/// How well a module does: as the `HEALTH_…` numbers of the topic `system`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub enum HealthState {
     /// Nobody has said.
@@ -142,10 +142,10 @@ pub enum HealthState {
     Unknown,
     /// It works.
     Healthy,
-    /// It works in part.
+    /// It answers, and says that something does not work.
     Degraded,
-    /// It does not work.
-    Unhealthy,
+    /// It does not answer in time: said of a module, never by it.
+    Unresponsive,
 }
 
 impl HealthState {
@@ -155,7 +155,7 @@ impl HealthState {
             HealthState::Unknown => "unknown",
             HealthState::Healthy => "healthy",
             HealthState::Degraded => "degraded",
-            HealthState::Unhealthy => "unhealthy",
+            HealthState::Unresponsive => "unresponsive",
         }
     }
 }

@@ -21,36 +21,33 @@ pub struct ModuleSummary {
     pub pid: Option<u32>,
 }
 
-/// How far a module is.
+/// How far a module is: as the `MODULE_…` numbers of the topic `system`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub enum ModuleState {
-    /// It was found and is not loaded.
-    Found,
-    /// Its process was started and has not attached.
+    /// It is known and has no process.
+    Stopped,
+    /// Its process was started and is not at work yet.
     Starting,
-    /// It is attached.
+    /// It is at work.
     Running,
     /// It was asked to end.
     Stopping,
-    /// It has ended, as it was asked to.
-    Stopped,
-    /// It has ended by itself and will be started again.
-    Restarting,
-    /// It has ended by itself too often: it is not started again.
-    GivenUp,
+    /// It crashed and will be started again after a while.
+    Waiting,
+    /// It crashed too often, or could not be started.
+    Failed,
 }
 
 impl ModuleState {
-    /// Its name in events and displays.
+    /// Its name in displays.
     pub const fn name(self) -> &'static str {
         match self {
-            ModuleState::Found => "found",
+            ModuleState::Stopped => "stopped",
             ModuleState::Starting => "starting",
             ModuleState::Running => "running",
             ModuleState::Stopping => "stopping",
-            ModuleState::Stopped => "stopped",
-            ModuleState::Restarting => "restarting",
-            ModuleState::GivenUp => "given_up",
+            ModuleState::Waiting => "waiting",
+            ModuleState::Failed => "failed",
         }
     }
 }

@@ -311,12 +311,18 @@ pub struct StartRequest {
     pub program: Option<SealedBinary>,
     /// Where its lines go besides the node's log.
     pub log: Option<Arc<LogFile>>,
+    /// Its effective configuration as TOML; it reads it when it attaches.
+    pub config: String,
+    /// The first sequences it reads, by topic: where the process before it had finished. Topics that are missing begin as for
+    /// everybody else.
+    pub resume: BTreeMap<u32, u64>,
 }
 
 impl StartRequest {
     /// The program that `manifest` names, without arguments.
     pub fn new(manifest: Manifest) -> Self {
-        StartRequest { manifest, arguments: Vec::new(), program: None, log: None }
+        let (arguments, config, resume) = (Vec::new(), String::new(), BTreeMap::new());
+        StartRequest { manifest, arguments, program: None, log: None, config, resume }
     }
 }
 
@@ -369,7 +375,7 @@ impl ModuleHost {
     ///
     /// [`StartModuleError`].
     pub fn start_with(&self, start: StartRequest) -> Result<RunningModule, StartModuleError> {
-        let StartRequest { manifest, arguments, program, log } = start;
+        let StartRequest { manifest, arguments, program, log, config, resume } = start;
         let (directory, uid) = self.make_directory(&manifest.name)?;
         let name = manifest.name.clone();
         let at = |source| StartModuleError::Socket { name: name.clone(), source };
@@ -405,8 +411,8 @@ impl ModuleHost {
         // A process id is positive.
         let module = Arc::new(Module::new(
             manifest,
-            String::new(),
-            BTreeMap::new(),
+            config,
+            resume,
             child.pid() as u32,
             wake,
             starts,
