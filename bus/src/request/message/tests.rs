@@ -149,9 +149,11 @@ fn replies_are_the_documented_bytes() {
     );
     assert_eq!(encode(&Reply::Welcome(welcome))[..], padded(&expected, 32 + 56));
     let starts = vec![TopicStart { topic: 1, sequence: 9 }];
-    let attached = Attached { starts, loaded: Vec::new() };
-    let expected = "01000000 00000000 0900000000000000  01 000000 ecffffff 01000000";
-    assert_eq!(encode(&Reply::Attached(attached))[..], padded(expected, 16 + 56));
+    let loaded = vec![LoadedModule { name: "mesh".to_owned(), version: "1.2.3".to_owned() }];
+    let expected = "01000000 00000000 0900000000000000  6d657368 ffffffff 312e322e33 ffffff
+         01 000000 dcffffff 01000000  e4ffffff 01000000";
+    let attached = Attached { starts, loaded };
+    assert_eq!(encode(&Reply::Attached(attached))[..], padded(expected, 32 + 56));
     let tip = ChainPosition { hash: [0x11; 32], height: 7 };
     let expected = format!("02 000000 {} 07000000", "11".repeat(32));
     assert_eq!(encode(&Reply::ChainTip(tip))[..], padded(&expected, 56));
