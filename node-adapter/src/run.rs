@@ -13,11 +13,13 @@
 //! | `node_status` | `blvm status`: how a running node stands |
 //! | `attach` | attaching to a running node by its directory |
 //! | `disk` | a look at the disk now and then |
+//! | `config_command` | `blvm config`, `blvm configpath`: the configuration of modules |
 //! | `tail` | `blvm tail`: what a running node publishes |
 
 mod assembly;
 mod attach;
 mod cli;
+mod config_command;
 mod demo;
 mod disk;
 mod ledger;
@@ -121,6 +123,9 @@ pub enum RunError {
     /// A topic could not be shown.
     #[error(transparent)]
     Tail(#[from] tail::TailError),
+    /// A configuration was not shown or changed.
+    #[error(transparent)]
+    Config(#[from] config_command::ConfigCommandError),
     /// The demonstration went wrong.
     #[error(transparent)]
     Demo(#[from] demo::DemoError),
@@ -139,6 +144,8 @@ pub fn main() -> ExitCode {
         cli::Command::Run(arguments) => block_on(run(*arguments)),
         cli::Command::Status(arguments) => block_on(node_status::run(arguments)),
         cli::Command::Tail(arguments) => block_on(tail::run(arguments)),
+        cli::Command::Config(command) => config_command::run(&command),
+        cli::Command::ConfigPath(arguments) => config_command::path(&arguments),
         cli::Command::DemoPeer(arguments) => block_on(demo::peer(arguments)),
     };
     match outcome {

@@ -48,6 +48,18 @@ pub enum DiscoverError {
     },
 }
 
+impl DiscoverError {
+    /// The directory that is left out.
+    pub fn directory(&self) -> Option<&Path> {
+        match self {
+            DiscoverError::ModulesDirectory { .. } => None,
+            DiscoverError::NoManifest { path } | DiscoverError::DirectoryName { path, .. } => Some(path),
+            DiscoverError::SameName { second, .. } => Some(second),
+            DiscoverError::Manifest(error) => error.path().parent(),
+        }
+    }
+}
+
 /// Modules that were found.
 #[derive(Debug, Default)]
 pub struct Discovered {

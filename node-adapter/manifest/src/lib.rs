@@ -41,6 +41,6 @@ pub use manifest::{
 };
 pub use mistake::{Kind, Mistake, Wrong};
 pub use node_file::{
-    LeftOut, LimitDefaults, LimitOverrides, ModuleLimits, ModuleTable, ModulesTable, NODE_FILE,
-    NODE_FILE_KEYS, NodeFile,
+    Assignment, LeftOut, LimitDefaults, LimitOverrides, ModuleLimits, ModuleTable, ModulesTable, NODE_FILE,
+    NODE_FILE_KEYS, NodeFile, SetError,
 };

@@ -1,5 +1,6 @@
 //! `blvm.toml`: what the operator says of all modules and of each.
 
+mod edit;
 mod limits;
 mod parse;
 
@@ -13,6 +14,7 @@ use crate::document;
 use crate::file_error::FileError;
 use crate::manifest::Manifest;
 
+pub use edit::{Assignment, SetError};
 pub use limits::{LimitDefaults, LimitOverrides, ModuleLimits};
 pub(crate) use parse::LIMITS_TABLE;
 pub use parse::NODE_FILE_KEYS;
@@ -162,6 +164,18 @@ impl NodeFile {
     /// A path in the file as it is meant: from the directory of the file on.
     pub fn resolve(&self, path: &Path) -> PathBuf {
         self.path.parent().unwrap_or(Path::new("")).join(path)
+    }
+
+    /// Where modules are installed: `asked` for, as the file says, or `installed` in the node's data directory.
+    pub fn modules_directory(&self, asked: Option<&Path>, data_directory: &Path) -> PathBuf {
+        let named = || self.modules.modules_dir.as_ref().map(|named| self.resolve(named));
+        asked.map(Path::to_owned).or_else(named).unwrap_or_else(|| data_directory.join("installed"))
+    }
+
+    /// Where each module has its directory: as the file says, or `modules` in the node's data directory.
+    pub fn modules_data_directory(&self, data_directory: &Path) -> PathBuf {
+        let named = self.modules.data_dir.as_ref().map(|named| self.resolve(named));
+        named.unwrap_or_else(|| data_directory.join("modules"))
     }
 
     /// Whether an installed module is loaded when the node starts.

@@ -11,6 +11,7 @@ use bitcoin::Work;
 use blvm_bus::message::{KnownTopic, TOPICS};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::config_command::{ConfigCommand, PathArguments};
 use super::limits::LimitArguments;
 use crate::embedded::{Network, WireNetwork as _};
 
@@ -36,6 +37,12 @@ pub(super) enum Command {
     ///
     /// Attaches to the node as `blvm tail` does.
     Status(StatusArguments),
+    /// Show the configuration of a module, or change it in blvm.toml. No node has to run.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print the path of the file with which an operator configures a module. No node has to run.
+    #[command(name = "configpath")]
+    ConfigPath(PathArguments),
     /// The demonstration's second process; started by `blvm run --demo`.
     #[command(hide = true)]
     DemoPeer(DemoPeerArguments),

@@ -1,6 +1,7 @@
 //! `blvm` as a person uses it: what it prints, how it ends, what it leaves.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod config;
 mod status;
 mod tail;
 

@@ -1,6 +1,6 @@
 //! Why a module is refused.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::mistake::Mistake;
 
@@ -35,6 +35,17 @@ pub enum ManifestError {
         /// Where it was looked for.
         searched: Vec<PathBuf>,
     },
+}
+
+impl ManifestError {
+    /// The manifest.
+    pub fn path(&self) -> &Path {
+        match self {
+            ManifestError::Read { path, .. }
+            | ManifestError::Invalid { path, .. }
+            | ManifestError::NoProgram { path, .. } => path,
+        }
+    }
 }
 
 fn places(searched: &[PathBuf]) -> String {
