@@ -9,6 +9,7 @@
 //! | `compatibility` | whether a module works with this node |
 //! | `node_file` | `blvm.toml`: what the operator says of modules, and what each may use |
 //! | `configuration` | what a module's configuration is, from all its layers |
+//! | `trust` | whether a module's program and manifest are what trusted people signed |
 //! | `discover` | the modules in a directory |
 //! | `dependency` | who needs whom, in which order modules are loaded |
 //!
@@ -25,6 +26,7 @@ mod manifest;
 mod mistake;
 mod nearest;
 mod node_file;
+mod trust;
 
 pub use compatibility::Incompatible;
 pub use configuration::{
@@ -37,10 +39,14 @@ pub use document::MAX_FILE_BYTES;
 pub use file_error::FileError;
 pub use manifest::{
     Binary, Compatibility, MANIFEST_FILE, MANIFEST_KEYS, Maintainer, Manifest, ManifestError, ManifestTopic,
-    NODE_DEPENDENCY, Sandbox, Signatures, Threshold, is_module_name,
+    NODE_DEPENDENCY, Sandbox, Signatures, Signed, Threshold, is_module_name,
 };
 pub use mistake::{Kind, Mistake, Wrong};
 pub use node_file::{
     Assignment, LeftOut, LimitDefaults, LimitOverrides, ModuleLimits, ModuleTable, ModulesTable, NODE_FILE,
     NODE_FILE_KEYS, NodeFile, SetError,
+};
+pub use trust::{
+    Program, SecretKey, SecretKeyError, SignError, Trust, TrustError, TrustedKey, Verdict, hash_program,
+    sign, statement,
 };

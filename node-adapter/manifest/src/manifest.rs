@@ -62,6 +62,8 @@ pub struct Manifest {
     pub config_schema: Option<BTreeMap<String, String>>,
     /// Topics it names; the others it may read by its permissions alone.
     pub topics: Vec<ManifestTopic>,
+    /// SHA-256 over all of the file but `[signatures]`, as docs/trust.md describes it; `None` for a manifest made by a program.
+    pub content_sha256: Option<[u8; 32]>,
 }
 
 /// What a module needs of the node.
@@ -93,6 +95,21 @@ pub struct Signatures {
     pub threshold: Threshold,
     /// Who they are.
     pub maintainers: Vec<Maintainer>,
+    /// What they say they signed. What they sign is compared with it to say what has changed since.
+    pub signed: Option<Signed>,
+}
+
+/// What maintainers say they signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signed {
+    /// The module's name.
+    pub name: String,
+    /// Its version.
+    pub version: Version,
+    /// SHA-256 of its program.
+    pub program_sha256: [u8; 32],
+    /// SHA-256 of its manifest: [`Manifest::content_sha256`].
+    pub manifest_sha256: [u8; 32],
 }
 
 /// So many signatures of so many maintainers.
@@ -170,6 +187,7 @@ impl Manifest {
             sandbox: Sandbox::default(),
             config_schema: None,
             topics: Vec::new(),
+            content_sha256: None,
         }
     }
 

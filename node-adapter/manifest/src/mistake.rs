@@ -192,6 +192,12 @@ pub enum Wrong {
         /// What stands there.
         text: String,
     },
+    /// A key that a maintainer cannot have.
+    #[error("{text:?} is no public key of BIP-0340: no point has this x coordinate")]
+    PublicKey {
+        /// What stands there.
+        text: String,
+    },
     /// Not a threshold.
     #[error("{text:?} must say how many of how many, as in \"2-of-3\"")]
     Threshold {

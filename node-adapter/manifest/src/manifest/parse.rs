@@ -9,10 +9,11 @@ use semver::{Version, VersionReq};
 
 use super::{
     Binary, Compatibility, Maintainer, Manifest, ManifestError, ManifestTopic, NODE_DEPENDENCY, Sandbox,
-    Signatures, Threshold, program,
+    Signatures, Signed, Threshold, program,
 };
 use crate::document::{self, Item, Mistakes, Section};
 use crate::mistake::Wrong;
+use crate::trust::content_sha256;
 
 /// Longest name of a module or an event, in bytes.
 const MAX_NAME_BYTES: usize = 64;
@@ -40,7 +41,8 @@ const ROOT: &[&str] = &[
 ];
 const COMPATIBILITY: &[&str] = &["min_node_version", "bus_layout", "schemas"];
 const BINARY: &[&str] = &["hash", "size"];
-const SIGNATURES: &[&str] = &["threshold", "maintainers"];
+const SIGNATURES: &[&str] = &["threshold", "maintainers", "signed"];
+const SIGNED: &[&str] = &["name", "version", "program", "manifest"];
 const MAINTAINER: &[&str] = &["name", "public_key", "signature"];
 const SANDBOX: &[&str] = &["listen", "connect", "memory_mb", "open_files", "cpu_percent"];
 const TOPIC: &[&str] = &["kinds"];
@@ -55,6 +57,7 @@ pub const MANIFEST_KEYS: &[(&str, &[&str])] = &[
     ("binary", BINARY),
     ("signatures", SIGNATURES),
     ("signatures.maintainers", MAINTAINER),
+    ("signatures.signed", SIGNED),
     ("sandbox", SANDBOX),
     ("config_schema", &["*"]),
     ("topics", &["*"]),
@@ -117,6 +120,7 @@ fn read(root: &Section<'_>, directory: &Path) -> Option<Manifest> {
         sandbox,
         config_schema,
         topics,
+        content_sha256: Some(content_sha256(&root.plain())),
     })
 }
 
@@ -274,28 +278,40 @@ pub(crate) fn hexadecimal<const N: usize>(text: &str) -> Option<[u8; N]> {
 fn binary(root: &Section<'_>) -> Binary {
     let Some(table) = root.section("binary") else { return Binary::default() };
     table.allow(BINARY);
-    let sha256 = table.get("hash").and_then(|item| {
-        let text = item.string()?;
-        let hash = text.strip_prefix("sha256:").and_then(hexadecimal::<32>);
-        if hash.is_none() {
-            item.wrong(Wrong::Hash { text: text.to_owned() });
-        }
-        hash
-    });
+    let sha256 = table.get("hash").and_then(|item| sha256(&item));
     Binary { sha256, size_bytes: number(&table, "size", 0..=i64::MAX as u64) }
+}
+
+fn sha256(item: &Item<'_>) -> Option<[u8; 32]> {
+    let text = item.string()?;
+    let hash = text.strip_prefix("sha256:").and_then(hexadecimal::<32>);
+    if hash.is_none() {
+        item.wrong(Wrong::Hash { text: text.to_owned() });
+    }
+    hash
 }
 
 fn signatures(table: &Section<'_>) -> Option<Signatures> {
     table.allow(SIGNATURES);
     let listed = table.need("maintainers").map(|item| item.elements()).unwrap_or_default();
     let maintainers: Vec<_> = listed.iter().filter_map(maintainer).collect();
+    let signed = table.section("signed").and_then(|table| signed(&table));
     let item = table.need("threshold")?;
     let threshold = threshold(&item)?;
     if usize::from(threshold.of) != listed.len() {
         let Threshold { needed, of } = threshold;
         item.wrong(Wrong::ThresholdCount { needed, of, found: listed.len() });
     }
-    Some(Signatures { threshold, maintainers })
+    Some(Signatures { threshold, maintainers, signed })
+}
+
+fn signed(table: &Section<'_>) -> Option<Signed> {
+    table.allow(SIGNED);
+    let name = table.need("name").and_then(|item| module_name(&item));
+    let version = table.need("version").and_then(|item| version(&item));
+    let program = table.need("program").and_then(|item| sha256(&item));
+    let manifest = table.need("manifest").and_then(|item| sha256(&item));
+    Some(Signed { name: name?, version: version?, program_sha256: program?, manifest_sha256: manifest? })
 }
 
 fn threshold(item: &Item<'_>) -> Option<Threshold> {
@@ -322,7 +338,7 @@ fn maintainer(item: &Item<'_>) -> Option<Maintainer> {
     Some(Maintainer { name: name?, public_key: public_key?, signature })
 }
 
-fn bytes<const N: usize>(item: &Item<'_>) -> Option<[u8; N]> {
+pub(crate) fn bytes<const N: usize>(item: &Item<'_>) -> Option<[u8; N]> {
     let text = item.string()?;
     let bytes = hexadecimal(text);
     if bytes.is_none() {

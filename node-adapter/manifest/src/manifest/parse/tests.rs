@@ -50,6 +50,7 @@ size = 1024
 
 [signatures]
 threshold = "1-of-2"
+signed = { name = "blvm-lightning", version = "0.2.0", program = "sha256:0505050505050505050505050505050505050505050505050505050505050505", manifest = "sha256:0606060606060606060606060606060606060606060606060606060606060606" }
 maintainers = [
     { name = "a", public_key = "02020202020202020202020202020202020202020202020202020202020202Ff" },
     { name = "b", public_key = "0303030303030303030303030303030303030303030303030303030303030303", signature = "04040404040404040404040404040404040404040404040404040404040404040404040404040404040404040404040404040404040404040404040404040404" },
@@ -103,6 +104,12 @@ chain = { kinds = ["BlockDisconnected", "BlockConnected"] }
                 },
                 Maintainer { name: "b".to_owned(), public_key: [3; 32], signature: Some([4; 64]) },
             ],
+            signed: Some(Signed {
+                name: "blvm-lightning".to_owned(),
+                version: Version::new(0, 2, 0),
+                program_sha256: [5; 32],
+                manifest_sha256: [6; 32],
+            }),
         }),
         sandbox: Sandbox {
             listen: vec![9735],
@@ -119,6 +126,7 @@ chain = { kinds = ["BlockDisconnected", "BlockConnected"] }
             ManifestTopic { topic: 1, kinds: vec![2, 1] },
             ManifestTopic { topic: 5, kinds: Vec::new() },
         ],
+        content_sha256: manifest.content_sha256,
     };
     assert_eq!(manifest, expected);
 }
@@ -126,7 +134,8 @@ chain = { kinds = ["BlockDisconnected", "BlockConnected"] }
 #[test]
 fn the_shortest_manifest_asks_for_nothing() {
     let manifest = parse(GOOD).unwrap();
-    assert_eq!(manifest, Manifest::new("watch", "modules/watch/watch"));
+    let content_sha256 = manifest.content_sha256;
+    assert_eq!(manifest, Manifest { content_sha256, ..Manifest::new("watch", "modules/watch/watch") });
 }
 
 #[test]
