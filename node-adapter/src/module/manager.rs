@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use blvm_manifest::Manifest;
+use semver::Version;
 use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
 
 use super::host::{ModuleHost, RunningModule, StartRequest};
@@ -58,6 +59,10 @@ pub struct ManagerOptions {
     pub terminate_deadline: Duration,
     /// When crashed modules are started again.
     pub restart: RestartPolicy,
+    /// The only modules that may be loaded; all where it is empty.
+    pub enabled_modules: Vec<String>,
+    /// Modules that may not be loaded, whatever else is said.
+    pub disabled_modules: Vec<String>,
 }
 
 impl ManagerOptions {
@@ -71,7 +76,14 @@ impl ManagerOptions {
             stop_deadline: Duration::from_secs(10),
             terminate_deadline: Duration::from_secs(3),
             restart: RestartPolicy::default(),
+            enabled_modules: Vec::new(),
+            disabled_modules: Vec::new(),
         }
+    }
+
+    fn is_enabled(&self, name: &str) -> bool {
+        let names = |list: &[String]| list.iter().any(|listed| listed == name);
+        !names(&self.disabled_modules) && (self.enabled_modules.is_empty() || names(&self.enabled_modules))
     }
 }
 
@@ -85,6 +97,7 @@ pub struct ModuleManager {
 struct Inner {
     host: Arc<ModuleHost>,
     options: ManagerOptions,
+    node_version: Version,
     known: Known,
     /// Held while something is loaded, unloaded or reloaded.
     changing: AsyncMutex<Gate>,
@@ -101,7 +114,8 @@ impl ModuleManager {
         let host = Arc::new(host);
         let known = Known::new(topics);
         let changing = AsyncMutex::new(Gate { is_open: true });
-        ModuleManager { inner: Arc::new(Inner { host, options, known, changing }) }
+        let node_version = node_version();
+        ModuleManager { inner: Arc::new(Inner { host, options, node_version, known, changing }) }
     }
 
     /// What starts its modules and serves them.
@@ -146,29 +160,64 @@ impl ModuleManager {
         if self.inner.known.add(found) { Ok(name) } else { Err(LoadError::SameName { name }) }
     }
 
-    /// Starts a module and waits until it is at work. What is in its directory is read anew.
+    /// Starts a module, after those it needs that are not loaded yet, and waits until it is at work. What is in their
+    /// directories is read anew.
     ///
     /// # Errors
     ///
-    /// [`LoadError`]; then no process of it is left.
+    /// [`LoadError`]; then no process of it is left. What it needs and got to work stays.
     pub async fn load(&self, name: &str) -> Result<ModuleInfo, LoadError> {
         let gate = self.inner.changing.lock().await;
         if !gate.is_open {
             return Err(LoadError::Stopping);
         }
-        self.load_one(name).await?;
+        let known = &self.inner.known;
+        if known.is_loaded(name) {
+            return Err(LoadError::Loaded { name: name.to_owned() });
+        }
+        if !known.contains(name) {
+            watch::look(&self.inner, true);
+        }
+        let manifest = self.read_again(name)?;
+        // What it needs may be another version than when it was found; what is wrong there is told when it is loaded.
+        for other in known.names().into_iter().filter(|other| !known.is_loaded(other)) {
+            if let Ok(manifest) = self.read_again(&other) {
+                known.set_manifest(&manifest);
+            }
+        }
+        known.set_manifest(&manifest);
+        for needed in known.graph(None).load_order_of(name)? {
+            if !known.is_loaded(&needed) {
+                self.load_one(&needed).await?;
+            }
+        }
         self.info(name).ok_or_else(|| self.unknown(name))
+    }
+
+    /// Loads every known module that is enabled and not loaded, each after those it needs; answers what was not loaded.
+    pub async fn load_all(&self) -> Vec<(String, LoadError)> {
+        let resolution = self.inner.known.graph(None).resolve();
+        for ignored in &resolution.ignored {
+            tracing::warn!("an optional module is left out: {ignored}");
+        }
+        let mut failed: Vec<_> =
+            resolution.refused.into_iter().map(|(name, error)| (name, error.into())).collect();
+        for name in resolution.order {
+            let is_wanted = self.inner.options.is_enabled(&name) && !self.inner.known.is_loaded(&name);
+            if is_wanted && let Err(error) = self.load(&name).await {
+                failed.push((name, error));
+            }
+        }
+        failed
     }
 
     async fn load_one(&self, name: &str) -> Result<(), LoadError> {
         let inner = &self.inner;
-        if !inner.known.contains(name) {
-            watch::look(inner, true);
+        if !inner.options.is_enabled(name) {
+            return Err(LoadError::Disabled { name: name.to_owned() });
         }
         let manifest = self.read_again(name)?;
-        if inner.known.is_loaded(name) {
-            return Err(LoadError::Loaded { name: name.to_owned() });
-        }
+        inner.known.set_manifest(&manifest);
         inner.known.set_state(name, ModuleState::Starting);
         match inner.begin(inner.request(manifest)).await {
             Ok(process) => {
@@ -194,7 +243,9 @@ impl ModuleManager {
         if manifest.name != name {
             return Err(self.unknown(name));
         }
-        inner.known.set_manifest(&manifest);
+        manifest
+            .check_compatibility(&inner.node_version)
+            .map_err(|source| LoadError::Incompatible { name: name.to_owned(), source: Box::new(source) })?;
         Ok(manifest)
     }
 
@@ -202,7 +253,8 @@ impl ModuleManager {
         LoadError::Unknown { name: name.to_owned(), known: self.inner.known.names() }
     }
 
-    /// Ends a module; answers the names of those that were ended, in order. Takes no longer than its deadlines.
+    /// Ends a module, and before it those that need it; answers the names of those that were ended, in order. For each it takes
+    /// no longer than its deadlines.
     ///
     /// # Errors
     ///
@@ -216,9 +268,13 @@ impl ModuleManager {
                 None => UnloadError::Unknown { name: name.to_owned() },
             });
         }
-        inner.end(name, Ending::Asked).await;
-        inner.known.unloaded(name, ModuleState::Stopped);
-        Ok(vec![name.to_owned()])
+        let mut order = inner.known.graph(None).unload_order_of(name);
+        order.retain(|name| inner.known.is_loaded(name));
+        for name in &order {
+            inner.end(name, Ending::Asked).await;
+            inner.known.unloaded(name, ModuleState::Stopped);
+        }
+        Ok(order)
     }
 
     /// Replaces a module's process by one from what is in its directory now. The old process has exited before the new one
@@ -244,6 +300,7 @@ impl ModuleManager {
         }
         // Everything that can be wrong with the new one without starting it is found out before the old one ends.
         let manifest = self.read_again(name).map_err(refused)?;
+        self.check_dependents(&manifest).map_err(refused)?;
         let Some(old) = inner.end(name, Ending::Asked).await else {
             return Err(ReloadError::NotLoaded { name: named() });
         };
@@ -251,6 +308,7 @@ impl ModuleManager {
         let failed = match inner.begin(inner.request(manifest)).await {
             Ok(process) => {
                 let pid = process.pid();
+                inner.known.set_manifest(process.manifest());
                 inner.adopt(process, false);
                 inner.known.reloaded(name, pid);
                 return self.info(name).ok_or(ReloadError::Unknown { name: named() });
@@ -262,7 +320,6 @@ impl ModuleManager {
         request.program = Some(old.process.program().clone());
         match inner.begin(request).await {
             Ok(process) => {
-                inner.known.set_manifest(process.manifest());
                 inner.adopt(process, false);
                 Err(ReloadError::RolledBack { name: named(), source: failed })
             }
@@ -271,6 +328,13 @@ impl ModuleManager {
                 Err(ReloadError::Down { name: named(), reason: Box::new(failed), source })
             }
         }
+    }
+
+    /// Whether a new version has what it needs, and is what the loaded modules need.
+    fn check_dependents(&self, manifest: &Manifest) -> Result<(), LoadError> {
+        let mut refused = self.inner.known.graph(Some(manifest)).resolve().refused;
+        let concerned = self.inner.known.loaded().into_iter().find_map(|name| refused.remove(&name));
+        concerned.map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// Every known module, by name.
@@ -283,7 +347,7 @@ impl ModuleManager {
         self.inner.known.info(name)
     }
 
-    /// The last process of each module that had one, by name; it may have exited.
+    /// The last process of each loaded module, by name; it may have exited.
     pub fn processes(&self) -> Vec<Arc<RunningModule>> {
         self.inner.known.processes()
     }
@@ -306,7 +370,7 @@ impl ModuleManager {
                 let inner = Arc::clone(&self.inner);
                 tokio::spawn(async move {
                     inner.end(&name, Ending::Closed).await;
-                    inner.known.unloaded(&name, ModuleState::Stopped);
+                    inner.known.closed(&name);
                 })
             })
             .collect();
@@ -315,6 +379,16 @@ impl ModuleManager {
             let _ = end.await;
         }
     }
+}
+
+/// The version of this node, which modules may depend on.
+fn node_version() -> Version {
+    let number = |text: &str| text.parse().unwrap_or_default();
+    Version::new(
+        number(env!("CARGO_PKG_VERSION_MAJOR")),
+        number(env!("CARGO_PKG_VERSION_MINOR")),
+        number(env!("CARGO_PKG_VERSION_PATCH")),
+    )
 }
 
 impl Inner {

@@ -132,10 +132,8 @@ impl Assembly {
             self.modules.load(&name).await?;
         }
         self.modules.discover();
-        for module in self.modules.list().into_iter().filter(|module| !module.is_loaded) {
-            if let Err(error) = self.modules.load(&module.name).await {
-                log_failure(&module.name, &error);
-            }
+        for (name, error) in self.modules.load_all().await {
+            log_failure(&name, &error);
         }
         self.modules.watch(false, false);
         Ok(())

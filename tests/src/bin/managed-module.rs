@@ -5,6 +5,7 @@
 //! | `early-exit` | exits with status 3 before it attaches |
 //! | `never-attach` | sleeps for ever instead of attaching |
 //! | `crash` | aborts as soon as it has attached |
+//! | `crash-later` | aborts after up to 1.5 s |
 //! | `done` | exits with status 0 as soon as it has attached |
 //! | `stubborn` | neither ends when it is asked nor on SIGTERM |
 //! | `chatty` | prints 8 MB before it attaches |
@@ -62,9 +63,16 @@ fn live() -> Result<ExitCode, Failed> {
     let mut session = Session::attach(topics, Wait::Park)?;
     let mut mempool = session.feed::<Mempool>()?;
     let mut system = session.feed::<System>()?;
-    println!("attached");
+    eprintln!("attached");
     if has("crash") {
         std::process::abort();
+    }
+    if has("crash-later") {
+        let random = std::process::id().wrapping_mul(2_654_435_761) >> 16;
+        std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(u64::from(random % 1_500)));
+            std::process::abort();
+        });
     }
     if has("done") {
         return Ok(ExitCode::SUCCESS);

@@ -2,6 +2,8 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod crashes;
+mod crowd;
+mod dependencies;
 mod events;
 mod life;
 mod managed;

@@ -22,7 +22,7 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_managed-module");
 
 pub struct Managed {
     pub manager: ModuleManager,
-    _topics: Arc<Topics>,
+    pub topics: Arc<Topics>,
     system: Feed<System>,
     _session: Session,
     _listener: PathListener,
@@ -75,7 +75,7 @@ impl Managed {
         // The listener answers on this runtime.
         let mut session = tokio::task::block_in_place(|| std::thread::spawn(attach).join().unwrap()).unwrap();
         let system = session.feed::<System>().unwrap();
-        Managed { manager, _topics: topics, system, _session: session, _listener: listener, directory }
+        Managed { manager, topics, system, _session: session, _listener: listener, directory }
     }
 
     pub fn path(&self) -> &Path {
@@ -102,9 +102,13 @@ impl Managed {
     }
 
     pub fn write_manifest(&self, name: &str, version: &str) {
+        self.write_manifest_with(name, version, "");
+    }
+
+    pub fn write_manifest_with(&self, name: &str, version: &str, more: &str) {
         let text = format!(
             "name = \"{name}\"\nversion = \"{version}\"\nentry_point = \"managed-module\"\n\
-             capabilities = [\"read_mempool\", \"subscribe_events\"]\n"
+             capabilities = [\"read_mempool\", \"subscribe_events\"]\n{more}"
         );
         std::fs::write(self.files(name).join("module.toml"), text).unwrap();
     }

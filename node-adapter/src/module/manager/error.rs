@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use blvm_manifest::{DependencyError, Incompatible};
+
 use super::info::{ExitReason, ModuleState};
 use crate::module::{ManifestError, StartModuleError};
 
@@ -50,6 +52,24 @@ pub enum LoadError {
     /// Its manifest is wrong.
     #[error(transparent)]
     Manifest(Box<ManifestError>),
+    /// Something it needs is missing.
+    #[error(transparent)]
+    Dependency(Box<DependencyError>),
+    /// It does not work with this node.
+    #[error("module {name} does not work with this node")]
+    Incompatible {
+        /// The name.
+        name: String,
+        /// Why.
+        #[source]
+        source: Box<Incompatible>,
+    },
+    /// The operator has disabled it.
+    #[error("module {name} is disabled: take it out of disabled_modules, or add it to enabled_modules")]
+    Disabled {
+        /// The name.
+        name: String,
+    },
     /// Another module has its name.
     #[error("two modules are called {name}: change a name in a module.toml")]
     SameName {
@@ -73,6 +93,12 @@ pub enum LoadError {
 impl From<ManifestError> for LoadError {
     fn from(error: ManifestError) -> Self {
         LoadError::Manifest(Box::new(error))
+    }
+}
+
+impl From<DependencyError> for LoadError {
+    fn from(error: DependencyError) -> Self {
+        LoadError::Dependency(Box::new(error))
     }
 }
 

@@ -167,7 +167,7 @@ pub struct ModuleInfo {
     pub directory: Option<PathBuf>,
     /// Its program.
     pub program: PathBuf,
-    /// SHA-256 of the program that runs or ran last, in hexadecimal.
+    /// SHA-256 of the program that runs, in hexadecimal.
     pub program_sha256: Option<String>,
     /// What it may do.
     pub permissions: Vec<String>,

@@ -1,8 +1,8 @@
 //! What the manager knows of each module. Whatever changes here is told on `system` under the same lock: once, and in order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use blvm_bus::message;
@@ -10,6 +10,7 @@ use blvm_bus::message::system::{
     ModuleDiscovered, ModuleInstalled, ModuleLoaded, ModuleReloaded, ModuleRemoved, ModuleStateChanged,
     ModuleUnloaded, ModuleUpdated,
 };
+use blvm_manifest::{DependencyGraph, DiscoverError};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
@@ -35,7 +36,7 @@ struct Entry {
     restarts: u32,
     /// The way to its supervisor, while it is loaded.
     orders: Option<mpsc::Sender<Order>>,
-    /// The last one; kept for what it has told.
+    /// The last one, until the module is unloaded.
     process: Option<Arc<RunningModule>>,
     last_exit: Option<ExitReason>,
 }
@@ -43,28 +44,23 @@ struct Entry {
 pub(super) struct Known {
     topics: Arc<Topics>,
     modules: Mutex<BTreeMap<String, Entry>>,
-    /// What is wrong with directories, as it was logged last.
-    complaints: Mutex<BTreeMap<PathBuf, String>>,
+    /// What is wrong in the modules directory, as it was logged.
+    complaints: Mutex<BTreeSet<String>>,
 }
 
 impl Known {
     pub(super) fn new(topics: Arc<Topics>) -> Self {
-        Known { topics, modules: Mutex::new(BTreeMap::new()), complaints: Mutex::new(BTreeMap::new()) }
+        Known { topics, modules: Mutex::new(BTreeMap::new()), complaints: Mutex::new(BTreeSet::new()) }
     }
 
-    /// Logs what is wrong with a directory, once.
-    pub(super) fn complain(&self, directory: &Path, error: &dyn Error) {
-        let text = error.to_string();
-        let before = self.complaints.lock().insert(directory.to_owned(), text.clone());
-        if before.as_ref() != Some(&text) {
-            let cause = error.source().map(ToString::to_string).unwrap_or_default();
-            tracing::warn!(directory = %directory.display(), cause, "left out of the modules: {text}");
+    /// Logs what is wrong in the modules directory, each thing once until it was mended.
+    pub(super) fn complain(&self, errors: &[DiscoverError]) {
+        let texts: BTreeSet<String> = errors.iter().map(text).collect();
+        let mut complaints = self.complaints.lock();
+        for new in texts.difference(&complaints) {
+            tracing::warn!("left out of the modules: {new}");
         }
-    }
-
-    /// Nothing is wrong with a directory.
-    pub(super) fn content(&self, directory: &Path) {
-        self.complaints.lock().remove(directory);
+        *complaints = texts;
     }
 
     /// Adds a module; `false` if another has that name.
@@ -134,6 +130,13 @@ impl Known {
 
     pub(super) fn found(&self, name: &str) -> Option<Found> {
         self.modules.lock().get(name).map(|entry| entry.found.clone())
+    }
+
+    /// Who needs whom, with `instead` for the module of its name.
+    pub(super) fn graph(&self, instead: Option<&Manifest>) -> DependencyGraph {
+        let modules = self.modules.lock();
+        let manifests = modules.values().map(|entry| &entry.found.manifest);
+        manifests.chain(instead).collect()
     }
 
     pub(super) fn names(&self) -> Vec<String> {
@@ -213,13 +216,22 @@ impl Known {
         }
     }
 
-    /// A module is not loaded any more.
+    /// A module is not loaded any more. Its last process, and the descriptors that go with it, are forgotten.
     pub(super) fn unloaded(&self, name: &str, state: ModuleState) {
         if let Some(entry) = self.modules.lock().get_mut(name) {
             self.change(name, entry, state);
+            entry.process = None;
             if entry.orders.take().is_some() {
                 self.topics.publish_system(&ModuleUnloaded { name: name.to_owned() });
             }
+        }
+    }
+
+    /// A module was ended because the node ends: nobody is told any more, and what it has received goes into the report.
+    pub(super) fn closed(&self, name: &str) {
+        if let Some(entry) = self.modules.lock().get_mut(name) {
+            entry.state = ModuleState::Stopped;
+            entry.orders = None;
         }
     }
 
@@ -252,13 +264,25 @@ fn info(entry: &Entry) -> ModuleInfo {
         last_exit: entry.last_exit,
         directory: entry.found.directory.clone(),
         program: manifest.program.clone(),
-        program_sha256: entry.process.as_ref().map(|process| hex(&process.sha256())),
+        program_sha256: running.map(|process| hex(&process.sha256())),
         permissions: manifest.permissions.iter().map(|permission| permission.name().to_owned()).collect(),
         enforced: running.map_or(Vec::new(), |process| {
             process.enforced().iter().map(|layer| (*layer).to_owned()).collect()
         }),
         topics: topics.collect(),
     }
+}
+
+/// An error with its causes, in one line.
+fn text(error: &DiscoverError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -4,10 +4,11 @@
 //! matters waits for it, because loading and reloading read the directory themselves.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
+
+use blvm_manifest::{Discovered, MANIFEST_FILE};
 
 use super::known::Found;
 use super::{Inner, ModuleManager};
@@ -25,7 +26,7 @@ struct Stamp {
 
 /// Makes the modules of the directory known; with `is_running` those that are new were installed meanwhile.
 pub(super) fn look(inner: &Inner, is_running: bool) {
-    for (_, found) in read(inner) {
+    for found in read(inner) {
         if inner.known.contains(&found.manifest.name) {
             continue;
         }
@@ -48,12 +49,10 @@ pub(super) async fn watch(inner: Weak<Inner>, loads: bool, unloads: bool) {
         let reader = Arc::clone(&inner);
         // A slow disk holds up nobody else.
         let Ok(found) = tokio::task::spawn_blocking(move || read(&reader)).await else { return };
-        let now: BTreeMap<_, _> = found
-            .iter()
-            .map(|(directory, found)| (found.manifest.name.clone(), stamp(directory, found)))
-            .collect();
+        let now: BTreeMap<_, _> =
+            found.iter().map(|found| (found.manifest.name.clone(), stamp(found))).collect();
         let manager = ModuleManager { inner };
-        for (_, found) in found {
+        for found in found {
             let name = found.manifest.name.clone();
             match before.as_ref().map(|before| before.get(&name)) {
                 // Known since the node's start.
@@ -89,49 +88,25 @@ pub(super) async fn watch(inner: Weak<Inner>, loads: bool, unloads: bool) {
     }
 }
 
-/// The modules of the directory; what cannot be read is logged once.
-fn read(inner: &Inner) -> Vec<(PathBuf, Found)> {
-    let Some(modules) = &inner.options.modules_directory else { return Vec::new() };
-    let directories = match subdirectories(modules) {
-        Ok(directories) => directories,
-        Err(error) => {
-            inner.known.complain(modules, &error);
-            return Vec::new();
-        }
-    };
-    let mut found = Vec::new();
-    for directory in directories {
-        match Manifest::read(&directory, &inner.options.build_directory) {
-            Ok(manifest) => {
-                inner.known.content(&directory);
-                found.push((directory.clone(), Found { directory: Some(directory), text: None, manifest }));
-            }
-            Err(error) => inner.known.complain(&directory, &error),
-        }
+/// The modules of the directory; what cannot be used is logged once.
+fn read(inner: &Inner) -> Vec<Found> {
+    let mut discovered = Discovered::default();
+    if let Some(modules) = &inner.options.modules_directory {
+        discovered.look(modules, Some(&inner.options.build_directory));
     }
-    found
+    inner.known.complain(&discovered.refused);
+    let found =
+        |manifest: Manifest| Found { directory: Some(manifest.directory.clone()), text: None, manifest };
+    discovered.modules.into_values().map(found).collect()
 }
 
-/// Those that hold a manifest, by name.
-fn subdirectories(modules: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut directories = Vec::new();
-    for entry in std::fs::read_dir(modules)? {
-        let path = entry?.path();
-        if path.join("module.toml").is_file() {
-            directories.push(path);
-        }
-    }
-    directories.sort();
-    Ok(directories)
-}
-
-fn stamp(directory: &Path, found: &Found) -> Stamp {
+fn stamp(found: &Found) -> Stamp {
     let of = |path: &Path| {
         let file = std::fs::metadata(path).ok()?;
         Some((file.len(), file.modified().ok()?))
     };
     Stamp {
         version: found.manifest.version.to_string(),
-        files: [of(&directory.join("module.toml")), of(&found.manifest.program)],
+        files: [of(&found.manifest.directory.join(MANIFEST_FILE)), of(&found.manifest.program)],
     }
 }
