@@ -440,6 +440,11 @@ impl ModuleHost {
         Ok(RunningModule { module, program, sha256, enforced, exit, attached, pidfd })
     }
 
+    /// Where the module of that name works.
+    pub fn data_directory(&self, name: &str) -> PathBuf {
+        self.options.data_directory.join(name)
+    }
+
     /// What is known of each module: for who manages them to write.
     pub fn directory(&self) -> Arc<Directory> {
         Arc::clone(&self.shared.directory)
@@ -602,6 +607,17 @@ impl RunningModule {
             Ok(report) => report.unwrap_or(ExitReport::Exited { status: -1 }),
             Err(_) => ExitReport::Exited { status: -1 },
         }
+    }
+
+    /// Where a process that follows this one reads on, by topic: after what this one has finished, as it said last.
+    pub fn resume(&self) -> BTreeMap<u32, u64> {
+        let mut resume = self.starts().unwrap_or_default();
+        for topic in self.statistics().unwrap_or_default().topics {
+            if let Some(first) = resume.get_mut(&topic.topic) {
+                *first = (*first).max(topic.processed_through.saturating_add(1));
+            }
+        }
+        resume
     }
 
     /// Whether its process has exited.

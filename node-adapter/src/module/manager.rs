@@ -5,6 +5,8 @@
 //! | `info` | what is said of a module |
 //! | `error` | why something was not done |
 //! | `known` | what the manager knows, and the events it sends when that changes |
+//! | `plan` | what a process is started from |
+//! | `health` | asking a module how it does |
 //! | `process` | one process: from its start until it is at work, and its orderly end |
 //! | `supervise` | one loaded module: crashes, waits, restarts |
 //! | `restart` | the rules for restarts |
@@ -14,16 +16,16 @@
 //! Every wait has an end, so a module that does not answer holds nothing up for longer than its deadlines.
 
 mod error;
+mod health;
 mod info;
 mod known;
+mod plan;
 mod process;
 mod restart;
 mod supervise;
 mod watch;
 
-#[cfg(test)]
-mod tests;
-
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,12 +34,13 @@ use blvm_manifest::Manifest;
 use semver::Version;
 use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
 
-use super::host::{ModuleHost, RunningModule, StartRequest};
+use super::host::{ModuleHost, RunningModule};
 use super::log_file::LogFile;
 use crate::topics::Topics;
 pub use error::{BeginError, LoadError, ReloadError, UnloadError};
 pub use info::{ExitReason, Health, ModuleInfo, ModuleState, TopicInfo};
 use known::{Found, Known};
+use plan::Plan;
 use process::Ending;
 pub use restart::RestartPolicy;
 use supervise::{Order, Stopped, Supervisor};
@@ -51,39 +54,25 @@ pub struct ManagerOptions {
     pub build_directory: PathBuf,
     /// Where each module's log stands; none is written without it.
     pub log_directory: Option<PathBuf>,
-    /// Time a module has to attach.
-    pub start_deadline: Duration,
-    /// Time a module has to end once it was asked; then SIGTERM, and after [`Self::terminate_deadline`] SIGKILL.
-    pub stop_deadline: Duration,
-    /// Time a module has after SIGTERM.
+    /// The operator's `blvm.toml`, read anew whenever a module is loaded or reloaded; it may be missing.
+    pub node_file: Option<PathBuf>,
+    /// Time a module has after SIGTERM, before SIGKILL.
     pub terminate_deadline: Duration,
     /// When crashed modules are started again.
     pub restart: RestartPolicy,
-    /// The only modules that may be loaded; all where it is empty.
-    pub enabled_modules: Vec<String>,
-    /// Modules that may not be loaded, whatever else is said.
-    pub disabled_modules: Vec<String>,
 }
 
 impl ManagerOptions {
-    /// No modules directory, programs in `build_directory`, no logs; 10 s to attach, 10 s to stop, 3 s after SIGTERM.
+    /// No modules directory, programs in `build_directory`, no logs, no `blvm.toml`; 3 s after SIGTERM.
     pub fn new(build_directory: impl Into<PathBuf>) -> Self {
         ManagerOptions {
             modules_directory: None,
             build_directory: build_directory.into(),
             log_directory: None,
-            start_deadline: Duration::from_secs(10),
-            stop_deadline: Duration::from_secs(10),
+            node_file: None,
             terminate_deadline: Duration::from_secs(3),
             restart: RestartPolicy::default(),
-            enabled_modules: Vec::new(),
-            disabled_modules: Vec::new(),
         }
-    }
-
-    fn is_enabled(&self, name: &str) -> bool {
-        let names = |list: &[String]| list.iter().any(|listed| listed == name);
-        !names(&self.disabled_modules) && (self.enabled_modules.is_empty() || names(&self.enabled_modules))
     }
 }
 
@@ -112,7 +101,7 @@ impl ModuleManager {
     /// A manager without modules. Its calls must be made inside a Tokio runtime.
     pub fn new(host: ModuleHost, topics: Arc<Topics>, options: ManagerOptions) -> Self {
         let host = Arc::new(host);
-        let known = Known::new(topics);
+        let known = Known::new(topics, host.directory());
         let changing = AsyncMutex::new(Gate { is_open: true });
         let node_version = node_version();
         ModuleManager { inner: Arc::new(Inner { host, options, node_version, known, changing }) }
@@ -203,9 +192,14 @@ impl ModuleManager {
         let mut failed: Vec<_> =
             resolution.refused.into_iter().map(|(name, error)| (name, error.into())).collect();
         for name in resolution.order {
-            let is_wanted = self.inner.options.is_enabled(&name) && !self.inner.known.is_loaded(&name);
-            if is_wanted && let Err(error) = self.load(&name).await {
-                failed.push((name, error));
+            match self.load(&name).await {
+                Ok(_) => {}
+                // Loaded meanwhile because another one needs it.
+                Err(LoadError::Loaded { .. }) => {}
+                Err(LoadError::LeftOut { source, .. }) => {
+                    tracing::info!(module = name, "not loaded: {source}")
+                }
+                Err(error) => failed.push((name, error)),
             }
         }
         failed
@@ -213,15 +207,12 @@ impl ModuleManager {
 
     async fn load_one(&self, name: &str) -> Result<(), LoadError> {
         let inner = &self.inner;
-        if !inner.options.is_enabled(name) {
-            return Err(LoadError::Disabled { name: name.to_owned() });
-        }
-        let manifest = self.read_again(name)?;
-        inner.known.set_manifest(&manifest);
+        let plan = Arc::new(inner.plan(self.read_again(name)?)?);
+        inner.known.set_manifest(&plan.manifest);
         inner.known.set_state(name, ModuleState::Starting);
-        match inner.begin(inner.request(manifest)).await {
+        match inner.begin(&plan, None, BTreeMap::new()).await {
             Ok(process) => {
-                inner.adopt(process, true);
+                inner.adopt(process, plan, true);
                 Ok(())
             }
             Err(source) => {
@@ -243,9 +234,6 @@ impl ModuleManager {
         if manifest.name != name {
             return Err(self.unknown(name));
         }
-        manifest
-            .check_compatibility(&inner.node_version)
-            .map_err(|source| LoadError::Incompatible { name: name.to_owned(), source: Box::new(source) })?;
         Ok(manifest)
     }
 
@@ -301,26 +289,25 @@ impl ModuleManager {
         // Everything that can be wrong with the new one without starting it is found out before the old one ends.
         let manifest = self.read_again(name).map_err(refused)?;
         self.check_dependents(&manifest).map_err(refused)?;
+        let plan = Arc::new(inner.plan(manifest).map_err(refused)?);
         let Some(old) = inner.end(name, Ending::Asked).await else {
             return Err(ReloadError::NotLoaded { name: named() });
         };
         inner.known.set_state(name, ModuleState::Starting);
-        let failed = match inner.begin(inner.request(manifest)).await {
+        let failed = match inner.begin_healthy(&plan, old.process.resume()).await {
             Ok(process) => {
                 let pid = process.pid();
-                inner.known.set_manifest(process.manifest());
-                inner.adopt(process, false);
+                inner.adopt(process, plan, false);
                 inner.known.reloaded(name, pid);
                 return self.info(name).ok_or(ReloadError::Unknown { name: named() });
             }
             Err(error) => error,
         };
         tracing::warn!(module = name, error = %failed, "the new module does not work: back to the one before");
-        let mut request = inner.request(old.process.manifest().clone());
-        request.program = Some(old.process.program().clone());
-        match inner.begin(request).await {
+        let program = Some(old.process.program().clone());
+        match inner.begin(&old.plan, program, old.process.resume()).await {
             Ok(process) => {
-                inner.adopt(process, false);
+                inner.adopt(process, old.plan, false);
                 Err(ReloadError::RolledBack { name: named(), source: failed })
             }
             Err(source) => {
@@ -392,24 +379,11 @@ fn node_version() -> Version {
 }
 
 impl Inner {
-    fn request(&self, manifest: Manifest) -> StartRequest {
-        let log = self.options.log_directory.as_ref().and_then(|directory| {
-            match LogFile::open(directory, &manifest.name) {
-                Ok(log) => Some(Arc::new(log)),
-                Err(error) => {
-                    tracing::warn!(module = manifest.name, %error, "the module's log cannot be opened: it goes without");
-                    None
-                }
-            }
-        });
-        StartRequest { log, ..StartRequest::new(manifest) }
-    }
-
     /// A process that is at work gets its supervisor. With `is_new` the module counts as loaded from here on.
-    fn adopt(self: &Arc<Self>, process: Arc<RunningModule>, is_new: bool) {
+    fn adopt(self: &Arc<Self>, process: Arc<RunningModule>, plan: Arc<Plan>, is_new: bool) {
         let (orders, received) = mpsc::channel(1);
-        self.known.adopted(&process, orders, is_new);
-        let supervisor = Supervisor::new(Arc::clone(self), process);
+        self.known.adopted(&process, &plan, orders, is_new);
+        let supervisor = Supervisor::new(Arc::clone(self), process, plan);
         tokio::spawn(supervisor.go_on(received));
     }
 

@@ -9,9 +9,10 @@
 //! | `done` | exits with status 0 as soon as it has attached |
 //! | `stubborn` | neither ends when it is asked nor on SIGTERM |
 //! | `chatty` | prints 8 MB before it attaches |
+//! | `unhealthy` | says that it does not work |
 //! | `record` | appends the sequence of each message of `mempool` it has finished to the file `record` |
 //!
-//! Otherwise it reads `mempool` and `system` until they close or it is asked to stop.
+//! It leaves its configuration in the file `configuration`. Otherwise it reads `mempool` and `system` until they close or it is asked to stop.
 #![forbid(unsafe_code)]
 
 use std::fs::{File, OpenOptions};
@@ -63,6 +64,7 @@ fn live() -> Result<ExitCode, Failed> {
     let mut session = Session::attach(topics, Wait::Park)?;
     let mut mempool = session.feed::<Mempool>()?;
     let mut system = session.feed::<System>()?;
+    std::fs::write("configuration", session.config())?;
     eprintln!("attached");
     if has("crash") {
         std::process::abort();
@@ -88,7 +90,8 @@ fn live() -> Result<ExitCode, Failed> {
             }
         }
         while system.poll()?.is_some() {}
-        if mempool.is_closed() && system.is_closed() {
+        let is_over = session.is_stopping() || mempool.is_closed() && system.is_closed();
+        if is_over {
             session.finish(&[&mempool, &system])?;
             return Ok(ExitCode::SUCCESS);
         }

@@ -13,7 +13,7 @@ async fn what_crashes_again_and_again_is_given_up_and_can_be_loaded_once_it_is_m
     managed.becomes("frail", ModuleState::Failed).await;
     let info = managed.manager.info("frail").unwrap();
     assert_eq!((info.is_loaded, info.pid, info.last_exit), (false, None, Some(ExitReason::Signal(6))));
-    let told = managed.said();
+    let told = managed.said_of_life();
     let crashes = told.iter().filter(|line| *line == "crashed frail -6").count();
     assert!(crashes == 4 || crashes == 1, "{told:?}");
     assert_eq!(told.last().unwrap(), if crashes == 4 { "unloaded frail" } else { "state frail 2 to 6" });
@@ -39,7 +39,7 @@ async fn upstream_fault_11_a_module_that_ends_with_status_0_is_stopped_and_not_s
     managed.becomes("short", ModuleState::Stopped).await;
     let info = managed.manager.info("short").unwrap();
     assert_eq!((info.is_loaded, info.pid), (false, None));
-    let told = managed.said();
+    let told = managed.said_of_life();
     assert!(
         told.ends_with(&["stopped short 0", "state short 3 to 1", "unloaded short"].map(str::to_owned)),
         "{told:?}"
@@ -48,8 +48,8 @@ async fn upstream_fault_11_a_module_that_ends_with_status_0_is_stopped_and_not_s
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_does_not_attach_is_not_loaded_and_leaves_no_process() {
-    let managed =
-        Managed::start_with(|options| options.start_deadline = std::time::Duration::from_millis(300));
+    let managed = Managed::start();
+    managed.operator("[module_resource_limits]\nstartup_deadline_ms = 300\n");
     managed.install("early", "early-exit");
     managed.install("late", "never-attach");
     let early = managed.manager.load("early").await.unwrap_err();

@@ -1,6 +1,6 @@
 //! What `system` says of a module's life: each event once, and in order.
 
-use blvm_node_adapter::module::ModuleState;
+use blvm_node_adapter::module::{Health, ModuleState};
 
 use crate::managed::Managed;
 
@@ -25,7 +25,7 @@ async fn load_and_unload_are_told_each_event_once_and_in_order() {
         "state quiet 4 to 1",
         "unloaded quiet",
     ];
-    assert_eq!(managed.said(), told);
+    assert_eq!(managed.said_of_life(), told);
     let info = managed.manager.info("quiet").unwrap();
     assert_eq!((info.state, info.is_loaded, info.pid), (ModuleState::Stopped, false, None));
 }
@@ -44,7 +44,7 @@ async fn a_crash_is_told_as_a_crash_and_the_restart_as_a_start() {
     managed.install("frail", "");
     managed.manager.load("frail").await.unwrap();
     let first = managed.manager.info("frail").unwrap().pid.unwrap();
-    managed.said();
+    managed.said_of_life();
     let process = managed.manager.processes().pop().unwrap();
     process.signal(nix::sys::signal::Signal::SIGKILL).unwrap();
     managed
@@ -58,8 +58,22 @@ async fn a_crash_is_told_as_a_crash_and_the_restart_as_a_start() {
         "started frail",
         "state frail 2 to 3",
     ];
-    assert_eq!(managed.said(), told);
+    assert_eq!(managed.said_of_life(), told);
     assert_eq!(managed.manager.info("frail").unwrap().restarts, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_module_that_answers_is_healthy_and_one_that_ended_is_not_known_to_be() {
+    let mut managed = Managed::start();
+    managed.install("quiet", "");
+    managed.manager.load("quiet").await.unwrap();
+    managed
+        .until("it has answered", || managed.manager.info("quiet").unwrap().health == Health::Healthy)
+        .await;
+    managed.manager.unload("quiet").await.unwrap();
+    let mut told = managed.said();
+    told.retain(|line| line.starts_with("health") || line.starts_with("stopped"));
+    assert_eq!(told, ["health quiet 1 to 2", "stopped quiet 0", "health quiet 2 to 1"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,7 +86,7 @@ async fn the_directory_is_watched_and_each_change_told_once() {
     tokio::time::sleep(std::time::Duration::from_millis(1_200)).await;
     managed.install("second", "");
     managed.until("the second is known", || managed.manager.info("second").is_some()).await;
-    let mut told = managed.said();
+    let mut told = managed.said_of_life();
     managed.write_manifest("second", "0.2.0");
     wait_for(&mut managed, &mut told, "updated second 0.2.0").await;
     std::fs::remove_dir_all(managed.files("first")).unwrap();
@@ -93,7 +107,7 @@ async fn wait_for(managed: &mut Managed, told: &mut Vec<String>, line: &str) {
     while !told.iter().any(|told| told == line) {
         assert!(std::time::Instant::now() < deadline, "{line}: not told, only {told:?}");
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        told.extend(managed.said());
+        told.extend(managed.said_of_life());
     }
 }
 

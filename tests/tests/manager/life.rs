@@ -8,10 +8,9 @@ use crate::managed::Managed;
 
 /// Quick deadlines, for modules that do not keep them.
 fn hasty() -> Managed {
-    Managed::start_with(|options| {
-        options.stop_deadline = Duration::from_millis(200);
-        options.terminate_deadline = Duration::from_millis(200);
-    })
+    let managed = Managed::start_with(|options| options.terminate_deadline = Duration::from_millis(200));
+    managed.operator("[module_resource_limits]\nstop_deadline_ms = 200\n");
+    managed
 }
 
 /// Upstream's unload may hang.
@@ -27,10 +26,8 @@ async fn a_module_that_neither_stops_nor_ends_on_sigterm_is_killed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stubborn_modules_are_ended_side_by_side_at_shutdown_and_nothing_is_loaded_afterwards() {
-    let managed = Managed::start_with(|options| {
-        options.stop_deadline = Duration::from_secs(1);
-        options.terminate_deadline = Duration::from_secs(1);
-    });
+    let managed = Managed::start_with(|options| options.terminate_deadline = Duration::from_secs(1));
+    managed.operator("[module_resource_limits]\nstop_deadline_ms = 1000\n");
     let names: Vec<String> = (0..8).map(|number| format!("stubborn-{number}")).collect();
     for name in &names {
         managed.install(name, "stubborn");

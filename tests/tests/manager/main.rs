@@ -5,6 +5,7 @@ mod crashes;
 mod crowd;
 mod dependencies;
 mod events;
+mod handover;
 mod life;
 mod managed;
 mod reload;

@@ -63,6 +63,7 @@ impl Managed {
         let mut options = ManagerOptions::new(path.join("nowhere"));
         options.modules_directory = Some(path.join("files"));
         options.log_directory = Some(path.join("logs"));
+        options.node_file = Some(path.join("blvm.toml"));
         change(&mut options);
         let manager = ModuleManager::new(host, Arc::clone(&topics), options);
         let attach = {
@@ -113,6 +114,11 @@ impl Managed {
         std::fs::write(self.files(name).join("module.toml"), text).unwrap();
     }
 
+    /// What the operator says.
+    pub fn operator(&self, text: &str) {
+        std::fs::write(self.path().join("blvm.toml"), text).unwrap();
+    }
+
     /// What it is to do from its next start on.
     pub fn behave(&self, name: &str, behaviour: &str) {
         std::fs::create_dir_all(self.data(name)).unwrap();
@@ -133,6 +139,13 @@ impl Managed {
             assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
+    }
+
+    /// As `said`, without health, which is asked for apart from everything else.
+    pub fn said_of_life(&mut self) -> Vec<String> {
+        let mut lines = self.said();
+        lines.retain(|line| !line.starts_with("health"));
+        lines
     }
 
     /// What `system` has said since the last call, a line per event: kind, name, and what else counts.

@@ -9,12 +9,12 @@ async fn a_reload_ends_the_old_process_before_the_new_one_starts() {
     let mut managed = Managed::start();
     managed.install("quiet", "");
     let old = managed.manager.load("quiet").await.unwrap();
-    managed.said();
+    managed.said_of_life();
     managed.write_manifest("quiet", "0.2.0");
     let new = managed.manager.reload("quiet").await.unwrap();
     assert_eq!((new.version.as_str(), new.state), ("0.2.0", ModuleState::Running));
     assert_ne!(new.pid, old.pid);
-    let told = managed.said();
+    let told = managed.said_of_life();
     let events: Vec<&str> = told.iter().map(|line| line.split(' ').next().unwrap()).collect();
     assert_eq!(events, ["state", "stopped", "state", "started", "state", "reloaded"], "{told:?}");
     assert_eq!(told.last().unwrap(), "reloaded quiet 0.2.0");

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use blvm_manifest::{DependencyError, Incompatible};
+use blvm_manifest::{ConfigurationError, DependencyError, FileError, Incompatible, LeftOut};
 
-use super::info::{ExitReason, ModuleState};
+use super::info::{ExitReason, Health, ModuleState};
 use crate::module::{ManifestError, StartModuleError};
 
 /// Why a process did not get to work.
@@ -19,6 +19,14 @@ pub enum BeginError {
     Ended {
         /// How.
         how: ExitReason,
+    },
+    /// It attached, but did not say in time that all is well.
+    #[error("it attached, but it is {health} after {} s", deadline.as_secs())]
+    Unhealthy {
+        /// What it is.
+        health: Health,
+        /// The time it had.
+        deadline: Duration,
     },
     /// It did not attach in time.
     #[error("it did not attach within {} s", deadline.as_secs())]
@@ -64,11 +72,26 @@ pub enum LoadError {
         #[source]
         source: Box<Incompatible>,
     },
-    /// The operator has disabled it.
-    #[error("module {name} is disabled: take it out of disabled_modules, or add it to enabled_modules")]
-    Disabled {
+    /// The operator's file is wrong.
+    #[error(transparent)]
+    NodeFile(Box<FileError>),
+    /// The operator does not want it.
+    #[error("module {name} may not be loaded")]
+    LeftOut {
         /// The name.
         name: String,
+        /// Why.
+        #[source]
+        source: Box<LeftOut>,
+    },
+    /// Its configuration is wrong.
+    #[error("module {name} has no usable configuration")]
+    Configuration {
+        /// The name.
+        name: String,
+        /// What is wrong.
+        #[source]
+        source: Box<ConfigurationError>,
     },
     /// Another module has its name.
     #[error("two modules are called {name}: change a name in a module.toml")]

@@ -7,6 +7,7 @@ use blvm_bus::message::system::{
     HEALTH_DEGRADED, HEALTH_HEALTHY, HEALTH_UNKNOWN, HEALTH_UNRESPONSIVE, MODULE_FAILED, MODULE_RUNNING,
     MODULE_STARTING, MODULE_STOPPED, MODULE_STOPPING, MODULE_WAITING,
 };
+use blvm_bus::request;
 use blvm_sandbox::ExitReport;
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +55,19 @@ impl ModuleState {
     }
 }
 
+impl From<ModuleState> for request::ModuleState {
+    fn from(state: ModuleState) -> Self {
+        match state {
+            ModuleState::Stopped => request::ModuleState::Stopped,
+            ModuleState::Starting => request::ModuleState::Starting,
+            ModuleState::Running => request::ModuleState::Running,
+            ModuleState::Stopping => request::ModuleState::Stopping,
+            ModuleState::Waiting => request::ModuleState::Waiting,
+            ModuleState::Failed => request::ModuleState::Failed,
+        }
+    }
+}
+
 impl fmt::Display for ModuleState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
@@ -92,6 +106,17 @@ impl Health {
             Health::Healthy => "healthy",
             Health::Degraded => "degraded",
             Health::Unresponsive => "unresponsive",
+        }
+    }
+}
+
+impl From<Health> for request::HealthState {
+    fn from(health: Health) -> Self {
+        match health {
+            Health::Unknown => request::HealthState::Unknown,
+            Health::Healthy => request::HealthState::Healthy,
+            Health::Degraded => request::HealthState::Degraded,
+            Health::Unresponsive => request::HealthState::Unresponsive,
         }
     }
 }

@@ -5,18 +5,21 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use blvm_bus::message;
 use blvm_bus::message::system::{
-    ModuleDiscovered, ModuleInstalled, ModuleLoaded, ModuleReloaded, ModuleRemoved, ModuleStateChanged,
-    ModuleUnloaded, ModuleUpdated,
+    ModuleDiscovered, ModuleHealthChanged, ModuleInstalled, ModuleLoaded, ModuleReloaded, ModuleRemoved,
+    ModuleStateChanged, ModuleUnloaded, ModuleUpdated, System,
 };
+use blvm_bus::message::{self, Kind};
+use blvm_bus::request::{ModuleHealth, ModuleSummary};
 use blvm_manifest::{DependencyGraph, DiscoverError};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::info::{ExitReason, Health, ModuleInfo, ModuleState, TopicInfo};
+use super::plan::Plan;
 use super::supervise::Order;
 use crate::module::Manifest;
+use crate::module::directory::Directory;
 use crate::module::host::RunningModule;
 use crate::topics::Topics;
 
@@ -43,14 +46,21 @@ struct Entry {
 
 pub(super) struct Known {
     topics: Arc<Topics>,
+    /// What modules may know of each other.
+    directory: Arc<Directory>,
     modules: Mutex<BTreeMap<String, Entry>>,
     /// What is wrong in the modules directory, as it was logged.
     complaints: Mutex<BTreeSet<String>>,
 }
 
 impl Known {
-    pub(super) fn new(topics: Arc<Topics>) -> Self {
-        Known { topics, modules: Mutex::new(BTreeMap::new()), complaints: Mutex::new(BTreeSet::new()) }
+    pub(super) fn new(topics: Arc<Topics>, directory: Arc<Directory>) -> Self {
+        Known {
+            topics,
+            directory,
+            modules: Mutex::new(BTreeMap::new()),
+            complaints: Mutex::new(BTreeSet::new()),
+        }
     }
 
     /// Logs what is wrong in the modules directory, each thing once until it was mended.
@@ -78,14 +88,13 @@ impl Known {
         let mut modules = self.modules.lock();
         let (name, version) = (found.manifest.name.clone(), found.manifest.version.to_string());
         if !modules.contains_key(&name) {
-            self.topics.publish_system(&ModuleInstalled { name, version });
+            self.tell(None, &ModuleInstalled { name: name.clone(), version }, &name);
             self.insert(&mut modules, found);
         }
     }
 
     fn insert(&self, modules: &mut BTreeMap<String, Entry>, found: Found) {
         let (name, version) = (found.manifest.name.clone(), found.manifest.version.to_string());
-        self.topics.publish_system(&ModuleDiscovered { name: name.clone(), version });
         let entry = Entry {
             found,
             state: ModuleState::Stopped,
@@ -95,14 +104,16 @@ impl Known {
             process: None,
             last_exit: None,
         };
+        self.tell(Some(&entry), &ModuleDiscovered { name: name.clone(), version }, &name);
         modules.insert(name, entry);
     }
 
     /// The files of a module are others than before.
     pub(super) fn updated(&self, name: &str, version: &str) {
-        if self.modules.lock().contains_key(name) {
-            let (name, version) = (name.to_owned(), version.to_owned());
-            self.topics.publish_system(&ModuleUpdated { name, version });
+        let modules = self.modules.lock();
+        if let Some(entry) = modules.get(name) {
+            let event = ModuleUpdated { name: name.to_owned(), version: version.to_owned() };
+            self.tell(Some(entry), &event, name);
         }
     }
 
@@ -110,8 +121,9 @@ impl Known {
     pub(super) fn removed(&self, name: &str) {
         let mut modules = self.modules.lock();
         let Some(entry) = modules.get(name) else { return };
-        self.topics.publish_system(&ModuleRemoved { name: name.to_owned() });
-        if entry.orders.is_none() {
+        let stays = entry.orders.is_some();
+        self.tell(stays.then_some(entry), &ModuleRemoved { name: name.to_owned() }, name);
+        if !stays {
             modules.remove(name);
         }
     }
@@ -170,24 +182,29 @@ impl Known {
             return;
         }
         let previous = std::mem::replace(&mut entry.state, state);
-        self.topics.publish_system(&ModuleStateChanged {
-            name: name.to_owned(),
-            state: state.number(),
-            previous: previous.number(),
-        });
+        let (state, previous) = (state.number(), previous.number());
+        self.tell(Some(entry), &ModuleStateChanged { name: name.to_owned(), state, previous }, name);
     }
 
-    /// A process is at work; `orders` reach its supervisor.
-    pub(super) fn adopted(&self, process: &Arc<RunningModule>, orders: mpsc::Sender<Order>, is_new: bool) {
-        let mut modules = self.modules.lock();
-        let Some(entry) = modules.get_mut(process.name()) else { return };
+    /// A process is at work from `plan`; `orders` reach its supervisor.
+    pub(super) fn adopted(
+        &self,
+        process: &Arc<RunningModule>,
+        plan: &Plan,
+        orders: mpsc::Sender<Order>,
+        is_new: bool,
+    ) {
+        let (mut modules, name) = (self.modules.lock(), process.name());
+        let Some(entry) = modules.get_mut(name) else { return };
+        entry.found.manifest = plan.manifest.clone();
         entry.process = Some(Arc::clone(process));
+        self.change(name, entry, ModuleState::Running);
+        // Loaded from here on, and said to be in the same step.
         entry.orders = Some(orders);
-        self.change(process.name(), entry, ModuleState::Running);
+        let version = plan.manifest.version.to_string();
         if is_new {
             (entry.restarts, entry.last_exit) = (0, None);
-            let (name, version) = (process.name().to_owned(), process.manifest().version.to_string());
-            self.topics.publish_system(&ModuleLoaded { name, version });
+            self.tell(Some(entry), &ModuleLoaded { name: name.to_owned(), version }, name);
         }
     }
 
@@ -204,15 +221,40 @@ impl Known {
         let modules = self.modules.lock();
         if let Some(entry) = modules.get(name) {
             let version = entry.found.manifest.version.to_string();
-            self.topics.publish_system(&ModuleReloaded { name: name.to_owned(), version, pid });
+            self.tell(Some(entry), &ModuleReloaded { name: name.to_owned(), version, pid }, name);
         }
+    }
+
+    /// How a module does, as its process answered; another process answers for itself.
+    pub(super) fn set_health(&self, process: &Arc<RunningModule>, health: Health) {
+        let mut modules = self.modules.lock();
+        let Some(entry) = modules.get_mut(process.name()) else { return };
+        let is_current = entry.process.as_ref().is_some_and(|current| Arc::ptr_eq(current, process));
+        if is_current && entry.state == ModuleState::Running {
+            self.change_health(process.name(), entry, health);
+        }
+    }
+
+    fn change_health(&self, name: &str, entry: &mut Entry, health: Health) {
+        if entry.health == health {
+            return;
+        }
+        let previous = std::mem::replace(&mut entry.health, health).number();
+        let event = ModuleHealthChanged { name: name.to_owned(), health: health.number(), previous };
+        self.tell(Some(entry), &event, name);
+    }
+
+    /// Publishes, and shows the module `name` as it is now to others, in one step.
+    fn tell<K: Kind<Topic = System>>(&self, entry: Option<&Entry>, event: &K, name: &str) {
+        let publish = || self.topics.publish_system(event);
+        self.directory.update(name, |module| *module = entry.map(summary), publish);
     }
 
     /// How a process ended.
     pub(super) fn ended(&self, name: &str, process: &RunningModule) {
         if let Some(entry) = self.modules.lock().get_mut(name) {
             entry.last_exit = process.exit().map(ExitReason::from);
-            entry.health = Health::Unknown;
+            self.change_health(name, entry, Health::Unknown);
         }
     }
 
@@ -222,7 +264,7 @@ impl Known {
             self.change(name, entry, state);
             entry.process = None;
             if entry.orders.take().is_some() {
-                self.topics.publish_system(&ModuleUnloaded { name: name.to_owned() });
+                self.tell(Some(entry), &ModuleUnloaded { name: name.to_owned() }, name);
             }
         }
     }
@@ -241,6 +283,18 @@ impl Known {
 
     pub(super) fn info(&self, name: &str) -> Option<ModuleInfo> {
         self.modules.lock().get(name).map(info)
+    }
+}
+
+fn summary(entry: &Entry) -> ModuleSummary {
+    let running = entry.process.as_ref().filter(|process| !process.has_exited());
+    ModuleSummary {
+        name: entry.found.manifest.name.clone(),
+        version: entry.found.manifest.version.to_string(),
+        state: entry.state.into(),
+        health: ModuleHealth { state: entry.health.into(), message: String::new() },
+        is_loaded: entry.orders.is_some(),
+        pid: running.map(|process| process.pid()),
     }
 }
 

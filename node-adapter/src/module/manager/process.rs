@@ -1,14 +1,20 @@
 //! One process of a module: from its start until it is at work, and its orderly end.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use blvm_sandbox::ExitReport;
+use blvm_bus::request::Call;
+use blvm_sandbox::{ExitReport, SealedBinary};
 use nix::sys::signal::Signal;
 
-use super::Inner;
 use super::error::BeginError;
+use super::info::Health;
+use super::plan::Plan;
+use super::{Inner, health};
+use crate::module::calls::CallFailure;
 use crate::module::host::{RunningModule, StartRequest};
+use crate::module::log_file::LogFile;
 
 /// Part of the time to end that passes in silence.
 const NOTICE: Duration = Duration::from_secs(1);
@@ -27,31 +33,76 @@ pub(super) enum Ending {
 
 impl Inner {
     /// Starts a process and waits until it has attached. If it does not, none is left.
-    pub(super) async fn begin(&self, request: StartRequest) -> Result<Arc<RunningModule>, BeginError> {
+    pub(super) async fn begin(
+        &self,
+        plan: &Plan,
+        program: Option<SealedBinary>,
+        resume: BTreeMap<u32, u64>,
+    ) -> Result<Arc<RunningModule>, BeginError> {
         let host = Arc::clone(&self.host);
+        let request = StartRequest {
+            program,
+            resume,
+            log: self.log_of(&plan.manifest.name),
+            config: plan.config.clone(),
+            ..StartRequest::new(plan.manifest.clone())
+        };
         // Copies the program and waits for the fork.
         let started = tokio::task::spawn_blocking(move || host.start_with(request)).await;
         let process = Arc::new(started.map_err(|_| BeginError::Stopping)??);
-        let deadline = self.options.start_deadline;
+        let deadline = plan.limits.startup_deadline;
         match tokio::time::timeout(deadline, process.attached()).await {
             Ok(Some(_)) => Ok(process),
             Ok(None) => Err(BeginError::Ended { how: process.exited().await.into() }),
             Err(_) => {
-                process.expect_exit();
-                // It may exit at this very moment: then there is nobody to signal.
-                let _ = process.signal(Signal::SIGKILL);
-                process.exited().await;
+                kill(&process).await;
                 Err(BeginError::Late { deadline })
             }
         }
     }
 
+    /// As `begin`, and waits until the process says that all is well. If it does not, none is left.
+    pub(super) async fn begin_healthy(
+        &self,
+        plan: &Plan,
+        resume: BTreeMap<u32, u64>,
+    ) -> Result<Arc<RunningModule>, BeginError> {
+        let process = self.begin(plan, None, resume).await?;
+        let deadline = plan.limits.startup_deadline;
+        let health = tokio::select! {
+            health = health::ask(&process, deadline) => health,
+            how = process.exited() => return Err(BeginError::Ended { how: how.into() }),
+        };
+        if health == Health::Healthy {
+            return Ok(process);
+        }
+        kill(&process).await;
+        Err(BeginError::Unhealthy { health, deadline })
+    }
+
+    fn log_of(&self, name: &str) -> Option<Arc<LogFile>> {
+        let directory = self.options.log_directory.as_ref()?;
+        match LogFile::open(directory, name) {
+            Ok(log) => Some(Arc::new(log)),
+            Err(error) => {
+                tracing::warn!(module = name, %error, "the module's log cannot be opened: it goes without");
+                None
+            }
+        }
+    }
+
     /// Ends a process: asks, then SIGTERM, then SIGKILL. `None` if the kernel itself cannot end it.
-    pub(super) async fn finish(&self, process: &RunningModule, ending: Ending) -> Option<ExitReport> {
+    pub(super) async fn finish(
+        &self,
+        process: &RunningModule,
+        plan: &Plan,
+        ending: Ending,
+    ) -> Option<ExitReport> {
         process.expect_exit();
         let name = process.name();
-        if ending == Ending::Closed || self.ask_to_stop(process).await {
-            let wait = self.options.stop_deadline;
+        let deadline = Instant::now() + plan.limits.stop_deadline;
+        if ending == Ending::Closed || ask_to_stop(process, plan.limits.stop_deadline).await {
+            let wait = deadline.saturating_duration_since(Instant::now());
             if let Ok(report) = tokio::time::timeout(NOTICE.min(wait), process.exited()).await {
                 return Some(report);
             }
@@ -73,9 +124,24 @@ impl Inner {
         tracing::error!(module = name, "the module outlives SIGKILL");
         None
     }
+}
 
-    /// Whether the module has understood that it is to stop.
-    async fn ask_to_stop(&self, _process: &RunningModule) -> bool {
-        false
+/// Whether the module has understood that it is to stop, or has ended already.
+async fn ask_to_stop(process: &RunningModule, deadline: Duration) -> bool {
+    let deadline_ms = u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX);
+    match process.caller().call(Call::Stop { deadline_ms }, deadline).await {
+        Ok(_) | Err(CallFailure::Gone { .. }) => true,
+        Err(error) => {
+            tracing::warn!(module = process.name(), %error, "the module does not take the order to stop");
+            false
+        }
     }
+}
+
+/// Ends a process that is of no use.
+async fn kill(process: &RunningModule) {
+    process.expect_exit();
+    // It may exit at this very moment: then there is nobody to signal.
+    let _ = process.signal(Signal::SIGKILL);
+    process.exited().await;
 }

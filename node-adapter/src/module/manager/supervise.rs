@@ -5,10 +5,11 @@ use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::Inner;
 use super::info::{ExitReason, ModuleState};
+use super::plan::Plan;
 use super::process::Ending;
 use super::restart::{Crashes, Verdict};
+use super::{Inner, health};
 use crate::module::host::RunningModule;
 
 /// What a supervisor is told.
@@ -26,6 +27,8 @@ pub(super) enum Order {
 pub(super) struct Stopped {
     /// Its last process.
     pub(super) process: Arc<RunningModule>,
+    /// What it ran from.
+    pub(super) plan: Arc<Plan>,
 }
 
 /// What is to be done next.
@@ -40,14 +43,16 @@ enum Next {
 pub(super) struct Supervisor {
     inner: Arc<Inner>,
     process: Arc<RunningModule>,
+    plan: Arc<Plan>,
     /// When the process got to work.
     since: Instant,
     crashes: Crashes,
 }
 
 impl Supervisor {
-    pub(super) fn new(inner: Arc<Inner>, process: Arc<RunningModule>) -> Self {
-        Supervisor { inner, process, since: Instant::now(), crashes: Crashes::default() }
+    pub(super) fn new(inner: Arc<Inner>, process: Arc<RunningModule>, plan: Arc<Plan>) -> Self {
+        tokio::spawn(health::watch(Arc::clone(&inner), Arc::clone(&process)));
+        Supervisor { inner, process, plan, since: Instant::now(), crashes: Crashes::default() }
     }
 
     /// Until it is told to stop, or the module is given up.
@@ -71,11 +76,11 @@ impl Supervisor {
         let (inner, name) = (&self.inner, self.process.name());
         if !self.process.has_exited() {
             inner.known.set_state(name, ModuleState::Stopping);
-            inner.finish(&self.process, ending).await;
+            inner.finish(&self.process, &self.plan, ending).await;
         }
         inner.known.ended(name, &self.process);
         // Who asked may not wait any more.
-        let _ = answer.send(Stopped { process: self.process });
+        let _ = answer.send(Stopped { process: self.process, plan: self.plan });
     }
 
     /// The process has ended by itself. `None` if an order came meanwhile and was obeyed.
@@ -114,11 +119,11 @@ impl Supervisor {
             self.inner.known.set_state(&name, ModuleState::Starting);
             self.since = Instant::now();
             // The program that was checked when it was loaded, whatever is in its place now.
-            let mut request = self.inner.request(self.process.manifest().clone());
-            request.program = Some(self.process.program().clone());
-            match self.inner.begin(request).await {
+            let program = Some(self.process.program().clone());
+            match self.inner.begin(&self.plan, program, self.process.resume()).await {
                 Ok(process) => {
                     self.inner.known.restarted(&process);
+                    tokio::spawn(health::watch(Arc::clone(&self.inner), Arc::clone(&process)));
                     (self.process, self.since) = (process, Instant::now());
                     return Some(Next::Go);
                 }
@@ -129,7 +134,7 @@ impl Supervisor {
 
     fn answer_without_process(&self, order: Option<Order>) {
         if let Some(Order::Stop { answer, .. }) = order {
-            let _ = answer.send(Stopped { process: Arc::clone(&self.process) });
+            let _ = answer.send(Stopped { process: Arc::clone(&self.process), plan: Arc::clone(&self.plan) });
         }
     }
 }
