@@ -90,6 +90,9 @@ pub enum RunError {
     /// Nobody could attach by path.
     #[error(transparent)]
     Attach(#[from] ListenError),
+    /// The operator's file is wrong.
+    #[error(transparent)]
+    NodeFile(#[from] blvm_manifest::FileError),
     /// A module was not loaded.
     #[error(transparent)]
     Module(#[from] LoadError),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bitcoin::ScriptBuf;
 use blvm_bus::message::system::{NodeShutdown, NodeStartupCompleted};
+use blvm_manifest::{ModulesTable, NodeFile};
 use tempfile::TempDir;
 
 use super::RunError;
@@ -47,6 +48,8 @@ pub(crate) struct Assembly {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) node: Arc<EmbeddedNode>,
     pub(crate) modules: ModuleManager,
+    /// What the operator said of modules when the node started.
+    modules_table: ModulesTable,
     /// The peers; who asks about them asks here.
     pub(crate) p2p: Arc<P2p>,
     by_path: Option<PathListener>,
@@ -77,8 +80,11 @@ impl Assembly {
         let node = Arc::new(opened.await.map_err(join_error)??);
         let peers = peer_options(arguments, &datadir);
         let p2p = Arc::new(P2p::start(peers, Arc::clone(&node) as Arc<dyn NodeApi>, sink, news).await?);
+        let node_file = NodeFile::read(arguments.config.as_deref(), &datadir)?;
+        let in_file = |path: &Option<PathBuf>| path.as_ref().map(|path| node_file.resolve(path));
         let options = ModuleOptions {
-            data_directory: datadir.join(MODULES_DIRECTORY),
+            data_directory: in_file(&node_file.modules.data_dir)
+                .unwrap_or_else(|| datadir.join(MODULES_DIRECTORY)),
             allow_weak_isolation: arguments.allow_weak_isolation,
             limits: arguments.limits.limits(),
         };
@@ -99,9 +105,20 @@ impl Assembly {
             height = tip.height,
             "node started"
         );
-        let options = manager_options(arguments, &datadir)?;
+        let modules_table = node_file.modules.clone();
+        let options = manager_options(arguments, &datadir, &node_file)?;
         let modules = ModuleManager::new(host, Arc::clone(&topics), options);
-        Ok(Assembly { topics, ledger, node, modules, p2p, by_path, datadir, _temporary: temporary })
+        Ok(Assembly {
+            topics,
+            ledger,
+            node,
+            modules,
+            modules_table,
+            p2p,
+            by_path,
+            datadir,
+            _temporary: temporary,
+        })
     }
 
     /// Looks at the disk that holds the data, for ever.
@@ -123,6 +140,11 @@ impl Assembly {
     /// Loads the modules named on the command line, each of which must get to work, then those of the modules directory, of
     /// which some may not. A demonstration without any takes the example.
     pub(crate) async fn start_modules(&self, arguments: &RunArguments) -> Result<(), RunError> {
+        let table = &self.modules_table;
+        if !table.enabled {
+            tracing::info!("no modules: blvm.toml says modules.enabled = false");
+            return Ok(());
+        }
         for directory in &arguments.modules {
             let name = self.modules.add_directory(directory)?;
             self.modules.load(&name).await?;
@@ -135,7 +157,9 @@ impl Assembly {
         for (name, error) in self.modules.load_all().await {
             log_failure(&name, &error);
         }
-        self.modules.watch(false, false);
+        if table.watch_enabled {
+            self.modules.watch(table.watch_auto_load, table.watch_auto_unload);
+        }
         Ok(())
     }
 
@@ -245,14 +269,20 @@ fn peer_options(arguments: &RunArguments, datadir: &Path) -> P2pOptions {
 }
 
 /// Where modules are, and how they are kept at work.
-fn manager_options(arguments: &RunArguments, datadir: &Path) -> Result<ManagerOptions, RunError> {
+fn manager_options(
+    arguments: &RunArguments,
+    datadir: &Path,
+    node_file: &NodeFile,
+) -> Result<ManagerOptions, RunError> {
     let executable = std::env::current_exe().map_err(RunError::Runtime)?;
     let mut options = ManagerOptions::new(executable.parent().unwrap_or(Path::new(".")));
     let installed = datadir.join(INSTALLED_DIRECTORY);
-    options.modules_directory = match &arguments.modules_dir {
-        Some(directory) => Some(directory.clone()),
-        None => installed.is_dir().then_some(installed),
+    options.modules_directory = match (&arguments.modules_dir, &node_file.modules.modules_dir) {
+        (Some(directory), _) => Some(directory.clone()),
+        (None, Some(directory)) => Some(node_file.resolve(directory)),
+        (None, None) => installed.is_dir().then_some(installed),
     };
+    options.node_file = Some(node_file.path.clone());
     options.log_directory = Some(datadir.join(LOG_DIRECTORY));
     Ok(options)
 }

@@ -96,10 +96,15 @@ pub(crate) struct RunArguments {
     #[arg(long = "module", value_name = "DIR")]
     pub(crate) modules: Vec<PathBuf>,
 
-    /// Directory whose subdirectories are modules, each loaded at the start unless it is faulty. Without it `installed` in the
-    /// data directory, where there is one.
+    /// Directory whose subdirectories are modules, each loaded at the start unless it is faulty. Without it what blvm.toml
+    /// says, or `installed` in the data directory, where there is one.
     #[arg(long, value_name = "DIR")]
     pub(crate) modules_dir: Option<PathBuf>,
+
+    /// File in which the operator says what modules may do and how they are configured; without it blvm.toml in the data
+    /// directory, where there is one.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 
     /// Make everything but the block files anew from them, where the databases are damaged. It takes as long as validating the
     /// blocks took.
