@@ -311,6 +311,8 @@ pub struct StartRequest {
     pub program: Option<SealedBinary>,
     /// Where its lines go besides the node's log.
     pub log: Option<Arc<LogFile>>,
+    /// Refuses any other program.
+    pub expected_sha256: Option<[u8; 32]>,
     /// Its effective configuration as TOML; it reads it when it attaches.
     pub config: String,
     /// The first sequences it reads, by topic: where the process before it had finished. Topics that are missing begin as for
@@ -322,7 +324,7 @@ impl StartRequest {
     /// The program that `manifest` names, without arguments.
     pub fn new(manifest: Manifest) -> Self {
         let (arguments, config, resume) = (Vec::new(), String::new(), BTreeMap::new());
-        StartRequest { manifest, arguments, program: None, log: None, config, resume }
+        StartRequest { manifest, arguments, program: None, log: None, expected_sha256: None, config, resume }
     }
 }
 
@@ -375,7 +377,7 @@ impl ModuleHost {
     ///
     /// [`StartModuleError`].
     pub fn start_with(&self, start: StartRequest) -> Result<RunningModule, StartModuleError> {
-        let StartRequest { manifest, arguments, program, log, config, resume } = start;
+        let StartRequest { manifest, arguments, program, log, expected_sha256, config, resume } = start;
         let (directory, uid) = self.make_directory(&manifest.name)?;
         let name = manifest.name.clone();
         let at = |source| StartModuleError::Socket { name: name.clone(), source };
@@ -387,6 +389,7 @@ impl ModuleHost {
         let (wake, module_wake) = wake_socket_pair()?;
         let mut request = SpawnRequest::new(&manifest.program);
         request.sealed = program;
+        request.expected_sha256 = expected_sha256;
         request.arguments = arguments;
         request.descriptors = vec![module_socket.into(), module_wake];
         request.uid = uid;

@@ -56,6 +56,8 @@ pub struct ManagerOptions {
     pub log_directory: Option<PathBuf>,
     /// The operator's `blvm.toml`, read anew whenever a module is loaded or reloaded; it may be missing.
     pub node_file: Option<PathBuf>,
+    /// Loads nothing that is not signed by people the operator trusts, whatever `blvm.toml` says.
+    pub require_signatures: bool,
     /// Time a module has after SIGTERM, before SIGKILL.
     pub terminate_deadline: Duration,
     /// When crashed modules are started again.
@@ -70,6 +72,7 @@ impl ManagerOptions {
             build_directory: build_directory.into(),
             log_directory: None,
             node_file: None,
+            require_signatures: false,
             terminate_deadline: Duration::from_secs(3),
             restart: RestartPolicy::default(),
         }
@@ -207,7 +210,7 @@ impl ModuleManager {
 
     async fn load_one(&self, name: &str) -> Result<(), LoadError> {
         let inner = &self.inner;
-        let plan = Arc::new(inner.plan(self.read_again(name)?)?);
+        let plan = inner.plan(self.read_again(name)?).await?;
         inner.known.set_manifest(&plan.manifest);
         inner.known.set_state(name, ModuleState::Starting);
         match inner.begin(&plan, None, BTreeMap::new()).await {
@@ -289,7 +292,7 @@ impl ModuleManager {
         // Everything that can be wrong with the new one without starting it is found out before the old one ends.
         let manifest = self.read_again(name).map_err(refused)?;
         self.check_dependents(&manifest).map_err(refused)?;
-        let plan = Arc::new(inner.plan(manifest).map_err(refused)?);
+        let plan = inner.plan(manifest).await.map_err(refused)?;
         let Some(old) = inner.end(name, Ending::Asked).await else {
             return Err(ReloadError::NotLoaded { name: named() });
         };

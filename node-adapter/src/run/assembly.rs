@@ -282,6 +282,7 @@ fn manager_options(
         (None, Some(directory)) => Some(node_file.resolve(directory)),
         (None, None) => installed.is_dir().then_some(installed),
     };
+    options.require_signatures = arguments.require_signatures;
     options.node_file = Some(node_file.path.clone());
     options.log_directory = Some(datadir.join(LOG_DIRECTORY));
     Ok(options)

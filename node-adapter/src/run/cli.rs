@@ -106,6 +106,10 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
+    /// Load only modules that enough of the people have signed whose keys stand in the operator's trusted-keys.toml.
+    #[arg(long)]
+    pub(crate) require_signatures: bool,
+
     /// Make everything but the block files anew from them, where the databases are damaged. It takes as long as validating the
     /// blocks took.
     #[arg(long)]

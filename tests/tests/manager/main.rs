@@ -9,3 +9,4 @@ mod handover;
 mod life;
 mod managed;
 mod reload;
+mod trust;

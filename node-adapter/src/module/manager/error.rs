@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use blvm_manifest::{ConfigurationError, DependencyError, FileError, Incompatible, LeftOut};
+use blvm_manifest::{ConfigurationError, DependencyError, FileError, Incompatible, LeftOut, TrustError};
 
 use super::info::{ExitReason, Health, ModuleState};
 use crate::module::{ManifestError, StartModuleError};
@@ -83,6 +83,15 @@ pub enum LoadError {
         /// Why.
         #[source]
         source: Box<LeftOut>,
+    },
+    /// It was changed, or is not signed as the operator wants it.
+    #[error("module {name} is not trusted")]
+    Trust {
+        /// The name.
+        name: String,
+        /// Why.
+        #[source]
+        source: Box<TrustError>,
     },
     /// Its configuration is wrong.
     #[error("module {name} has no usable configuration")]

@@ -194,6 +194,8 @@ pub struct ModuleInfo {
     pub program: PathBuf,
     /// SHA-256 of the program that runs, in hexadecimal.
     pub program_sha256: Option<String>,
+    /// What is known of who made it, since it was loaded: who signed it, or why it does not count as signed.
+    pub trust: Option<String>,
     /// What it may do.
     pub permissions: Vec<String>,
     /// Layers of isolation that really hold for its process.

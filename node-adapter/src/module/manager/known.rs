@@ -42,6 +42,8 @@ struct Entry {
     /// The last one, until the module is unloaded.
     process: Option<Arc<RunningModule>>,
     last_exit: Option<ExitReason>,
+    /// What is known of who made it, since it was loaded.
+    trust: Option<String>,
 }
 
 pub(super) struct Known {
@@ -103,6 +105,7 @@ impl Known {
             orders: None,
             process: None,
             last_exit: None,
+            trust: None,
         };
         self.tell(Some(&entry), &ModuleDiscovered { name: name.clone(), version }, &name);
         modules.insert(name, entry);
@@ -198,6 +201,7 @@ impl Known {
         let Some(entry) = modules.get_mut(name) else { return };
         entry.found.manifest = plan.manifest.clone();
         entry.process = Some(Arc::clone(process));
+        entry.trust = Some(plan.trust.clone());
         self.change(name, entry, ModuleState::Running);
         // Loaded from here on, and said to be in the same step.
         entry.orders = Some(orders);
@@ -317,6 +321,7 @@ fn info(entry: &Entry) -> ModuleInfo {
         restarts: entry.restarts,
         last_exit: entry.last_exit,
         directory: entry.found.directory.clone(),
+        trust: entry.trust.clone(),
         program: manifest.program.clone(),
         program_sha256: running.map(|process| hex(&process.sha256())),
         permissions: manifest.permissions.iter().map(|permission| permission.name().to_owned()).collect(),

@@ -2,9 +2,12 @@
 //!
 //! A restart after a crash and a roll-back take the same plan again, whatever stands in the files by then.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use blvm_manifest::{Configuration, ConfigurationSources, ModuleLimits, NodeFile, module_environment};
+use blvm_manifest::{
+    Configuration, ConfigurationSources, ModuleLimits, NodeFile, Trust, Verdict, module_environment,
+};
 
 use super::Inner;
 use super::error::LoadError;
@@ -18,6 +21,10 @@ pub(super) struct Plan {
     pub(super) config: String,
     /// What it may use.
     pub(super) limits: ModuleLimits,
+    /// SHA-256 of the program that was judged: no other one is started.
+    pub(super) program_sha256: [u8; 32],
+    /// What is known of who made it.
+    pub(super) trust: String,
 }
 
 impl Inner {
@@ -32,8 +39,14 @@ impl Inner {
         }
     }
 
-    /// Reads and checks all that a start needs.
-    pub(super) fn plan(&self, manifest: Manifest) -> Result<Plan, LoadError> {
+    /// Reads and checks all that a start needs, on a thread that may wait for the disk.
+    pub(super) async fn plan(self: &Arc<Self>, manifest: Manifest) -> Result<Arc<Plan>, LoadError> {
+        let inner = Arc::clone(self);
+        let planned = tokio::task::spawn_blocking(move || inner.plan_now(manifest)).await;
+        planned.map_err(|_| LoadError::Stopping)?.map(Arc::new)
+    }
+
+    fn plan_now(&self, manifest: Manifest) -> Result<Plan, LoadError> {
         let name = || manifest.name.clone();
         manifest
             .check_compatibility(&self.node_version)
@@ -42,6 +55,16 @@ impl Inner {
         node_file
             .admits(&manifest)
             .map_err(|source| LoadError::LeftOut { name: name(), source: Box::new(source) })?;
+        let trust = self.trust(&node_file)?;
+        let requires = self.options.require_signatures || node_file.modules.require_signatures;
+        let (program, verdict) = trust
+            .admit(&manifest, requires)
+            .map_err(|source| LoadError::Trust { name: name(), source: Box::new(source) })?;
+        let trust = match verdict {
+            Verdict::Signed { by } => format!("signed by {}", by.join(", ")),
+            Verdict::Unproven(why) => why.to_string(),
+        };
+        tracing::info!(module = manifest.name, "{trust}");
         let configuration = Configuration::read(ConfigurationSources {
             manifest: &manifest,
             data_directory: &self.host.data_directory(&manifest.name),
@@ -56,6 +79,17 @@ impl Inner {
         }
         // A table of TOML is always text.
         let config = toml::to_string(&configuration.table).unwrap_or_default();
-        Ok(Plan { manifest, config, limits })
+        let program_sha256 = program.sha256;
+        Ok(Plan { manifest, config, limits, program_sha256, trust })
+    }
+
+    /// Whom the operator trusts now.
+    fn trust(&self, node_file: &NodeFile) -> Result<Trust, LoadError> {
+        if self.options.node_file.is_none() {
+            return Ok(Trust::nobody(PathBuf::new()));
+        }
+        let asked = node_file.modules.trusted_keys.as_ref().map(|path| node_file.resolve(path));
+        let directory = node_file.path.parent().unwrap_or(Path::new(""));
+        Trust::read(asked.as_deref(), directory).map_err(|error| LoadError::NodeFile(Box::new(error)))
     }
 }

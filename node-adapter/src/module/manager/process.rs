@@ -44,6 +44,7 @@ impl Inner {
             program,
             resume,
             log: self.log_of(&plan.manifest.name),
+            expected_sha256: Some(plan.program_sha256),
             config: plan.config.clone(),
             ..StartRequest::new(plan.manifest.clone())
         };
