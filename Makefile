@@ -28,6 +28,10 @@ LOOM := env RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 \
 CRASH := cargo test $(RELEASE) $(PACKAGES) --test crash -- --nocapture
 SOAK := cargo test $(RELEASE) $(PACKAGES) --test soak -- --nocapture
 HOSTILE := cargo test $(RELEASE) $(PACKAGES) --test hostile -- --nocapture
+CROWD := cargo test $(RELEASE) $(PACKAGES) --test manager -- --nocapture --exact \
+	crowd::a_crowd_of_which_half_crashes_costs_the_flood_nothing_and_leaves_nothing_behind
+RELOAD := cargo test $(RELEASE) $(PACKAGES) --test manager -- --nocapture --exact \
+	handover::block_watch_is_reloaded_beside_a_flood_and_misses_nothing_and_reads_nothing_twice
 HOSTILE_PEERS := cargo test $(RELEASE) $(PACKAGES) --test hostile_peers -- --nocapture
 DOCS := env RUSTDOCFLAGS="-D warnings" cargo doc $(RELEASE) $(PACKAGES) --no-deps
 # Where threads race over slots, terms and leases; the whole of Miri takes minutes.
@@ -125,6 +129,22 @@ crash: export CRASH_MODULE_KILLS ?= 3
 crash: install ## Kills a node, and its module, at random moments and checks at every start; CRASH_KILLS=50, CRASH_SEED=…
 	@scripts/step --begin
 	@scripts/step crash $(CRASH)
+	@scripts/step --sum
+
+.PHONY: crowd
+crowd: export CROWD_SECONDS ?= 60
+crowd: export CROWD_MODULES ?= 32
+crowd: install ## Modules of which half crashes beside a flood: what the flood costs, what is left; CROWD_SECONDS=60 CROWD_MODULES=32
+	@scripts/step --begin
+	@scripts/step crowd $(CROWD)
+	@scripts/step --sum
+
+.PHONY: reload
+reload: export RELOADS ?= 100
+reload: install ## block-watch is reloaded beside 10,000 messages a second and misses none; RELOADS=100
+	@scripts/step --begin
+	@cargo build $(RELEASE) -p block-watch 1>&2
+	@scripts/step reload $(RELOAD)
 	@scripts/step --sum
 
 .PHONY: demo

@@ -170,3 +170,34 @@ async fn a_changed_configuration_is_seen_after_a_reload_and_a_faulty_one_changes
     assert!(text.contains("color") && text.contains("colour"), "{text}");
     assert_eq!(managed.manager.info("quiet").unwrap().pid, before);
 }
+
+/// As the manual says: build, copy the program to `NAME/target/release/`, write `module.toml`, load at run time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_module_installed_by_hand_is_loaded_at_run_time_and_unloading_it_holds_up_nobody() {
+    let managed = Managed::start();
+    managed.install("witness", "record");
+    managed.manager.load("witness").await.unwrap();
+    let flood = Flood::start(&managed.topics);
+    let directory = managed.files("by-hand");
+    std::fs::create_dir_all(directory.join("target/release")).unwrap();
+    std::fs::copy(block_watch(), directory.join("target/release/block-watch")).unwrap();
+    let manifest = include_str!("../../../sdk/examples/block-watch/module.toml");
+    let manifest = manifest.replace("name = \"block-watch\"", "name = \"by-hand\"");
+    std::fs::write(directory.join("module.toml"), manifest).unwrap();
+    managed.manager.load("by-hand").await.unwrap();
+    let process = process(&managed, "by-hand");
+    let next = || managed.topics.next_sequence(Mempool::NUMBER).unwrap();
+    let before = next();
+    managed.manager.unload("by-hand").await.unwrap();
+    assert!(next() > before, "nothing was published while it was unloaded");
+    let published = flood.stop();
+    managed.manager.unload("witness").await.unwrap();
+    // The one that was unloaded read all until then, and the other one everything, in one row.
+    let (start, received, missed, through) = read_of(&process);
+    assert_eq!((missed, start + received), (0, through + 1));
+    let bytes = std::fs::read(managed.data("witness").join("record")).unwrap();
+    let sequences: Vec<u64> =
+        bytes.chunks_exact(8).map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap())).collect();
+    let first = sequences[0];
+    assert!(sequences.iter().copied().eq(first..first + published), "the row has a gap");
+}
