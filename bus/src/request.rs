@@ -50,14 +50,17 @@ pub use mining::{
     BlockTemplate, BlockVerdict, CoinbaseConstraints, CoinbaseOutput, MAX_COINBASE_OUTPUTS, MiningReply,
     MiningRequest, Solution, TemplateEntry, TemplateTransaction,
 };
-pub use modules::{ModuleState, ModuleSummary};
+pub use modules::{
+    CliArgument, CliArgumentForm, CliCommand, CliSpec, ModuleState, ModuleSummary, ModulesReply,
+    ModulesRequest,
+};
 pub use network::{
     Ban, Denylist, MAX_BAN_REASON_BYTES, NetworkPeer, NetworkPeers, NetworkReply, NetworkRequest,
     NetworkStats, PacketProtocol,
 };
 pub use path::{SOCKET_NAME, TOKEN_NAME, connect_path, listen_path};
 pub use permission::{Permission, UnknownPermission};
-pub use refusal::{MiningRefusal, NetworkRefusal, Refusal, TransactionRefusal};
+pub use refusal::{MiningRefusal, ModuleRefusal, NetworkRefusal, QuotaUnit, Refusal, TransactionRefusal};
 pub use statistics::{LatencyNs, Statistics, TopicStatistics};
 pub use status::{NodeStatus, SegmentStatus};
 pub use token::{TOKEN_BYTES, Token, TokenError};

@@ -8,7 +8,9 @@
 //! | `party` | who is at the other end: a module, or a program that attached by path |
 //! | `conversation` | one party's requests, in order, from hello on |
 //! | `calls` | what the node asks of a module |
-//! | `directory` | what is known of each module |
+//! | `directory`, `registry` | what is known of each module, what modules offer |
+//! | `waits` | modules that wait for each other |
+//! | `audit` | who was granted what, and denied |
 //! | `codec`, `reply` | frames from the socket, frames to it |
 //! | `answer` | what the node answers to each request |
 //! | `block_queue` | blocks that modules bring from elsewhere, judged later |
@@ -16,6 +18,7 @@
 //! | `output`, `log_file` | what a module prints, in the node's log and in its own |
 
 mod answer;
+mod audit;
 mod block_queue;
 mod by_path;
 mod calls;
@@ -28,10 +31,12 @@ mod log_file;
 mod manager;
 mod output;
 mod party;
+mod registry;
 mod reply;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
+mod waits;
 
 pub use blvm_manifest::{Manifest, ManifestError, ManifestTopic};
 pub use by_path::{ListenError, PathListener};
@@ -44,3 +49,4 @@ pub use manager::{
     BeginError, ExitReason, Health, LoadError, ManagerOptions, ModuleInfo, ModuleManager, ModuleState,
     ReloadError, RestartPolicy, TopicInfo, UnloadError,
 };
+pub use registry::{ModuleCommand, ModuleMethod, Registry, RegistryError};

@@ -2,6 +2,7 @@
 
 mod events;
 mod host;
+pub(crate) mod modules;
 mod standing;
 
 use std::io;

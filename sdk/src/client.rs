@@ -3,6 +3,7 @@
 mod chain;
 mod mempool;
 mod mining;
+mod modules;
 mod network;
 mod status;
 mod watch;

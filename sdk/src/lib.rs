@@ -30,9 +30,10 @@
 pub mod request {
     pub use blvm_bus::request::{
         Ban, Block, BlockAndWitnesses, BlockHeader, BlockTemplate, BlockVerdict, Call, CallReply, ChainInfo,
-        ChainPosition, ChainTransaction, CoinbaseConstraints, CoinbaseOutput, CommandOutput, Confirmation,
-        ConnectedTransaction, Denylist, DisconnectedBlock, FeeEstimate, FeeRateClass, HealthState,
-        LoadedModule, MempoolEntry, MempoolInfo, MempoolSnapshot, MiningRefusal, ModuleError, ModuleHealth,
+        ChainPosition, ChainTransaction, CliArgument, CliArgumentForm, CliCommand, CliSpec,
+        CoinbaseConstraints, CoinbaseOutput, CommandOutput, Confirmation, ConnectedTransaction, Denylist,
+        DisconnectedBlock, FeeEstimate, FeeRateClass, HealthState, LoadedModule, MempoolEntry, MempoolInfo,
+        MempoolSnapshot, MiningRefusal, ModuleError, ModuleHealth, ModuleRefusal, ModuleState, ModuleSummary,
         NetworkPeer, NetworkPeers, NetworkRefusal, NetworkStats, NodeStatus, Outpoint, PacketProtocol,
         Permission, Replay, ReplayStep, ScidOutput, SegmentStatus, Solution, SyncState, SyncStatus,
         TemplateEntry, TemplateTransaction, TransactionRefusal, TxMetadata, Utxo, WatchEvent, WatchEvents,

@@ -4,7 +4,7 @@ use super::BodyAccess;
 use crate::layout::Geometry;
 
 topic! {
-    /// Events of modules, except those about payments. Nothing sends them yet: they come with the request to publish.
+    /// Events of modules, except those about payments.
     Modules = 8 "modules", ModulesEvent,
     Geometry { depth: 16_384, slot_bytes: 512, terms: 0, term_bytes: 0 }, BodyAccess::None, "";
 

@@ -5,7 +5,7 @@ use super::BodyAccess;
 use crate::layout::Geometry;
 
 topic! {
-    /// Events about payments and channels. Nothing sends them yet: they come with the request to publish.
+    /// Events about payments and channels.
     Payments = 9 "payments", PaymentsEvent,
     Geometry { depth: 16_384, slot_bytes: 512, terms: 0, term_bytes: 0 }, BodyAccess::None, "";
 

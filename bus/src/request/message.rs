@@ -4,8 +4,8 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 use super::{
     Attached, Block, ChainPosition, ChainReply, ChainRequest, Hello, MempoolEntry, MempoolReply,
-    MempoolRequest, MiningReply, MiningRequest, NetworkReply, NetworkRequest, NodeStatus, Refusal,
-    Statistics, Token, WatchReply, WatchRequest, Welcome,
+    MempoolRequest, MiningReply, MiningRequest, ModulesReply, ModulesRequest, NetworkReply, NetworkRequest,
+    NodeStatus, Refusal, Statistics, Token, WatchReply, WatchRequest, Welcome,
 };
 use crate::message::Hash;
 
@@ -58,6 +58,8 @@ pub enum Request {
         /// Whether all unspent outputs are read for one hash over them; takes long on a long chain.
         with_utxo_digest: bool,
     },
+    /// About modules. Answered by [`Reply::Modules`].
+    Modules(Box<ModulesRequest>),
 }
 
 /// What the node answers.
@@ -97,6 +99,8 @@ pub enum Reply {
     Watch(Box<WatchReply>),
     /// To [`Request::GetNodeStatus`].
     NodeStatus(Box<NodeStatus>),
+    /// To [`Request::Modules`].
+    Modules(Box<ModulesReply>),
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! What each request is called, what it needs, and what it may do.
 
 use super::{
-    ChainRequest, Denylist, MempoolRequest, MiningRequest, NetworkRequest, PacketProtocol, Permission,
-    Request, WatchRequest,
+    ChainRequest, Denylist, MempoolRequest, MiningRequest, ModulesRequest, NetworkRequest, PacketProtocol,
+    Permission, Request, WatchRequest,
 };
 use crate::message::Topic;
 use crate::message::mesh_packets::MeshPackets;
@@ -26,6 +26,7 @@ impl Request {
             Request::Mining(request) => mining_name(request),
             Request::Network(request) => network_name(request),
             Request::GetNodeStatus { .. } => "get_node_status",
+            Request::Modules(request) => modules_name(request),
             Request::Watch(request) => match **request {
                 WatchRequest::Add { .. } => "watch_add",
                 WatchRequest::Remove { .. } => "watch_remove",
@@ -60,6 +61,18 @@ impl Request {
             Request::Network(request) => Some(network_permission(request)),
             Request::Watch(_) => Some(Permission::WatchChain),
             Request::GetNodeStatus { .. } => Some(Permission::ReadChainState),
+            Request::Modules(request) => modules_permission(request),
+        }
+    }
+
+    /// The event it publishes: one about payments needs `publish:NAME` in the manifest, another that or `publish_events`.
+    pub fn published_event(&self) -> Option<&str> {
+        match self {
+            Request::Modules(request) => match &**request {
+                ModulesRequest::PublishEvent { name, .. } => Some(name),
+                _ => None,
+            },
+            _ => None,
         }
     }
 
@@ -93,6 +106,13 @@ impl Request {
                     | NetworkRequest::GetPeers
                     | NetworkRequest::GetBans
                     | NetworkRequest::SnapshotServeDenylist { .. }
+            ),
+            Request::Modules(request) => !matches!(
+                **request,
+                ModulesRequest::DiscoverModules
+                    | ModulesRequest::GetModuleInfo { .. }
+                    | ModulesRequest::IsModuleAvailable { .. }
+                    | ModulesRequest::GetHealth { .. }
             ),
             _ => false,
         }
@@ -212,5 +232,41 @@ fn network_permission(request: &NetworkRequest) -> Permission {
         | NetworkRequest::ReplaceServeDenylist { .. }
         | NetworkRequest::ClearServeDenylist { .. }
         | NetworkRequest::SetBlockServeMaintenanceMode { .. } => Permission::NetworkAccess,
+    }
+}
+
+fn modules_name(request: &ModulesRequest) -> &'static str {
+    match request {
+        ModulesRequest::PublishEvent { .. } => "publish_event",
+        ModulesRequest::CallModule { .. } => "call_module",
+        ModulesRequest::RegisterApi { .. } => "register_module_api",
+        ModulesRequest::UnregisterApi => "unregister_module_api",
+        ModulesRequest::RegisterRpcEndpoint { .. } => "register_rpc_endpoint",
+        ModulesRequest::UnregisterRpcEndpoint { .. } => "unregister_rpc_endpoint",
+        ModulesRequest::RegisterCliSpec(_) => "register_cli_spec",
+        ModulesRequest::DiscoverModules => "discover_modules",
+        ModulesRequest::GetModuleInfo { .. } => "get_module_info",
+        ModulesRequest::IsModuleAvailable { .. } => "is_module_available",
+        ModulesRequest::ReportHealth(_) => "report_module_health",
+        ModulesRequest::GetHealth { .. } => "get_module_health",
+    }
+}
+
+fn modules_permission(request: &ModulesRequest) -> Option<Permission> {
+    match request {
+        // By its name: see `published_event`. What a module says of itself is for everybody.
+        ModulesRequest::PublishEvent { .. } | ModulesRequest::ReportHealth(_) => None,
+        ModulesRequest::CallModule { .. } => Some(Permission::CallModule),
+        ModulesRequest::RegisterApi { .. } | ModulesRequest::UnregisterApi => {
+            Some(Permission::RegisterModuleApi)
+        }
+        // A command is a method for operators.
+        ModulesRequest::RegisterRpcEndpoint { .. }
+        | ModulesRequest::UnregisterRpcEndpoint { .. }
+        | ModulesRequest::RegisterCliSpec(_) => Some(Permission::RegisterRpcEndpoint),
+        ModulesRequest::DiscoverModules
+        | ModulesRequest::GetModuleInfo { .. }
+        | ModulesRequest::IsModuleAvailable { .. }
+        | ModulesRequest::GetHealth { .. } => Some(Permission::DiscoverModules),
     }
 }

@@ -30,6 +30,40 @@ pub enum Permission {
     QueueInboundBlock,
     /// Being told of some transactions, outputs and scripts, and of nothing else.
     WatchChain,
+    /// Asking how the Lightning module stands, through the node.
+    ReadLightning,
+    /// Reading the module's own storage through the node.
+    ReadStorage,
+    /// Writing the module's own storage through the node.
+    WriteStorage,
+    /// Opening and removing parts of the module's own storage through the node.
+    ManageStorage,
+    /// Reading files of the module's own directory through the node.
+    ReadFilesystem,
+    /// Writing files of the module's own directory through the node.
+    WriteFilesystem,
+    /// Making and removing directories in the module's own directory through the node.
+    ManageFilesystem,
+    /// Offering methods of JSON-RPC and commands.
+    RegisterRpcEndpoint,
+    /// Timers that the node keeps.
+    ManageTimers,
+    /// Reporting figures of the module's own.
+    ReportMetrics,
+    /// Reading figures that modules report.
+    ReadMetrics,
+    /// Which modules there are, and how they do.
+    DiscoverModules,
+    /// Publishing events, except those about payments: each of these has its own, `publish:NAME`.
+    PublishEvents,
+    /// Calling methods that other modules offer.
+    CallModule,
+    /// Offering methods to other modules.
+    RegisterModuleApi,
+    /// Listening on the ports that the manifest and the operator name.
+    NetworkListen,
+    /// Connecting to the ports that the manifest and the operator name.
+    NetworkConnect,
 }
 
 /// A name that is no permission.
@@ -42,7 +76,7 @@ pub struct UnknownPermission {
 
 impl Permission {
     /// All of them.
-    pub const ALL: [Permission; 13] = [
+    pub const ALL: [Permission; 30] = [
         Permission::ReadBlockchain,
         Permission::ReadMempool,
         Permission::ReadNetwork,
@@ -56,6 +90,23 @@ impl Permission {
         Permission::SubmitBlock,
         Permission::QueueInboundBlock,
         Permission::WatchChain,
+        Permission::ReadLightning,
+        Permission::ReadStorage,
+        Permission::WriteStorage,
+        Permission::ManageStorage,
+        Permission::ReadFilesystem,
+        Permission::WriteFilesystem,
+        Permission::ManageFilesystem,
+        Permission::RegisterRpcEndpoint,
+        Permission::ManageTimers,
+        Permission::ReportMetrics,
+        Permission::ReadMetrics,
+        Permission::DiscoverModules,
+        Permission::PublishEvents,
+        Permission::CallModule,
+        Permission::RegisterModuleApi,
+        Permission::NetworkListen,
+        Permission::NetworkConnect,
     ];
 
     /// Its name in manifests, messages and logs.
@@ -74,6 +125,23 @@ impl Permission {
             Permission::SubmitBlock => "submit_block",
             Permission::QueueInboundBlock => "queue_inbound_block",
             Permission::WatchChain => "watch_chain",
+            Permission::ReadLightning => "read_lightning",
+            Permission::ReadStorage => "read_storage",
+            Permission::WriteStorage => "write_storage",
+            Permission::ManageStorage => "manage_storage",
+            Permission::ReadFilesystem => "read_filesystem",
+            Permission::WriteFilesystem => "write_filesystem",
+            Permission::ManageFilesystem => "manage_filesystem",
+            Permission::RegisterRpcEndpoint => "register_rpc_endpoint",
+            Permission::ManageTimers => "manage_timers",
+            Permission::ReportMetrics => "report_metrics",
+            Permission::ReadMetrics => "read_metrics",
+            Permission::DiscoverModules => "discover_modules",
+            Permission::PublishEvents => "publish_events",
+            Permission::CallModule => "call_module",
+            Permission::RegisterModuleApi => "register_module_api",
+            Permission::NetworkListen => "network_listen",
+            Permission::NetworkConnect => "network_connect",
         }
     }
 
@@ -90,8 +158,27 @@ impl Permission {
             | Permission::ReadPayment
             | Permission::ReadUtxo
             | Permission::ReadChainState
-            | Permission::WatchChain => true,
-            Permission::SendTransactions | Permission::SubmitBlock | Permission::QueueInboundBlock => false,
+            | Permission::WatchChain
+            | Permission::ReadLightning
+            | Permission::ReadMetrics
+            | Permission::DiscoverModules => true,
+            Permission::SendTransactions
+            | Permission::SubmitBlock
+            | Permission::QueueInboundBlock
+            | Permission::ReadStorage
+            | Permission::WriteStorage
+            | Permission::ManageStorage
+            | Permission::ReadFilesystem
+            | Permission::WriteFilesystem
+            | Permission::ManageFilesystem
+            | Permission::RegisterRpcEndpoint
+            | Permission::ManageTimers
+            | Permission::ReportMetrics
+            | Permission::PublishEvents
+            | Permission::CallModule
+            | Permission::RegisterModuleApi
+            | Permission::NetworkListen
+            | Permission::NetworkConnect => false,
         }
     }
 }

@@ -183,6 +183,78 @@ pub enum Refusal {
         /// With its numbers, for people.
         message: String,
     },
+    /// It was not done for, with or through another module.
+    #[error("the request about modules is refused: {message}")]
+    Module {
+        /// Why.
+        rule: ModuleRefusal,
+        /// With its numbers, for people; for [`ModuleRefusal::Circle`] the modules in it.
+        message: String,
+    },
+    /// This module publishes faster than it may; others are not touched by that.
+    #[error("more than {per_second} {unit} a second are published by this module: wait {retry_after_ms} ms")]
+    Quota {
+        /// Of what.
+        unit: QuotaUnit,
+        /// How many a second, over a longer time.
+        per_second: u32,
+        /// After how long the next one is taken, in milliseconds.
+        retry_after_ms: u32,
+    },
+}
+
+/// What a quota counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub enum QuotaUnit {
+    /// Events.
+    Events,
+    /// Bytes of events: name and payload.
+    Bytes,
+}
+
+impl std::fmt::Display for QuotaUnit {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        to.write_str(match self {
+            QuotaUnit::Events => "events",
+            QuotaUnit::Bytes => "bytes of events",
+        })
+    }
+}
+
+/// Why something was not done for, with or through another module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Archive, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum ModuleRefusal {
+    /// The module is not known, or does not run.
+    NotAvailable,
+    /// It offers no such method.
+    UnknownMethod,
+    /// It took the parameters for wrong.
+    WrongParameters,
+    /// It tried and failed.
+    Failed,
+    /// Its code panicked, or it let the call go without an answer.
+    Panicked,
+    /// It did not answer in time.
+    Deadline,
+    /// It ended before it answered.
+    Gone,
+    /// As many calls as may wait for it.
+    Busy,
+    /// The call or its answer is longer than one may be, or the answer is none.
+    BadAnswer,
+    /// Modules would wait for each other in a circle.
+    Circle,
+    /// Another module has the name.
+    NameTaken,
+    /// The name is the node's own.
+    NameReserved,
+    /// The name is not of the form that it must have.
+    BadName,
+    /// The event is longer than one may be.
+    TooLarge,
+    /// A module says that it is healthy or degraded, in few words; the rest is for the node to say.
+    BadHealth,
 }
 
 /// The rule a refused transaction broke.

@@ -37,6 +37,7 @@ pub(super) fn ask(shared: &Shared, owner: u64, request: Request) -> Reply {
         request @ (Request::Hello(_)
         | Request::Mapped
         | Request::ReportStatistics(_)
+        | Request::Modules(_)
         | Request::Authenticate { .. }) => {
             Err(Refusal::OutOfTurn { request: request.name().to_owned(), state: "here".to_owned() })
         }

@@ -3,6 +3,7 @@
 //! Who asks is known by the socket: the node gave it to the process it started, or its other end has shown the token. No
 //! name in a request counts. Every refusal leaves the connection open.
 
+mod modules;
 #[cfg(test)]
 pub(super) mod tests;
 
@@ -24,10 +25,11 @@ use blvm_bus::request::{
 };
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::answer::ask;
+use super::audit::Decision;
 use super::calls::Outgoing;
 use super::codec::{FrameReader, Incoming};
 use super::host::Shared;
@@ -37,6 +39,7 @@ use super::reply::ReplyWriter;
 use crate::source::CoinbaseConstraints;
 use crate::topics::access;
 use crate::watch::Watches;
+use modules::Quota;
 
 /// Most topics in a module's report.
 const MAX_REPORTED_TOPICS: usize = 16;
@@ -81,8 +84,12 @@ pub(super) struct Conversation {
     number: u64,
     /// A `watch_next` that has no answer yet.
     waiting: Option<Waiting>,
+    /// Calls to other modules that have no answer yet; the head of the request, and the answer.
+    calls_out: JoinSet<(FrameHead, Reply)>,
     pace: Pace,
+    quota: Quota,
     refusals: RefusalLog,
+    denials: RefusalLog,
     /// Whether it has said what a coinbase must have room for.
     has_constraints: bool,
     shared: Arc<Shared>,
@@ -116,6 +123,7 @@ impl Drop for Conversation {
         self.shared.topics.watches.leave(self.number);
         if let Some(calls) = self.party.calls() {
             calls.close();
+            self.shared.registry.leave(self.number);
         }
     }
 }
@@ -138,8 +146,11 @@ impl Conversation {
             party,
             number,
             waiting: None,
+            calls_out: JoinSet::new(),
             pace: Pace::new(&shared.limits, now),
+            quota: Quota::new(&shared.limits, now),
             refusals: RefusalLog::new(now),
+            denials: RefusalLog::new(now),
             has_constraints: false,
             shared,
         }
@@ -151,6 +162,11 @@ impl Conversation {
         let untold = self.refusals.untold();
         if untold > 0 {
             tracing::warn!(module = self.party.name(), untold, "more requests were refused");
+        }
+        let untold = self.denials.untold();
+        if untold > 0 {
+            let decision = Decision::DeniedMore { count: untold };
+            self.shared.audit.tell(self.party.name(), self.party.pid(), decision);
         }
         if self.has_constraints {
             let (node, number) = (Arc::clone(&self.shared.node), self.number);
@@ -185,6 +201,14 @@ impl Conversation {
                     self.waiting = None;
                     let reply = Reply::Watch(Box::new(WatchReply::Events(events)));
                     self.writer.send(correlation, &reply, &[]).await?;
+                    continue;
+                }
+                Some(called) = self.calls_out.join_next() => {
+                    match called {
+                        Ok((head, Reply::Refused(refusal))) => self.refuse(head, refusal).await?,
+                        Ok((head, reply)) => self.writer.send(head.correlation, &reply, &[]).await?,
+                        Err(error) => tracing::error!(module = party.name(), %error, "calling a module failed"),
+                    }
                     continue;
                 }
                 incoming = reader.next(socket, party.name()) => incoming?,
@@ -247,12 +271,16 @@ impl Conversation {
             }
             request => {
                 if let Err(refusal) = self.check(&request, body.len()) {
+                    self.audit_denial(request.name(), &refusal);
                     return self.refuse(head, refusal).await;
                 }
                 if let Request::Watch(watch) = &request
                     && let WatchRequest::Next { limit } = **watch
                 {
                     return self.wait_for_watched(head, limit).await;
+                }
+                if let Request::Modules(request) = request {
+                    return self.modules(head, *request).await;
                 }
                 self.has_constraints |= matches!(&request, Request::Mining(mining)
                     if matches!(**mining, MiningRequest::SetCoinbaseConstraints(_)));
@@ -291,6 +319,9 @@ impl Conversation {
                 return Err(Refusal::Denied { permission: needed.name().to_owned() });
             }
         }
+        if let Some(event) = request.published_event() {
+            self.may_publish(event)?;
+        }
         if let Some(topic) = request.needed_topic().filter(|topic| !self.party.names_topic(*topic)) {
             let name = self.shared.topics.grant(topic).map_or("this", |grant| grant.name);
             return Err(Refusal::Unnamed { topic: name.to_owned() });
@@ -298,14 +329,19 @@ impl Conversation {
         Ok(())
     }
 
+    /// How long a request may take.
+    fn deadline(&self, head: FrameHead) -> Duration {
+        let asked = Duration::from_millis(u64::from(head.deadline_ms));
+        let most = self.shared.limits.deadline;
+        if asked.is_zero() { most } else { asked.min(most) }
+    }
+
     async fn answer(&mut self, head: FrameHead, request: Request) -> Reply {
         // An answer that missed its deadline is still being worked on: one module never has two at work.
         if let Some(overdue) = self.overdue.take() {
             let _ = overdue.await;
         }
-        let asked = Duration::from_millis(u64::from(head.deadline_ms));
-        let most = self.shared.limits.deadline;
-        let deadline = if asked.is_zero() { most } else { asked.min(most) };
+        let deadline = self.deadline(head);
         let (shared, number) = (Arc::clone(&self.shared), self.number);
         // Answers read the disk and verify scripts: not on the threads that serve everybody.
         let mut answer = tokio::task::spawn_blocking(move || ask(&shared, number, request));
@@ -328,7 +364,10 @@ impl Conversation {
         }
         let topics = match self.check_hello(&hello) {
             Ok(topics) => topics,
-            Err(refusal) => return self.refuse(head, refusal).await,
+            Err(refusal) => {
+                self.audit_denial("hello", &refusal);
+                return self.refuse(head, refusal).await;
+            }
         };
         let page = match self.offer_lease_page(&topics) {
             Ok(page) => page,
@@ -422,6 +461,7 @@ impl Conversation {
             return Err(out_of_turn("mapped", "without a hello before it"));
         };
         let bus = &self.shared.topics;
+        let named: Vec<_> = topics.iter().filter_map(|topic| Some(bus.grant(*topic)?.name)).collect();
         let mut scanned = None;
         if let Some((page, place)) = page {
             let page = page.seal().map_err(|error| {
@@ -433,8 +473,38 @@ impl Conversation {
         let Some(attached) = self.party.attach(scanned, topics) else {
             return Err(out_of_turn("mapped", "after the process has exited"));
         };
+        if let Some(calls) = self.party.calls() {
+            self.shared.registry.enter(self.number, calls.caller());
+        }
+        self.audit_grants(named);
         self.stage = Stage::Attached;
         Ok(attached)
+    }
+
+    /// Writes down with what rights the party has attached.
+    fn audit_grants(&self, topics: Vec<&str>) {
+        let permitted = Permission::ALL.into_iter().filter(|permission| self.party.may(*permission));
+        let mut permissions: Vec<_> = permitted.map(|permission| permission.name().to_owned()).collect();
+        permissions.extend(self.party.publishes().iter().map(|event| format!("publish:{event}")));
+        let decision = Decision::Granted { permissions, topics };
+        self.shared.audit.tell(self.party.name(), self.party.pid(), decision);
+    }
+
+    /// Writes down that the party has not the right to what it asked, if that is why it was refused.
+    fn audit_denial(&mut self, request: &str, refusal: &Refusal) {
+        let missing = match refusal {
+            Refusal::Denied { permission } => permission.clone(),
+            Refusal::Unnamed { topic } => format!("topics.{topic}"),
+            _ => return,
+        };
+        let (audit, name, pid) = (&self.shared.audit, self.party.name(), self.party.pid());
+        let logged = self.denials.note(Instant::now());
+        if logged.untold > 0 {
+            audit.tell(name, pid, Decision::DeniedMore { count: logged.untold });
+        }
+        if logged.is_told {
+            audit.tell(name, pid, Decision::Denied { request, missing });
+        }
     }
 
     async fn refuse(&mut self, head: FrameHead, refusal: Refusal) -> io::Result<()> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use blvm_bus::request::{LoadedModule, ModuleState, ModuleSummary};
+use blvm_bus::request::{LoadedModule, ModuleHealth, ModuleState, ModuleSummary};
 use parking_lot::Mutex;
 
 /// What is known of each module, by name.
@@ -47,6 +47,13 @@ impl Directory {
         self.0.lock().get(name).is_some_and(|module| module.is_loaded && module.state == ModuleState::Running)
     }
 
+    /// Notes how module `name` says it does; its manager sends the event.
+    pub(super) fn note_health(&self, name: &str, health: ModuleHealth) {
+        if let Some(module) = self.0.lock().get_mut(name) {
+            module.health = health;
+        }
+    }
+
     /// Calls `take` with the modules that are loaded; nothing changes meanwhile.
     pub(super) fn with_loaded<R>(&self, take: impl FnOnce(Vec<LoadedModule>) -> R) -> R {
         let modules = self.0.lock();
@@ -61,8 +68,6 @@ impl Directory {
 
 #[cfg(test)]
 mod tests {
-    use blvm_bus::request::ModuleHealth;
-
     use super::*;
 
     fn running(name: &str, is_loaded: bool) -> Option<ModuleSummary> {

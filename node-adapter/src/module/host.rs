@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use blvm_bus::lease::ScannedPage;
 use blvm_bus::memory::Mapped;
 use blvm_bus::message::system::{ModuleCrashed, ModuleStarted, ModuleStopped};
-use blvm_bus::request::{Attached, Permission, Refusal, Statistics, refuse_descriptors};
+use blvm_bus::request::{Attached, ModuleHealth, Permission, Refusal, Statistics, refuse_descriptors};
 use blvm_bus::wake::{WakerClient, WakerError, wake_socket_pair};
 use blvm_manifest::Manifest;
 use blvm_sandbox::{
@@ -26,6 +26,7 @@ use parking_lot::Mutex;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 
+use super::audit::Audit;
 use super::block_queue::BlockQueue;
 use super::by_path::{ListenError, PathListener};
 use super::calls::{CallDesk, ModuleCaller};
@@ -33,6 +34,8 @@ use super::directory::Directory;
 use super::limits::RequestLimits;
 use super::log_file::LogFile;
 use super::party::{Party, starts_of};
+use super::registry::Registry;
+use super::waits::Waits;
 use super::{conversation, output};
 use crate::source::{NetworkApi, NodeApi};
 use crate::topics::Topics;
@@ -112,6 +115,9 @@ pub(super) struct Shared {
     /// Blocks that modules brought from elsewhere.
     pub(super) blocks: Arc<BlockQueue>,
     pub(super) directory: Arc<Directory>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) waits: Waits,
+    pub(super) audit: Audit,
 }
 
 impl Shared {
@@ -124,7 +130,9 @@ impl Shared {
     ) -> Self {
         let blocks = Arc::new(BlockQueue::default());
         let (network, parties) = (network.to_owned(), AtomicU64::new(0));
-        Shared { topics, node, peers, network, parties, limits, blocks, directory: Arc::default() }
+        let (directory, registry) = (Arc::default(), Arc::default());
+        let (waits, audit) = (Waits::default(), Audit::default());
+        Shared { topics, node, peers, network, parties, limits, blocks, directory, registry, waits, audit }
     }
 
     /// The network side, for `request`.
@@ -169,6 +177,7 @@ pub(super) struct Module {
     calls: Arc<CallDesk>,
     hold: Mutex<Hold>,
     statistics: Mutex<Option<Statistics>>,
+    health: watch::Sender<Option<ModuleHealth>>,
     starts: watch::Sender<Option<BTreeMap<u32, u64>>>,
     /// Whether somebody asked it to end: then its exit is no crash.
     is_ending: AtomicBool,
@@ -196,6 +205,7 @@ impl Module {
             calls,
             hold: Mutex::new(Hold::Waiting(wake)),
             statistics: Mutex::new(None),
+            health: watch::channel(None).0,
             starts,
             is_ending: AtomicBool::new(false),
         }
@@ -211,6 +221,11 @@ impl Module {
         if let Hold::Attached(attachment) = std::mem::replace(&mut *self.hold.lock(), Hold::Exited) {
             release(&attachment, bus);
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn audit(&self) -> &Audit {
+        &self.shared.audit
     }
 
     /// Calls to it that wait to be sent, and that wait for an answer.
@@ -255,8 +270,20 @@ impl Party for Module {
         &self.config
     }
 
-    fn calls(&self) -> Option<&CallDesk> {
+    fn calls(&self) -> Option<&Arc<CallDesk>> {
         Some(&self.calls)
+    }
+
+    fn pid(&self) -> Option<u32> {
+        Some(self.pid)
+    }
+
+    fn publishes(&self) -> &[String] {
+        &self.manifest.publishes
+    }
+
+    fn note_health(&self, health: ModuleHealth) {
+        self.health.send_replace(Some(health));
     }
 
     fn note_statistics(&self, statistics: Statistics) {
@@ -453,6 +480,20 @@ impl ModuleHost {
         Arc::clone(&self.shared.directory)
     }
 
+    /// What modules offer: methods of JSON-RPC and commands.
+    pub fn registry(&self) -> Arc<Registry> {
+        Arc::clone(&self.shared.registry)
+    }
+
+    /// Writes who was granted what, and who was denied it, to `audit.log` in `directory` from here on.
+    ///
+    /// # Errors
+    ///
+    /// What the system says of the file.
+    pub fn write_audit_log(&self, directory: &Path) -> io::Result<()> {
+        self.shared.audit.write_to(directory)
+    }
+
     /// Lets programs that are no modules attach by path, in `directory`: the node's data directory, whose lock the caller
     /// holds. Must be called inside a Tokio runtime.
     ///
@@ -556,6 +597,11 @@ impl RunningModule {
     /// Calls it.
     pub fn caller(&self) -> ModuleCaller {
         self.module.caller()
+    }
+
+    /// How it says it does: what it last reported of itself, without having been asked.
+    pub fn reported_health(&self) -> watch::Receiver<Option<ModuleHealth>> {
+        self.module.health.subscribe()
     }
 
     /// Process id.

@@ -26,6 +26,10 @@ pub struct RequestLimits {
     pub queued_blocks: u32,
     /// Their bytes; a single longer one may wait alone.
     pub queued_block_bytes: u64,
+    /// Events published a second over a longer time, and at once after a pause.
+    pub events_per_second: u32,
+    /// Their bytes: names and payloads.
+    pub event_bytes_per_second: u32,
 }
 
 impl Default for RequestLimits {
@@ -40,39 +44,70 @@ impl Default for RequestLimits {
             submission_bytes: MAX_SUBMISSION_BYTES,
             queued_blocks: 64,
             queued_block_bytes: 64 << 20,
+            events_per_second: 1_000,
+            event_bytes_per_second: 128 << 10,
         }
     }
 }
 
-/// Counts requests: a bucket that fills with time and that each request takes one from.
+/// Counts what comes: a bucket that fills with time.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct Bucket {
     per_second: u32,
-    burst: u32,
+    most: u32,
     left: f64,
     filled: Instant,
 }
 
+impl Bucket {
+    /// A full one. Neither may be none at all: nothing could be taken any more.
+    pub(super) fn new(per_second: u32, most: u32, now: Instant) -> Self {
+        let (per_second, most) = (per_second.max(1), most.max(1));
+        Bucket { per_second, most, left: f64::from(most), filled: now }
+    }
+
+    pub(super) fn per_second(&self) -> u32 {
+        self.per_second
+    }
+
+    /// Whether `amount` may be taken now; if not, after how many milliseconds.
+    pub(super) fn look(&mut self, amount: u32, now: Instant) -> Result<(), u32> {
+        let per_second = f64::from(self.per_second);
+        let passed = now.saturating_duration_since(self.filled).as_secs_f64();
+        self.left = (self.left + passed * per_second).min(f64::from(self.most));
+        self.filled = now;
+        let missing = f64::from(amount) - self.left;
+        if missing <= 0.0 {
+            return Ok(());
+        }
+        // At least one: a wait of less than a millisecond is rounded up.
+        Err(((missing / per_second * 1000.0).ceil() as u32).max(1))
+    }
+
+    /// Takes what was looked for.
+    pub(super) fn spend(&mut self, amount: u32) {
+        self.left -= f64::from(amount);
+    }
+}
+
+/// Counts requests.
+#[derive(Debug)]
+pub(super) struct Pace(Bucket);
+
 impl Pace {
     pub(super) fn new(limits: &RequestLimits, now: Instant) -> Self {
-        // Neither may be none at all: nothing could be asked any more.
-        let (per_second, burst) = (limits.per_second.max(1), limits.burst.max(1));
-        Pace { per_second, burst, left: f64::from(burst), filled: now }
+        Pace(Bucket::new(limits.per_second, limits.burst, now))
     }
 
     /// Takes one request.
     pub(super) fn take(&mut self, now: Instant) -> Result<(), Refusal> {
-        let per_second = f64::from(self.per_second);
-        let passed = now.saturating_duration_since(self.filled).as_secs_f64();
-        self.left = (self.left + passed * per_second).min(f64::from(self.burst));
-        self.filled = now;
-        if self.left >= 1.0 {
-            self.left -= 1.0;
-            return Ok(());
+        match self.0.look(1, now) {
+            Ok(()) => {
+                self.0.spend(1);
+                Ok(())
+            }
+            Err(retry_after_ms) => Err(Refusal::Rate { per_second: self.0.per_second, retry_after_ms }),
         }
-        // At least one: a wait of less than a millisecond is rounded up.
-        let retry_after_ms = ((1.0 - self.left) / per_second * 1000.0).ceil() as u32;
-        Err(Refusal::Rate { per_second: self.per_second, retry_after_ms: retry_after_ms.max(1) })
     }
 }
 

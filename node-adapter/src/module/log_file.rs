@@ -57,7 +57,12 @@ impl LogFile {
     /// Adds a line. What cannot be written, on a full disk say, is lost; the module goes on, and the node's log says so once.
     pub(super) fn write(&self, stream: &str, text: &str) {
         let time = humantime::format_rfc3339_millis(SystemTime::now());
-        let line = format!("{time} {stream} {text}\n");
+        self.write_line(&format!("{time} {stream} {text}"));
+    }
+
+    /// As [`Self::write`], a line as it is.
+    pub(super) fn write_line(&self, line: &str) {
+        let line = format!("{line}\n");
         let mut current = self.current.lock();
         match self.append(&mut current, &line) {
             Ok(()) => current.has_failed = false,

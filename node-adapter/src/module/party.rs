@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use blvm_bus::lease::ScannedPage;
 use blvm_bus::memory::Mapped;
-use blvm_bus::request::{Attached, Permission, Statistics, TopicStart, close_elsewhere};
+use blvm_bus::request::{Attached, ModuleHealth, Permission, Statistics, TopicStart, close_elsewhere};
 use blvm_bus::wake::{WakerClient, WakerError, wake_socket_pair};
 use parking_lot::Mutex;
 
@@ -38,7 +38,16 @@ pub(super) trait Party: Send + Sync {
     fn config(&self) -> &str;
 
     /// Where the node's calls to it come in; `None` for who cannot be called.
-    fn calls(&self) -> Option<&CallDesk>;
+    fn calls(&self) -> Option<&Arc<CallDesk>>;
+
+    /// Its process, if that is known.
+    fn pid(&self) -> Option<u32>;
+
+    /// Names of the events that it may publish one by one.
+    fn publishes(&self) -> &[String];
+
+    /// How it says it does.
+    fn note_health(&self, health: ModuleHealth);
 
     /// What it says it has read.
     fn note_statistics(&self, statistics: Statistics);
@@ -111,9 +120,21 @@ impl Party for PathPeer {
     }
 
     /// The node asks nothing of a program that it has not started.
-    fn calls(&self) -> Option<&CallDesk> {
+    fn calls(&self) -> Option<&Arc<CallDesk>> {
         None
     }
+
+    /// It stands in its name.
+    fn pid(&self) -> Option<u32> {
+        None
+    }
+
+    fn publishes(&self) -> &[String] {
+        &[]
+    }
+
+    /// It may not say so.
+    fn note_health(&self, _: ModuleHealth) {}
 
     /// Nobody shows what a peer has read.
     fn note_statistics(&self, _: Statistics) {}

@@ -4,7 +4,9 @@
 mod chain;
 mod mempool;
 mod mining;
+mod modules;
 mod network;
+mod upstream_faults;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -60,6 +60,14 @@ pub(crate) struct LimitArguments {
     /// Bytes of these blocks; a single longer one may wait alone.
     #[arg(long, default_value = "64MiB", value_name = "BYTES", value_parser = bytes(1 << 20, 16 << 30))]
     queued_block_bytes: u64,
+
+    /// Events that it may publish a second.
+    #[arg(long, default_value = "1000", value_name = "N", value_parser = count(1, 1_000_000))]
+    event_rate: u64,
+
+    /// Bytes of these events a second.
+    #[arg(long, default_value = "128KiB", value_name = "BYTES", value_parser = bytes(1 << 10, 1 << 30))]
+    event_bytes: u64,
 }
 
 impl LimitArguments {
@@ -77,6 +85,8 @@ impl LimitArguments {
             submission_bytes: size(self.submission_bytes.max(self.request_bytes)),
             queued_blocks: small(self.queued_blocks),
             queued_block_bytes: self.queued_block_bytes,
+            events_per_second: small(self.event_rate),
+            event_bytes_per_second: small(self.event_bytes),
         }
     }
 }
@@ -157,6 +167,8 @@ mod tests {
             ("--unread-bytes", "1GiB", RequestLimits { unread_bytes: 1 << 30, ..default }),
             ("--queued-blocks", "2", RequestLimits { queued_blocks: 2, ..default }),
             ("--queued-block-bytes", "8000000", RequestLimits { queued_block_bytes: 8_000_000, ..default }),
+            ("--event-rate", "5", RequestLimits { events_per_second: 5, ..default }),
+            ("--event-bytes", "4KiB", RequestLimits { event_bytes_per_second: 4 << 10, ..default }),
         ] {
             assert_eq!(read(&[option, value]), Ok(expected), "{option} {value}");
         }

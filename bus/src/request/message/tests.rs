@@ -197,6 +197,8 @@ fn refusals_have_the_documented_numbers() {
         Refusal::PackageTransaction { index: 0, rule: TransactionRefusal::Invalid, message: String::new() },
         Refusal::Mining { rule: MiningRefusal::LowWork, message: String::new(), wtxids: Vec::new() },
         Refusal::Network { rule: NetworkRefusal::Busy, message: String::new() },
+        Refusal::Module { rule: ModuleRefusal::Busy, message: String::new() },
+        Refusal::Quota { unit: QuotaUnit::Bytes, per_second: 0, retry_after_ms: 0 },
     ];
     for (number, refusal) in refusals.into_iter().enumerate() {
         // Also where a node gives no words of its own.

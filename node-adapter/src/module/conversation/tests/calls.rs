@@ -182,6 +182,39 @@ fn who_waits_for_a_module_that_ends_is_told_and_who_gives_up_leaves_nothing() {
 }
 
 #[test]
+fn grants_and_denials_are_written_down_and_a_flood_of_them_is_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_owned();
+    let told = move || -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(path.join("audit.log")).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let (log, read) = (directory.path().to_owned(), told.clone());
+    with_peer(&[Permission::ReadBlockchain], move |peer, _, module| {
+        module.audit().write_to(&log).unwrap();
+        assert!(matches!(peer.refusal(&hello(&[wish::<Mempool>()])), Refusal::Denied { .. }));
+        peer.attach();
+        for _ in 0..100 {
+            peer.refusal(&Request::GetMempoolTransactions);
+        }
+        // Another refusal is no question of rights.
+        peer.refusal(&Request::GetBlock { hash: [1; 32] });
+        let told = read();
+        let decisions: Vec<_> = told.iter().map(|line| line["decision"].as_str().unwrap()).collect();
+        assert_eq!(decisions[..3], ["denied", "granted", "denied"]);
+        assert_eq!(told.len(), 1 + 10);
+        assert_eq!((&told[0]["request"], &told[0]["missing"]), (&"hello".into(), &"read_mempool".into()));
+        assert_eq!(told[1]["permissions"], serde_json::json!(["read_blockchain"]));
+        assert_eq!(told[1]["topics"], serde_json::json!(["chain"]));
+        assert_eq!((&told[2]["module"], &told[2]["pid"]), (&"tester".into(), &4242.into()));
+        assert_eq!(told[2]["request"], "get_mempool_transactions");
+    });
+    // The connection has ended: the rest is told in one line.
+    let last = told().pop().unwrap();
+    assert_eq!((&last["decision"], &last["count"]), (&"denied_more".into(), &91.into()));
+}
+
+#[test]
 fn a_module_is_told_its_configuration_and_what_is_loaded_and_a_successor_begins_within_what_was_published() {
     with_peer(&Permission::ALL, |peer, _, _| {
         let Reply::Welcome(welcome) = peer.ask(&hello(&[wish::<Chain>()])) else { panic!("not welcome") };

@@ -1,0 +1,384 @@
+//! What modules offer through the node: methods of JSON-RPC, commands, and methods for other modules.
+//!
+//! What a module registers is its own while its process lives, and gone with it. Nobody takes a name that another has, or the
+//! node; who offers what is known by the process, not by a name it sends.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use blvm_bus::request::{Call, CallReply, CliSpec, CommandOutput, ModuleRefusal, Refusal, encode};
+use parking_lot::Mutex;
+
+use super::calls::{CallFailure, ModuleCaller};
+
+/// Methods of JSON-RPC that one module may offer, and methods for other modules.
+const MAX_METHODS: usize = 64;
+
+/// Longest name of a method or command.
+const MAX_NAME_BYTES: usize = 64;
+
+/// Longest description of a method.
+const MAX_ABOUT_BYTES: usize = 512;
+
+/// Longest description of a command with its arguments, as an archive.
+const MAX_SPEC_BYTES: usize = 64 << 10;
+
+/// Methods of the node's own JSON-RPC, also those of versions to come.
+const NODE_METHODS: [&str; 14] = [
+    "getbusinfo",
+    "getmoduleclispecs",
+    "getmoduleinfo",
+    "getmodulelogs",
+    "getnodestatus",
+    "getrpcinfo",
+    "help",
+    "listmodules",
+    "loadmodule",
+    "reloadmodule",
+    "runmodulecli",
+    "stop",
+    "unloadmodule",
+    "uptime",
+];
+
+/// Commands of `blvm`, also those of versions to come.
+const NODE_COMMANDS: [&str; 20] = [
+    "attach",
+    "config",
+    "configpath",
+    "demo",
+    "doctor",
+    "help",
+    "install",
+    "load",
+    "logs",
+    "module",
+    "record",
+    "reload",
+    "replay",
+    "rpc",
+    "run",
+    "status",
+    "stop",
+    "tail",
+    "top",
+    "unload",
+];
+
+/// Why something that a module offers was not had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegistryError {
+    /// No module that runs offers it.
+    #[error("no module that runs offers {kind} \"{name}\"")]
+    NotOffered {
+        /// What kind of thing.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// The module was asked.
+    #[error(transparent)]
+    Call(#[from] CallFailure),
+}
+
+/// A method of JSON-RPC that a module offers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModuleMethod {
+    /// Its name.
+    pub method: String,
+    /// The module.
+    pub module: String,
+    /// What it does, in the module's words.
+    pub about: String,
+}
+
+/// A command that a module offers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModuleCommand {
+    /// The module.
+    pub module: String,
+    /// Its name, its arguments, and what they mean.
+    pub spec: CliSpec,
+}
+
+/// What the modules of one node offer.
+#[derive(Debug)]
+pub struct Registry(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    /// By name of the module.
+    modules: BTreeMap<String, Offers>,
+    node_methods: BTreeSet<String>,
+    node_commands: BTreeSet<String>,
+}
+
+/// What one process offers.
+#[derive(Debug)]
+struct Offers {
+    /// Number of its connection.
+    owner: u64,
+    caller: ModuleCaller,
+    methods: BTreeMap<String, String>,
+    command: Option<CliSpec>,
+    api: BTreeSet<String>,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Registry(Mutex::new(State {
+            modules: BTreeMap::new(),
+            node_methods: NODE_METHODS.map(str::to_owned).into(),
+            node_commands: NODE_COMMANDS.map(str::to_owned).into(),
+        }))
+    }
+}
+
+impl Registry {
+    /// Keeps names of the node's own JSON-RPC from modules. Call it before modules are started.
+    pub fn reserve_methods<'a>(&self, names: impl IntoIterator<Item = &'a str>) {
+        self.0.lock().node_methods.extend(names.into_iter().map(str::to_owned));
+    }
+
+    /// Keeps names of the node's own commands from modules. Call it before modules are started.
+    pub fn reserve_commands<'a>(&self, names: impl IntoIterator<Item = &'a str>) {
+        self.0.lock().node_commands.extend(names.into_iter().map(str::to_owned));
+    }
+
+    /// Every method of JSON-RPC that modules offer now.
+    pub fn methods(&self) -> Vec<ModuleMethod> {
+        let state = self.0.lock();
+        let offers = state.modules.iter();
+        offers
+            .flat_map(|(module, offers)| {
+                offers.methods.iter().map(|(method, about)| ModuleMethod {
+                    method: method.clone(),
+                    module: module.clone(),
+                    about: about.clone(),
+                })
+            })
+            .collect()
+    }
+
+    /// Every command that modules offer now.
+    pub fn specs(&self) -> Vec<ModuleCommand> {
+        let state = self.0.lock();
+        let offers = state.modules.iter();
+        offers
+            .filter_map(|(module, offers)| {
+                Some(ModuleCommand { module: module.clone(), spec: offers.command.clone()? })
+            })
+            .collect()
+    }
+
+    /// Calls a method of JSON-RPC that a module offers: parameters and result are one JSON value each, as text. The result is
+    /// what the module sent, unread.
+    ///
+    /// # Errors
+    ///
+    /// [`RegistryError`].
+    pub async fn call_rpc(
+        &self,
+        method: &str,
+        params: String,
+        deadline: Duration,
+    ) -> Result<String, RegistryError> {
+        let caller = self.find("method", method, |offers| offers.methods.contains_key(method))?;
+        let call = Call::Rpc { method: method.to_owned(), params };
+        match caller.call(call, deadline).await? {
+            CallReply::Rpc(result) => Ok(result),
+            _ => Err(no_answer(&caller, "rpc")),
+        }
+    }
+
+    /// Runs a command that a module offers; `name` is the command's, or the module's.
+    ///
+    /// # Errors
+    ///
+    /// [`RegistryError`].
+    pub async fn run_command(
+        &self,
+        name: &str,
+        arguments: Vec<String>,
+        deadline: Duration,
+    ) -> Result<CommandOutput, RegistryError> {
+        let (caller, command) = {
+            let state = self.0.lock();
+            let named = state.modules.values().find(|offers| offers.has_command(name));
+            let offers = named.or_else(|| state.modules.get(name).filter(|offers| offers.command.is_some()));
+            let spec = offers.and_then(|offers| Some((offers.caller.clone(), offers.command.as_ref()?)));
+            let (caller, spec) = spec.ok_or_else(|| not_offered("command", name))?;
+            (caller, spec.name.clone())
+        };
+        match caller.call(Call::Command { name: command, arguments }, deadline).await? {
+            CallReply::Command(output) => Ok(output),
+            _ => Err(no_answer(&caller, "command")),
+        }
+    }
+
+    /// Who offers method `method` of `module` to other modules.
+    pub(super) fn api(&self, module: &str, method: &str) -> Result<ModuleCaller, Refusal> {
+        let state = self.0.lock();
+        let Some(offers) = state.modules.get(module) else {
+            let message = format!("no module {module} runs");
+            return Err(refusal(ModuleRefusal::NotAvailable, message));
+        };
+        if !offers.api.contains(method) {
+            let message = format!("module {module} offers no method {method} to other modules");
+            return Err(refusal(ModuleRefusal::UnknownMethod, message));
+        }
+        Ok(offers.caller.clone())
+    }
+
+    /// The process of connection `owner` is attached and may be called. One more of the same name is not.
+    pub(super) fn enter(&self, owner: u64, caller: ModuleCaller) {
+        let module = caller.module().to_owned();
+        let mut state = self.0.lock();
+        if state.modules.contains_key(&module) {
+            tracing::warn!(module, "another process of this module is attached: this one can offer nothing");
+            return;
+        }
+        let (methods, command, api) = (BTreeMap::new(), None, BTreeSet::new());
+        state.modules.insert(module, Offers { owner, caller, methods, command, api });
+    }
+
+    /// What the process of connection `owner` has registered is offered no longer.
+    pub(super) fn leave(&self, owner: u64) {
+        self.0.lock().modules.retain(|_, offers| offers.owner != owner);
+    }
+
+    pub(super) fn register_method(&self, owner: u64, method: String, about: String) -> Result<(), Refusal> {
+        check_name("method", &method)?;
+        check_length("description", about.len(), MAX_ABOUT_BYTES)?;
+        let mut state = self.0.lock();
+        if state.node_methods.contains(&method) {
+            return Err(reserved("method", &method));
+        }
+        if let Some(other) = state.taken(owner, |offers| offers.methods.contains_key(&method)) {
+            return Err(taken("method", &method, other));
+        }
+        let offers = state.of(owner)?;
+        if offers.methods.len() >= MAX_METHODS && !offers.methods.contains_key(&method) {
+            return Err(Refusal::Limit {
+                what: "methods of one module".to_owned(),
+                limit: MAX_METHODS as u64,
+            });
+        }
+        offers.methods.insert(method, about);
+        Ok(())
+    }
+
+    /// Whether it was there.
+    pub(super) fn unregister_method(&self, owner: u64, method: &str) -> Result<bool, Refusal> {
+        Ok(self.0.lock().of(owner)?.methods.remove(method).is_some())
+    }
+
+    pub(super) fn register_command(&self, owner: u64, spec: CliSpec) -> Result<(), Refusal> {
+        check_name("command", &spec.name)?;
+        check_length("bytes of a command's description", encode(&spec).len(), MAX_SPEC_BYTES)?;
+        let mut state = self.0.lock();
+        if state.node_commands.contains(&spec.name) {
+            return Err(reserved("command", &spec.name));
+        }
+        let own = state.of(owner)?.caller.module().to_owned();
+        // A module's name is a way to its command too.
+        let is_other_module = spec.name != own && state.modules.contains_key(&spec.name);
+        let by_name = is_other_module.then(|| spec.name.clone());
+        let other = state.taken(owner, |offers| offers.has_command(&spec.name)).or(by_name);
+        if let Some(other) = other {
+            return Err(taken("command", &spec.name, other));
+        }
+        state.of(owner)?.command = Some(spec);
+        Ok(())
+    }
+
+    /// Offers these methods to other modules, and none else.
+    pub(super) fn register_api(&self, owner: u64, methods: Vec<String>) -> Result<(), Refusal> {
+        if methods.len() > MAX_METHODS {
+            let what = "methods for other modules of one module".to_owned();
+            return Err(Refusal::Limit { what, limit: MAX_METHODS as u64 });
+        }
+        for method in &methods {
+            check_name("method", method)?;
+        }
+        self.0.lock().of(owner)?.api = methods.into_iter().collect();
+        Ok(())
+    }
+
+    fn find(
+        &self,
+        kind: &'static str,
+        name: &str,
+        offers_it: impl Fn(&Offers) -> bool,
+    ) -> Result<ModuleCaller, RegistryError> {
+        let state = self.0.lock();
+        let found = state.modules.values().find(|offers| offers_it(offers));
+        found.map(|offers| offers.caller.clone()).ok_or_else(|| not_offered(kind, name))
+    }
+}
+
+impl State {
+    /// What the process of connection `owner` offers.
+    fn of(&mut self, owner: u64) -> Result<&mut Offers, Refusal> {
+        self.modules.values_mut().find(|offers| offers.owner == owner).ok_or_else(|| {
+            let message = "another process of this module is attached".to_owned();
+            refusal(ModuleRefusal::NameTaken, message)
+        })
+    }
+
+    /// The module besides `owner`'s that has something.
+    fn taken(&self, owner: u64, has: impl Fn(&Offers) -> bool) -> Option<String> {
+        let found = self.modules.iter().find(|(_, offers)| offers.owner != owner && has(offers));
+        found.map(|(module, _)| module.clone())
+    }
+}
+
+impl Offers {
+    fn has_command(&self, name: &str) -> bool {
+        self.command.as_ref().is_some_and(|spec| spec.name == name)
+    }
+}
+
+fn not_offered(kind: &'static str, name: &str) -> RegistryError {
+    RegistryError::NotOffered { kind, name: name.to_owned() }
+}
+
+fn no_answer(caller: &ModuleCaller, call: &'static str) -> RegistryError {
+    CallFailure::NoAnswer { module: caller.module().to_owned(), call }.into()
+}
+
+fn refusal(rule: ModuleRefusal, message: String) -> Refusal {
+    Refusal::Module { rule, message }
+}
+
+fn reserved(kind: &str, name: &str) -> Refusal {
+    refusal(ModuleRefusal::NameReserved, format!("{kind} {name} is the node's own"))
+}
+
+fn taken(kind: &str, name: &str, module: String) -> Refusal {
+    refusal(ModuleRefusal::NameTaken, format!("{kind} {name} is offered by module {module} already"))
+}
+
+/// Lower-case letters, digits, hyphens and underscores, a letter first.
+fn check_name(kind: &str, name: &str) -> Result<(), Refusal> {
+    let is_right = name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte))
+        && name.len() <= MAX_NAME_BYTES;
+    if is_right {
+        return Ok(());
+    }
+    let message = format!(
+        "the name of a {kind} has lower-case letters, digits, - and _, begins with a letter and has at most {MAX_NAME_BYTES} bytes"
+    );
+    Err(refusal(ModuleRefusal::BadName, message))
+}
+
+fn check_length(what: &str, found: usize, limit: usize) -> Result<(), Refusal> {
+    if found > limit {
+        return Err(Refusal::Limit { what: what.to_owned(), limit: limit as u64 });
+    }
+    Ok(())
+}
