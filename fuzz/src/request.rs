@@ -1,8 +1,8 @@
 //! Target `request`: what comes over a request socket, from either side.
 
-use blvm_bus::request::{FRAME_HEAD_BYTES, FrameHead, Reply, Request, decode, encode};
+use blvm_bus::request::{Call, CallOutcome, FRAME_HEAD_BYTES, FrameHead, Reply, Request, decode, encode};
 
-/// Reads `data` as a frame: its head, then the archive behind it as a request and as a reply.
+/// Reads `data` as a frame: its head, then the archive behind it as a request, a reply, a call and the outcome of one.
 ///
 /// What is accepted survives encoding. `data` shorter than a head is read as an archive.
 pub fn request(data: &[u8]) {
@@ -16,6 +16,15 @@ pub fn request(data: &[u8]) {
     };
     if let Ok(request) = decode::<Request>(archive) {
         assert_eq!(decode(&encode(&request)), Ok(request));
+    }
+    if let Ok(call) = decode::<Call>(archive) {
+        assert_eq!(decode(&encode(&call)), Ok(call));
+    }
+    if let Ok(outcome) = decode::<CallOutcome>(archive) {
+        if let CallOutcome::Failed(error) = &outcome {
+            let _ = error.to_string();
+        }
+        assert_eq!(decode(&encode(&outcome)), Ok(outcome));
     }
     if let Ok(reply) = decode::<Reply>(archive) {
         if let Reply::Refused(refusal) = &reply {

@@ -338,6 +338,12 @@ mod tests {
             let is_named = topic.ends_with("_packets");
             assert_eq!((needed(topic).permission.name(), needed(topic).is_named), (permission, is_named));
         }
+        let document = include_str!("../../docs/permissions.md");
+        for topic in TOPICS {
+            let row = format!("| `{}` |", access(topic.number).unwrap().permission.name());
+            let row = document.lines().find(|line| line.starts_with(&row)).unwrap();
+            assert!(row.contains(&format!("`{}`", topic.name)), "{} is missing in {row}", topic.name);
+        }
     }
 
     #[test]

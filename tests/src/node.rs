@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use blvm_bus::message::Topic;
 use blvm_bus::message::chain::Chain;
 use blvm_bus::request::{Permission, TopicStatistics};
-use blvm_node_adapter::module::{Manifest, ModuleHost, ModuleOptions, RequestLimits, RunningModule};
+use blvm_node_adapter::module::{
+    Manifest, ModuleCaller, ModuleHost, ModuleOptions, Registry, RequestLimits, RunningModule,
+};
 use blvm_node_adapter::source::{
     ChainPosition, ConnectedBlock, EventSink, Hash, MempoolTransaction, NodeApi, NodeError, NodeEvent,
     StoredBlock, SubmitError, TransactionEntry,
@@ -92,8 +94,34 @@ impl Node {
     ///
     /// If it cannot be started.
     pub fn spawn_module(&self, name: &str, program: &str, arguments: &[&str]) -> Module<'_> {
-        let manifest =
-            Manifest { permissions: vec![Permission::ReadBlockchain], ..Manifest::new(name, program) };
+        self.spawn_module_with(name, program, arguments, &[Permission::ReadBlockchain])
+    }
+
+    /// As [`Self::start_module`], with other permissions.
+    ///
+    /// # Panics
+    ///
+    /// If it does not attach.
+    pub fn start_module_with(
+        &self,
+        name: &str,
+        program: &str,
+        arguments: &[&str],
+        permissions: &[Permission],
+    ) -> Module<'_> {
+        let mut module = self.spawn_module_with(name, program, arguments, permissions);
+        module.await_attached();
+        module
+    }
+
+    fn spawn_module_with(
+        &self,
+        name: &str,
+        program: &str,
+        arguments: &[&str],
+        permissions: &[Permission],
+    ) -> Module<'_> {
+        let manifest = Manifest { permissions: permissions.to_vec(), ..Manifest::new(name, program) };
         let arguments: Vec<OsString> = arguments.iter().map(Into::into).collect();
         let _in_runtime = self.runtime.enter();
         let process = self.host.start(manifest, &arguments).expect("the module can be started");
@@ -117,6 +145,16 @@ impl Node {
             cpu: Duration::from(cpu()).saturating_sub(cpu_before.into()),
             sleeps: sleeps() - sleeps_before,
         }
+    }
+
+    /// What its modules offer.
+    pub fn registry(&self) -> Arc<Registry> {
+        self.host.registry()
+    }
+
+    /// Where its tasks run.
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
     }
 
     /// The next sequence of `chain`.
@@ -161,7 +199,12 @@ impl Module<'_> {
         let Ok(Some(starts)) = self.node.runtime.block_on(attached) else {
             panic!("module {} did not attach; the log:\n{}", self.process.name(), log::text());
         };
-        self.start = starts[&Chain::NUMBER];
+        self.start = starts.get(&Chain::NUMBER).copied().unwrap_or(0);
+    }
+
+    /// Calls it.
+    pub fn caller(&self) -> ModuleCaller {
+        self.process.caller()
     }
 
     /// Waits until it has printed `line`.
@@ -364,7 +407,11 @@ fn await_populated(options: TopicsOptions) {
 }
 
 /// Looks until `is_reached`.
-fn await_state(what: &str, is_reached: impl Fn() -> bool) {
+///
+/// # Panics
+///
+/// After [`PATIENCE`], with the log.
+pub fn await_state(what: &str, is_reached: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !is_reached() {
         assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}; the log:\n{}", log::text());

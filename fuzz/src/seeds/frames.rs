@@ -1,6 +1,7 @@
-//! Seeds of the target `request`: a frame for every kind of request and reply.
+//! Seeds of the target `request`: a frame for every kind of request, reply, call and outcome.
 
 mod areas;
+mod modules;
 
 use blvm_bus::layout::LAYOUT_VERSION;
 use blvm_bus::message::Topic;
@@ -14,19 +15,22 @@ use blvm_bus::request::{
 use super::Seed;
 
 pub(super) fn seeds() -> Vec<Seed> {
-    let requests = requests().into_iter().chain(areas::requests());
-    let requests = requests.map(|(name, request)| (name, frame(&encode(&request))));
-    let replies = replies().into_iter().chain(areas::replies());
-    let replies = replies.map(|(name, reply)| (name, frame(&encode(&reply))));
-    requests.chain(replies).collect()
+    let requests = requests().into_iter().chain(areas::requests()).chain(modules::requests());
+    let requests = requests.map(|(name, request)| (name, frame(&encode(&request), false)));
+    let replies = replies().into_iter().chain(areas::replies()).chain(modules::replies());
+    let replies = replies.map(|(name, reply)| (name, frame(&encode(&reply), false)));
+    let calls = modules::calls().into_iter().map(|(name, call)| (name, frame(&encode(&call), true)));
+    let outcomes = modules::outcomes().into_iter();
+    let outcomes = outcomes.map(|(name, outcome)| (name, frame(&encode(&outcome), true)));
+    requests.chain(replies).chain(calls).chain(outcomes).collect()
 }
 
-fn frame(archive: &[u8]) -> Vec<u8> {
+fn frame(archive: &[u8], is_call: bool) -> Vec<u8> {
     let head = FrameHead {
         body_bytes: archive.len() as u32,
         descriptors: 0,
         is_in_memfd: false,
-        is_call: false,
+        is_call,
         correlation: 1,
         deadline_ms: 0,
     };

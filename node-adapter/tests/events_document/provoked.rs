@@ -9,10 +9,7 @@ pub(crate) struct Provoked {
 }
 
 /// Kinds that have a number and that nobody sends: topic, name, why.
-pub(crate) const UNSENT: &[(&str, &str, &str)] = &[
-    ("modules", "ModuleEvent", "it comes with the request to publish"),
-    ("payments", "PaymentEvent", "it comes with the request to publish"),
-];
+pub(crate) const UNSENT: &[(&str, &str, &str)] = &[];
 
 /// How `kind` of `topic` comes about.
 pub(crate) fn provoked(topic: &str, kind: &str) -> Provoked {
@@ -169,8 +166,12 @@ pub(crate) fn provoked(topic: &str, kind: &str) -> Provoked {
         ("system", "DiskSpaceLow") => {
             ("NodeEvent::DiskSpaceLow", "a_disk_with_less_room_than_asked_for_is_told_by_the_node_once")
         }
-        ("modules", "ModuleEvent") => ("ModuleEvent", ""),
-        ("payments", "PaymentEvent") => ("PaymentEvent", ""),
+        ("modules", "ModuleEvent") => {
+            ("publish(&ModuleEvent", "events_of_modules_bear_their_publisher_and_payments_need_a_right_each")
+        }
+        ("payments", "PaymentEvent") => {
+            ("publish(&PaymentEvent", "events_of_modules_bear_their_publisher_and_payments_need_a_right_each")
+        }
         (topic, kind) => panic!("how does {kind} of {topic} come about?"),
     };
     Provoked { made_as, test: (!test.is_empty()).then_some(test) }

@@ -274,18 +274,16 @@ fn a_module_that_is_late_panics_or_ends_is_told_to_its_caller_and_nothing_is_lef
     let (mut callee, socket) = bus.module_and_socket("callee", &AMONG_MODULES, &[], Wishes::new());
     callee.client().register_module_api(&["take"]).unwrap();
     let mut caller = bus.peer("caller");
-    let mut ask = |deadline, callee: &mut Session, end: &dyn Fn(ReceivedCall)| {
+    let mut ask = |deadline, callee: &mut Session, keep: &dyn Fn(ReceivedCall) -> Option<ReceivedCall>| {
         std::thread::scope(|scope| {
             let asking = scope.spawn(|| rule(caller.client().call_module("callee", "take", b"", deadline)));
-            end(take_call(callee));
+            let _held = keep(take_call(callee));
             asking.join().unwrap()
         })
     };
     // Held until the caller has gone.
-    let short = Duration::from_millis(50);
-    let held = ask(short, &mut callee, &|call| until(|| call.time_left().is_zero()));
-    assert_eq!(held, ModuleRefusal::Deadline);
-    assert_eq!(ask(PATIENCE, &mut callee, &drop), ModuleRefusal::Panicked);
+    assert_eq!(ask(Duration::from_millis(50), &mut callee, &Some), ModuleRefusal::Deadline);
+    assert_eq!(ask(PATIENCE, &mut callee, &|_| None), ModuleRefusal::Panicked);
     let gone = std::thread::scope(|scope| {
         let asking = scope.spawn(|| rule(caller.client().call_module("callee", "take", b"", PATIENCE)));
         let _unanswered = take_call(&mut callee);
