@@ -129,6 +129,11 @@ impl ModuleCaller {
         }
     }
 
+    /// Whether its process has exited or closed its socket: it can never be called again.
+    pub fn is_gone(&self) -> bool {
+        self.desk.state.lock().stage == Stage::Closed
+    }
+
     /// The module's name.
     pub fn module(&self) -> &str {
         &self.desk.module

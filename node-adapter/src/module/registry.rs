@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use blvm_bus::request::{Call, CallReply, CliSpec, CommandOutput, ModuleRefusal, Refusal, encode};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::calls::{CallFailure, ModuleCaller};
 
@@ -138,17 +138,17 @@ impl Default for Registry {
 impl Registry {
     /// Keeps names of the node's own JSON-RPC from modules. Call it before modules are started.
     pub fn reserve_methods<'a>(&self, names: impl IntoIterator<Item = &'a str>) {
-        self.0.lock().node_methods.extend(names.into_iter().map(str::to_owned));
+        self.lock().node_methods.extend(names.into_iter().map(str::to_owned));
     }
 
     /// Keeps names of the node's own commands from modules. Call it before modules are started.
     pub fn reserve_commands<'a>(&self, names: impl IntoIterator<Item = &'a str>) {
-        self.0.lock().node_commands.extend(names.into_iter().map(str::to_owned));
+        self.lock().node_commands.extend(names.into_iter().map(str::to_owned));
     }
 
     /// Every method of JSON-RPC that modules offer now.
     pub fn methods(&self) -> Vec<ModuleMethod> {
-        let state = self.0.lock();
+        let state = self.lock();
         let offers = state.modules.iter();
         offers
             .flat_map(|(module, offers)| {
@@ -163,7 +163,7 @@ impl Registry {
 
     /// Every command that modules offer now.
     pub fn specs(&self) -> Vec<ModuleCommand> {
-        let state = self.0.lock();
+        let state = self.lock();
         let offers = state.modules.iter();
         offers
             .filter_map(|(module, offers)| {
@@ -204,7 +204,7 @@ impl Registry {
         deadline: Duration,
     ) -> Result<CommandOutput, RegistryError> {
         let (caller, command) = {
-            let state = self.0.lock();
+            let state = self.lock();
             let named = state.modules.values().find(|offers| offers.has_command(name));
             let offers = named.or_else(|| state.modules.get(name).filter(|offers| offers.command.is_some()));
             let spec = offers.and_then(|offers| Some((offers.caller.clone(), offers.command.as_ref()?)));
@@ -219,7 +219,7 @@ impl Registry {
 
     /// Who offers method `method` of `module` to other modules.
     pub(super) fn api(&self, module: &str, method: &str) -> Result<ModuleCaller, Refusal> {
-        let state = self.0.lock();
+        let state = self.lock();
         let Some(offers) = state.modules.get(module) else {
             let message = format!("no module {module} runs");
             return Err(refusal(ModuleRefusal::NotAvailable, message));
@@ -234,7 +234,7 @@ impl Registry {
     /// The process of connection `owner` is attached and may be called. One more of the same name is not.
     pub(super) fn enter(&self, owner: u64, caller: ModuleCaller) {
         let module = caller.module().to_owned();
-        let mut state = self.0.lock();
+        let mut state = self.lock();
         if state.modules.contains_key(&module) {
             tracing::warn!(module, "another process of this module is attached: this one can offer nothing");
             return;
@@ -245,13 +245,13 @@ impl Registry {
 
     /// What the process of connection `owner` has registered is offered no longer.
     pub(super) fn leave(&self, owner: u64) {
-        self.0.lock().modules.retain(|_, offers| offers.owner != owner);
+        self.lock().modules.retain(|_, offers| offers.owner != owner);
     }
 
     pub(super) fn register_method(&self, owner: u64, method: String, about: String) -> Result<(), Refusal> {
         check_name("method", &method)?;
         check_length("description", about.len(), MAX_ABOUT_BYTES)?;
-        let mut state = self.0.lock();
+        let mut state = self.lock();
         if state.node_methods.contains(&method) {
             return Err(reserved("method", &method));
         }
@@ -271,13 +271,13 @@ impl Registry {
 
     /// Whether it was there.
     pub(super) fn unregister_method(&self, owner: u64, method: &str) -> Result<bool, Refusal> {
-        Ok(self.0.lock().of(owner)?.methods.remove(method).is_some())
+        Ok(self.lock().of(owner)?.methods.remove(method).is_some())
     }
 
     pub(super) fn register_command(&self, owner: u64, spec: CliSpec) -> Result<(), Refusal> {
         check_name("command", &spec.name)?;
         check_length("bytes of a command's description", encode(&spec).len(), MAX_SPEC_BYTES)?;
-        let mut state = self.0.lock();
+        let mut state = self.lock();
         if state.node_commands.contains(&spec.name) {
             return Err(reserved("command", &spec.name));
         }
@@ -302,8 +302,16 @@ impl Registry {
         for method in &methods {
             check_name("method", method)?;
         }
-        self.0.lock().of(owner)?.api = methods.into_iter().collect();
+        self.lock().of(owner)?.api = methods.into_iter().collect();
         Ok(())
+    }
+
+    /// What is offered now. The process of a module may have exited before its connection is done with its last request: what
+    /// it offered is gone with the process.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        let mut state = self.0.lock();
+        state.modules.retain(|_, offers| !offers.caller.is_gone());
+        state
     }
 
     fn find(
@@ -312,7 +320,7 @@ impl Registry {
         name: &str,
         offers_it: impl Fn(&Offers) -> bool,
     ) -> Result<ModuleCaller, RegistryError> {
-        let state = self.0.lock();
+        let state = self.lock();
         let found = state.modules.values().find(|offers| offers_it(offers));
         found.map(|offers| offers.caller.clone()).ok_or_else(|| not_offered(kind, name))
     }
@@ -381,4 +389,48 @@ fn check_length(what: &str, found: usize, limit: usize) -> Result<(), Refusal> {
         return Err(Refusal::Limit { what: what.to_owned(), limit: limit as u64 });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::module::calls::CallDesk;
+
+    #[test]
+    fn what_an_exited_process_offered_is_free_though_its_connection_has_not_ended() {
+        let registry = Registry::default();
+        let (old, new) = (CallDesk::new("mesh"), CallDesk::new("mesh"));
+        registry.enter(1, old.caller());
+        registry.register_method(1, "routes".to_owned(), String::new()).unwrap();
+        registry.enter(2, new.caller());
+        let taken = registry.register_method(2, "more".to_owned(), String::new());
+        assert!(matches!(taken, Err(Refusal::Module { rule: ModuleRefusal::NameTaken, .. })));
+        old.close();
+        assert!(registry.methods().is_empty());
+        registry.enter(2, new.caller());
+        registry.register_method(2, "routes".to_owned(), String::new()).unwrap();
+        // The old connection ends late: it takes nothing of the new one's with it.
+        registry.leave(1);
+        assert_eq!(registry.methods().len(), 1);
+    }
+
+    #[test]
+    fn one_module_offers_so_much_and_no_more() {
+        let registry = Registry::default();
+        let desk = CallDesk::new("mesh");
+        registry.enter(1, desk.caller());
+        let register = |number: usize| registry.register_method(1, format!("method{number}"), String::new());
+        assert!((0..MAX_METHODS).all(|number| register(number).is_ok()));
+        assert!(matches!(register(MAX_METHODS), Err(Refusal::Limit { limit: 64, .. })));
+        // Again is not more.
+        register(3).unwrap();
+        let about = registry.register_method(1, "method1".to_owned(), "x".repeat(MAX_ABOUT_BYTES + 1));
+        assert!(matches!(about, Err(Refusal::Limit { .. })));
+        let api = |count| registry.register_api(1, (0..count).map(|number| format!("m{number}")).collect());
+        assert!(api(MAX_METHODS).is_ok() && api(MAX_METHODS + 1).is_err());
+        let spec =
+            |about: usize| CliSpec { name: "c".to_owned(), about: "x".repeat(about), ..CliSpec::default() };
+        assert!(registry.register_command(1, spec(MAX_SPEC_BYTES - 200)).is_ok());
+        assert!(registry.register_command(1, spec(MAX_SPEC_BYTES)).is_err());
+    }
 }
