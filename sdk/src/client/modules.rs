@@ -139,16 +139,19 @@ impl Client {
         })
     }
 
-    /// Says how this module does, without having been asked: healthy or degraded.
+    /// Says how this module does, without having been asked: healthy or degraded. It is what the node is answered from here on,
+    /// as with [`Session::set_health`](crate::Session::set_health).
     ///
     /// # Errors
     ///
     /// [`CallError`].
     pub fn report_module_health(&mut self, health: ModuleHealth) -> Result<(), CallError> {
-        self.modules(ModulesRequest::ReportHealth(health), self.deadline_ms, |reply| match reply {
+        self.modules(ModulesRequest::ReportHealth(health.clone()), self.deadline_ms, |reply| match reply {
             ModulesReply::HealthNoted => Some(()),
             _ => None,
-        })
+        })?;
+        self.calls.set_health(health);
+        Ok(())
     }
 
     /// How module `name` does; `None` if the node knows none of that name. Needs `discover_modules`.

@@ -10,7 +10,7 @@ use blvm_bus::message::system::{
     ModuleStateChanged, ModuleUnloaded, ModuleUpdated, System,
 };
 use blvm_bus::message::{self, Kind};
-use blvm_bus::request::{ModuleHealth, ModuleSummary};
+use blvm_bus::request::{HealthState, ModuleHealth, ModuleSummary};
 use blvm_manifest::{DependencyGraph, DiscoverError};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -291,12 +291,16 @@ impl Known {
 }
 
 fn summary(entry: &Entry) -> ModuleSummary {
+    let health: HealthState = entry.health.into();
+    let reported = entry.process.as_ref().and_then(|process| process.reported_health().borrow().clone());
+    // Its own words, where they are about the same.
+    let message = reported.filter(|reported| reported.state == health).map(|reported| reported.message);
     let running = entry.process.as_ref().filter(|process| !process.has_exited());
     ModuleSummary {
         name: entry.found.manifest.name.clone(),
         version: entry.found.manifest.version.to_string(),
         state: entry.state.into(),
-        health: ModuleHealth { state: entry.health.into(), message: String::new() },
+        health: ModuleHealth { state: health, message: message.unwrap_or_default() },
         is_loaded: entry.orders.is_some(),
         pid: running.map(|process| process.pid()),
     }
