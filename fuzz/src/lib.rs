@@ -1,11 +1,13 @@
-//! Fuzz targets of the bus and of the peer protocol: what if every byte is hostile?
+//! Fuzz targets of the bus, of the peer protocol and of what people write down: what if every byte is hostile?
 //!
 //! One function per target, called by libFuzzer (`fuzz_targets/`) and by the ordinary test that replays the
 //! corpus (`tests/corpus.rs`). A target fails by panicking; it checks more than that nothing panics.
 #![deny(unsafe_code)]
 
+mod config;
 mod hostile;
 mod lease_page;
+mod manifest;
 mod message;
 mod peer;
 mod record;
@@ -14,7 +16,9 @@ mod ring;
 pub mod seeds;
 mod segment;
 
+pub use config::{Configured, config};
 pub use lease_page::{Leased, lease_page};
+pub use manifest::manifest;
 pub use message::message;
 pub use peer::{Heard, peer};
 pub use record::record;

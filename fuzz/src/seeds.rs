@@ -2,6 +2,7 @@
 //!
 //! `cargo run --release -p blvm-fuzz --example write_seeds` writes it; `tests/corpus.rs` fails if it is out of date.
 
+mod files;
 mod frames;
 mod hostile;
 mod peers;
@@ -13,7 +14,7 @@ use blvm_bus::wake::{ALL_KINDS, MAX_TOPICS, MAX_WAITERS, Record, Want};
 pub type Seed = (&'static str, Vec<u8>);
 
 /// Names of the targets, each with its seeds.
-pub fn all() -> [(&'static str, Vec<Seed>); 7] {
+pub fn all() -> [(&'static str, Vec<Seed>); 9] {
     [
         ("segment", scripts::seeds()),
         ("request", frames::seeds()),
@@ -22,6 +23,8 @@ pub fn all() -> [(&'static str, Vec<Seed>); 7] {
         ("message", hostile::messages()),
         ("lease-page", hostile::lease_pages()),
         ("peer", peers::seeds()),
+        ("manifest", files::manifests()),
+        ("config", files::configurations()),
     ]
 }
 

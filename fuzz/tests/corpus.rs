@@ -6,7 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use blvm_bus::message::TOPICS;
-use blvm_fuzz::{Heard, Leased, Seen, lease_page, message, peer, record, request, ring, seeds, segment};
+use blvm_fuzz::{
+    Configured, Heard, Leased, Seen, config, lease_page, manifest, message, peer, record, request, ring,
+    seeds, segment,
+};
 
 /// What the committed corpus may take, all targets together.
 const MAX_CORPUS_BYTES: u64 = 200_000;
@@ -97,6 +100,37 @@ fn no_peer_of_the_corpus_hurts_the_node_even_cut_short_or_damaged() {
     replay("peer", |input| {
         peer(input);
     });
+}
+
+#[test]
+fn no_manifest_of_the_corpus_is_read_wrongly_even_cut_short_or_damaged() {
+    replay("manifest", |input| {
+        manifest(input);
+    });
+}
+
+#[test]
+fn no_configuration_of_the_corpus_is_read_wrongly_even_cut_short_or_damaged() {
+    replay("config", |input| {
+        config(input);
+    });
+}
+
+#[test]
+fn the_seeds_of_files_are_accepted_or_refused_as_their_names_say() {
+    for (name, seed) in files("manifest") {
+        assert_eq!(manifest(&seed), !name.starts_with("wrong"), "{name}");
+    }
+    let configured = |name| config(&seed("config", name));
+    assert_eq!(configured("layers"), Configured { values: 4, is_changed: true });
+    assert_eq!(configured("no-schema"), Configured { values: 7, is_changed: true });
+    assert_eq!(configured("wrong-layer"), Configured::default());
+    assert_eq!(configured("wrong-variable"), Configured::default());
+}
+
+/// The seeds of a target, by name.
+fn files(target: &str) -> Vec<seeds::Seed> {
+    seeds::all().into_iter().find(|(found, _)| *found == target).expect("a target").1
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod environment;
 mod merge;
 #[cfg(test)]
 mod tests;
+mod written;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,6 +27,7 @@ use crate::node_file::NodeFile;
 
 pub use environment::{VARIABLE_PREFIX, module_environment};
 use merge::Merge;
+pub use written::{dotted, written};
 
 /// Name of the file in a module's directory and in its data directory.
 pub const CONFIG_FILE: &str = "config.toml";
@@ -201,14 +203,4 @@ impl Configuration {
 fn value_at<'t>(table: &'t toml::Table, key: &[String]) -> Option<&'t toml::Value> {
     let (first, rest) = key.split_first()?;
     rest.iter().try_fold(table.get(first)?, |value, key| value.get(key))
-}
-
-/// The keys with points between, as TOML writes them.
-pub fn dotted(key: &[String]) -> String {
-    let is_bare = |key: &str| {
-        !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
-    };
-    let quoted =
-        |key: &String| if is_bare(key) { key.clone() } else { toml::Value::String(key.clone()).to_string() };
-    key.iter().map(quoted).collect::<Vec<_>>().join(".")
 }

@@ -25,6 +25,9 @@ const MAX_DEPTH: usize = 32;
 /// Mistakes told of one file; a file that is wrong everywhere is as wrong as one with these.
 const MAX_MISTAKES: usize = 64;
 
+/// Known names told with one mistake: a schema may have many thousands.
+const MAX_KNOWN: usize = 64;
+
 /// What is wrong in a text so far.
 pub(crate) struct Mistakes<'t> {
     text: &'t str,
@@ -204,7 +207,7 @@ impl<'d> Item<'d> {
             return;
         }
         let nearest = nearest(name, known.iter().copied()).map(str::to_owned);
-        let known = known.iter().map(|&name| name.to_owned()).collect();
+        let known = known.iter().take(MAX_KNOWN).map(|&name| name.to_owned()).collect();
         self.wrong_key(Wrong::UnknownKey { nearest, known });
     }
 
@@ -226,7 +229,7 @@ impl<'d> Item<'d> {
         known: impl Iterator<Item = &'k str> + Clone,
     ) {
         let nearest = nearest(name, known.clone()).map(str::to_owned);
-        let known = known.map(str::to_owned).collect();
+        let known = known.take(MAX_KNOWN).map(str::to_owned).collect();
         self.wrong(Wrong::UnknownName { what, name: name.to_owned(), nearest, known });
     }
 

@@ -31,7 +31,7 @@ mod trust;
 pub use compatibility::Incompatible;
 pub use configuration::{
     CONFIG_FILE, Configuration, ConfigurationError, ConfigurationSources, KeyPath, Origin, VARIABLE_PREFIX,
-    dotted, module_environment,
+    dotted, module_environment, written,
 };
 pub use dependency::{DependencyError, DependencyGraph, Resolution};
 pub use discover::{DiscoverError, Discovered};

@@ -19,10 +19,29 @@ impl fmt::Display for Mistake {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(to, "line {}, column {}: ", self.line, self.column)?;
         if !self.key.is_empty() {
-            write!(to, "{}: ", self.key)?;
+            write!(to, "{}: ", shown(&self.key))?;
         }
-        self.wrong.fmt(to)
+        to.write_str(&shown(&self.wrong.to_string()))
     }
+}
+
+/// Longest text of a file that a message repeats, in characters.
+const MAX_SHOWN_CHARS: usize = 600;
+
+/// The text for one line of a terminal: whoever wrote the file neither breaks the line nor fills the screen.
+fn shown(text: &str) -> String {
+    let mut shown = String::new();
+    for (index, character) in text.chars().enumerate() {
+        if index == MAX_SHOWN_CHARS {
+            shown.push('…');
+            break;
+        }
+        match character.is_control() {
+            true => shown.extend(character.escape_default()),
+            false => shown.push(character),
+        }
+    }
+    shown
 }
 
 /// Kind of a value in a file of TOML.
@@ -265,4 +284,18 @@ fn instead(nearest: Option<&str>, known: &[String]) -> String {
 pub(crate) fn in_one_line(mistakes: &[Mistake]) -> String {
     let lines: Vec<_> = mistakes.iter().map(Mistake::to_string).collect();
     lines.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_in_a_file_neither_breaks_a_line_nor_fills_the_screen() {
+        let key = "a\n\u{1b}[31m".to_owned();
+        let wrong = Wrong::Number { text: "9".repeat(1 << 20) };
+        let text = Mistake { line: 1, column: 2, key, wrong }.to_string();
+        assert!(text.starts_with("line 1, column 2: a\\n\\u{1b}[31m: 999"), "{text}");
+        assert!(text.len() < 2 * MAX_SHOWN_CHARS && !text.chars().any(char::is_control));
+    }
 }

@@ -1,13 +1,15 @@
 //! The known name that is most like another.
 
+/// Longest name that is compared: a long one from a hostile file must not cost the square of its length.
+const MAX_NAME_BYTES: usize = 128;
+
 /// Shortest part of a name that stands for it.
 const MIN_PART_BYTES: usize = 4;
 
 /// The one of `known` most like `name`; `None` if none is near. Case, hyphens and underscores do not count.
 pub(crate) fn nearest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let plain = |text: &str| text.to_lowercase().replace('-', "_");
-    // A long name from a hostile file must not cost the square of its length.
-    let wanted = plain(name.get(..name.len().min(64))?);
+    let wanted = Some(name).filter(|name| name.len() <= MAX_NAME_BYTES).map(plain)?;
     let distance = |candidate: &str| {
         let candidate = plain(candidate);
         let distance = strsim::damerau_levenshtein(&wanted, &candidate);
@@ -17,7 +19,8 @@ pub(crate) fn nearest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) 
     };
     // A third of the letters may differ, and two always: more is another word.
     let allowed = (wanted.chars().count() / 3).max(2);
-    let with_distance = known.into_iter().map(|candidate| (distance(candidate), candidate));
+    let known = known.into_iter().filter(|candidate| candidate.len() <= MAX_NAME_BYTES);
+    let with_distance = known.map(|candidate| (distance(candidate), candidate));
     let is_near =
         |(distance, candidate): &(usize, &str)| *distance <= allowed && *distance < candidate.chars().count();
     with_distance.filter(is_near).min().map(|(_, candidate)| candidate)
