@@ -168,6 +168,12 @@ pub enum Wrong {
         /// Why not.
         reason: String,
     },
+    /// A text with too many bytes.
+    #[error("must have at most {most} bytes")]
+    TooLong {
+        /// How many it may have.
+        most: usize,
+    },
     /// Not a constraint on versions.
     #[error("{text:?} is no constraint on versions: {reason}; write for example \">=0.1, <1\"")]
     Constraint {

@@ -1,5 +1,8 @@
 //! What was changed is not started, neither by a load nor by a reload.
 
+use std::path::Path;
+
+use blvm_manifest::{Manifest, SecretKey, TrustError, hash_program, sign};
 use blvm_node_adapter::module::{LoadError, ReloadError};
 
 use crate::managed::Managed;
@@ -51,4 +54,56 @@ async fn where_signatures_are_required_an_unsigned_module_is_refused() {
     managed.operator("[modules]\nrequire_signatures = true\n");
     let error = managed.manager.load("unsigned").await.unwrap_err();
     assert!(matches!(&error, LoadError::Trust { .. }), "{error:?}");
+}
+
+/// The only maintainer's secret key; it protects nothing.
+const SECRET: &str = "0101010101010101010101010101010101010101010101010101010101010101";
+
+fn public_key() -> String {
+    let key: SecretKey = SECRET.parse().unwrap();
+    key.public_key().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Signs the module's manifest and its program as they are.
+fn sign_module(managed: &Managed, name: &str) {
+    let path = managed.files(name).join("module.toml");
+    let manifest = Manifest::read(&managed.files(name), Path::new("nowhere")).unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    let program = hash_program(&manifest.program).unwrap();
+    std::fs::write(&path, sign(&text, &manifest, program, &SECRET.parse().unwrap()).unwrap()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn upstream_fault_08_a_reload_looks_at_the_signatures() {
+    let managed = Managed::start();
+    managed.install("signed", "");
+    managed.operator("[modules]\nrequire_signatures = true\ntrusted_keys = \"keys.toml\"\n");
+    let key = public_key();
+    let keys = format!("[[keys]]\nname = \"friend\"\npublic_key = \"{key}\"\n");
+    std::fs::write(managed.path().join("keys.toml"), keys).unwrap();
+    let maintainers = format!(
+        "[signatures]\nthreshold = \"1-of-1\"\nmaintainers = [{{ name = \"m\", public_key = \"{key}\" }}]\n"
+    );
+    managed.write_manifest_with("signed", "0.1.0", &maintainers);
+    sign_module(&managed, "signed");
+    let old = managed.manager.load("signed").await.unwrap();
+    assert_eq!(old.trust.as_deref(), Some("signed by friend"));
+
+    let refused = |error| match error {
+        ReloadError::Refused { source: LoadError::Trust { source, .. }, .. } => *source,
+        other => panic!("{other:?}"),
+    };
+    tamper(&managed, "signed");
+    let error = refused(managed.manager.reload("signed").await.unwrap_err());
+    assert!(matches!(error, TrustError::ProgramChanged { .. }), "{error}");
+    managed.write_manifest_with("signed", "0.2.0", &maintainers);
+    let error = refused(managed.manager.reload("signed").await.unwrap_err());
+    assert!(matches!(error, TrustError::TooFew { valid: 0, needed: 1, .. }), "{error}");
+    assert_eq!(managed.manager.info("signed").unwrap().pid, old.pid, "the old one goes on");
+    sign_module(&managed, "signed");
+    assert_eq!(managed.manager.reload("signed").await.unwrap().version, "0.2.0");
+
+    std::fs::write(managed.path().join("keys.toml"), "").unwrap();
+    let error = refused(managed.manager.reload("signed").await.unwrap_err());
+    assert!(matches!(error, TrustError::UntrustedKeys { .. }), "{error}");
 }

@@ -15,7 +15,7 @@ use crate::document::{self, Item, Mistakes, Section};
 use crate::mistake::Wrong;
 use crate::trust::content_sha256;
 
-/// Longest name of a module or an event, in bytes.
+/// Longest name of a module or an event, and longest version, in bytes.
 const MAX_NAME_BYTES: usize = 64;
 
 /// What stands before the name of an event among the capabilities.
@@ -135,6 +135,11 @@ fn module_name(item: &Item<'_>) -> Option<String> {
 
 fn version(item: &Item<'_>) -> Option<Version> {
     let text = item.string()?;
+    if text.len() > MAX_NAME_BYTES {
+        // Events carry it.
+        item.wrong(Wrong::TooLong { most: MAX_NAME_BYTES });
+        return None;
+    }
     let wrong = |error: semver::Error| {
         item.wrong(Wrong::Version { text: text.to_owned(), reason: error.to_string() });
     };

@@ -287,6 +287,14 @@ fn names_of_modules_are_bounded() {
 }
 
 #[test]
+fn versions_are_bounded() {
+    let of = |length: usize| parse(&GOOD.replace("0.1.0", &format!("0.1.0-{}", "a".repeat(length - 6))));
+    assert!(of(MAX_NAME_BYTES).is_ok());
+    let message = of(MAX_NAME_BYTES + 1).unwrap_err().to_string();
+    assert!(message.contains("version: must have at most 64 bytes"), "{message}");
+}
+
+#[test]
 fn entry_points_stay_in_the_modules_directory() {
     for wrong in ["", "..", "../watch", "/bin/sh", "a/../../b", "."] {
         let text = GOOD.replace("point = \"watch\"", &format!("point = \"{wrong}\""));
