@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use blvm_manifest::{
     Assignment, CONFIG_FILE, Configuration, ConfigurationError, ConfigurationSources, Discovered, FileError,
-    KeyPath, Manifest, NodeFile, Origin, SetError, dotted, module_environment,
+    KeyPath, Manifest, NodeFile, Origin, SetError, dotted, module_environment, written,
 };
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -178,7 +178,7 @@ fn show(arguments: &ShowArguments) -> Result<ExitCode, RunError> {
         let description = manifest.config_schema.as_ref().and_then(|schema| schema.get(&key.join(".")));
         write_line(&match arguments.json {
             true => json_line(key, value, origin, description),
-            false => format!("{} = {value}  # {origin}", dotted(key)),
+            false => format!("{} = {}  # {origin}", dotted(key), written(value)),
         })?;
     }
     if arguments.json {
