@@ -10,7 +10,7 @@ use crate::file_error::FileError;
 use crate::manifest::{is_module_name, parse};
 use crate::mistake::Wrong;
 
-/// Name of the file in the node's data directory, unless `blvm.toml` names another.
+/// Name of the file beside `blvm.toml`, unless `blvm.toml` names another.
 pub(super) const TRUST_FILE: &str = "trusted-keys.toml";
 
 const ROOT: &[&str] = &["threshold", "keys", "modules"];
@@ -47,13 +47,13 @@ impl Trust {
         Trust { path: path.into(), keys: Vec::new(), threshold: 1, thresholds: BTreeMap::new() }
     }
 
-    /// Reads the file `asked` for, which then has to be there, or `data_directory/trusted-keys.toml` if there is one.
+    /// Reads the file `asked` for, which then has to be there, or `directory/trusted-keys.toml` if there is one.
     ///
     /// # Errors
     ///
     /// [`FileError`] with everything that is wrong in it.
-    pub fn read(asked: Option<&Path>, data_directory: &Path) -> Result<Self, FileError> {
-        let path = asked.map_or_else(|| data_directory.join(TRUST_FILE), Path::to_owned);
+    pub fn read(asked: Option<&Path>, directory: &Path) -> Result<Self, FileError> {
+        let path = asked.map_or_else(|| directory.join(TRUST_FILE), Path::to_owned);
         match document::read(&path, true) {
             Ok(text) => Self::parse(&text, &path),
             Err(error) if asked.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
