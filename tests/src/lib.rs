@@ -15,4 +15,5 @@ pub mod made_up;
 pub mod memory;
 pub mod node;
 pub mod record;
+pub mod requests;
 pub mod soak;
