@@ -32,7 +32,7 @@ CROWD := cargo test $(RELEASE) $(PACKAGES) --test manager -- --nocapture --exact
 	crowd::a_crowd_of_which_half_crashes_costs_the_flood_nothing_and_leaves_nothing_behind
 RELOAD := cargo test $(RELEASE) $(PACKAGES) --test manager -- --nocapture --exact \
 	handover::block_watch_is_reloaded_beside_a_flood_and_misses_nothing_and_reads_nothing_twice
-ISOLATION := cargo test $(RELEASE) $(PACKAGES) --test isolation -- --nocapture
+CONSENSUS_ISOLATION := cargo test $(RELEASE) $(PACKAGES) --test consensus_isolation -- --nocapture
 HOSTILE_PEERS := cargo test $(RELEASE) $(PACKAGES) --test hostile_peers -- --nocapture
 DOCS := env RUSTDOCFLAGS="-D warnings" cargo doc $(RELEASE) $(PACKAGES) --no-deps
 # Where threads race over slots, terms and leases; the whole of Miri takes minutes.
@@ -148,11 +148,11 @@ reload: install ## block-watch is reloaded beside 10,000 messages a second and m
 	@scripts/step reload $(RELOAD)
 	@scripts/step --sum
 
-.PHONY: isolation
-isolation: export ISOLATION_SECONDS ?= 60
-isolation: install ## A module asks everything there is; the chain must be that of a node it cannot reach; ISOLATION_SECONDS=60
+.PHONY: consensus-isolation
+consensus-isolation: export ISOLATION_SECONDS ?= 60
+consensus-isolation: install ## A module asks everything there is; the chain must be that of a node it cannot reach; ISOLATION_SECONDS=60
 	@scripts/step --begin
-	@scripts/step isolation $(ISOLATION)
+	@scripts/step consensus-isolation $(CONSENSUS_ISOLATION)
 	@scripts/step --sum
 
 .PHONY: demo

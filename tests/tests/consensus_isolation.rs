@@ -1,7 +1,7 @@
 //! A module that may do everything asks everything, and the chain is that of a node it cannot reach.
 //!
 //! Two nodes get the same blocks, valid and invalid ones, from a third. One of them has the module. `ISOLATION_SECONDS` makes it long:
-//! `make isolation`.
+//! `make consensus-isolation`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
