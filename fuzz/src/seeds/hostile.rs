@@ -18,8 +18,11 @@ use blvm_bus::message::peers::{
 };
 use blvm_bus::message::system::{
     BlockSyncCompleted, BlockSyncProgress, BlockSyncStarted, ConsensusRuleViolation, DiskSpaceLow,
-    HeadersSyncCompleted, HeadersSyncProgress, HeadersSyncStarted, MaintenanceCompleted, MaintenanceStarted,
-    ModuleStarted, ModuleStopped, NodeShutdown, NodeStartupCompleted, SYNC_BLOCKS, SyncStateChanged,
+    HEALTH_DEGRADED, HEALTH_HEALTHY, HeadersSyncCompleted, HeadersSyncProgress, HeadersSyncStarted,
+    MODULE_RUNNING, MODULE_STARTING, MaintenanceCompleted, MaintenanceStarted, ModuleCrashed,
+    ModuleDiscovered, ModuleHealthChanged, ModuleInstalled, ModuleLoaded, ModuleReloaded, ModuleRemoved,
+    ModuleStarted, ModuleStateChanged, ModuleStopped, ModuleUnloaded, ModuleUpdated, NodeShutdown,
+    NodeStartupCompleted, SYNC_BLOCKS, SyncStateChanged,
 };
 use blvm_bus::message::{Kind, Topic, mesh_packets, stratum_packets};
 
@@ -182,6 +185,7 @@ pub(super) fn messages() -> Vec<Seed> {
     .into_iter()
     .chain(peers())
     .chain(system())
+    .chain(lives())
     .collect()
 }
 
@@ -242,6 +246,34 @@ fn system() -> Vec<Seed> {
         ("maintenance-started", message(&MaintenanceStarted { withheld: "blocks".to_owned() })),
         ("maintenance-completed", message(&MaintenanceCompleted { withheld: "blocks".to_owned() })),
         ("disk-space-low", message(&DiskSpaceLow { free_bytes: 1 << 29, threshold_bytes: 1 << 30 })),
+    ]
+}
+
+/// What becomes of a module.
+fn lives() -> Vec<Seed> {
+    let (name, version) = ("block-watch".to_owned(), "0.1.0".to_owned());
+    let (state, previous) = (MODULE_RUNNING, MODULE_STARTING);
+    vec![
+        ("module-discovered", message(&ModuleDiscovered { name: name.clone(), version: version.clone() })),
+        ("module-installed", message(&ModuleInstalled { name: name.clone(), version: version.clone() })),
+        ("module-loaded", message(&ModuleLoaded { name: name.clone(), version: version.clone() })),
+        ("module-state-changed", message(&ModuleStateChanged { name: name.clone(), state, previous })),
+        (
+            "module-health-changed",
+            message(&ModuleHealthChanged {
+                name: name.clone(),
+                health: HEALTH_DEGRADED,
+                previous: HEALTH_HEALTHY,
+            }),
+        ),
+        (
+            "module-reloaded",
+            message(&ModuleReloaded { name: name.clone(), version: version.clone(), pid: 7 }),
+        ),
+        ("module-unloaded", message(&ModuleUnloaded { name: name.clone() })),
+        ("module-crashed", message(&ModuleCrashed { name: name.clone(), pid: 7, status: -9 })),
+        ("module-updated", message(&ModuleUpdated { name: name.clone(), version })),
+        ("module-removed", message(&ModuleRemoved { name })),
     ]
 }
 
