@@ -21,7 +21,7 @@ impl Random {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -30,12 +30,12 @@ impl Random {
 
     /// One below `limit`.
     pub fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit.max(1)
+        self.number() % limit.max(1)
     }
 
     fn bytes(&mut self, most: u64) -> Vec<u8> {
         let count = self.below(most + 1);
-        (0..count).map(|_| self.next() as u8).collect()
+        (0..count).map(|_| self.number() as u8).collect()
     }
 
     fn word(&mut self) -> String {
@@ -84,7 +84,7 @@ impl Learnt {
     fn hash(&self, random: &mut Random) -> [u8; 32] {
         match self.hashes.get(random.below(2 * REMEMBERED as u64) as usize) {
             Some(hash) => *hash,
-            None => std::array::from_fn(|_| random.next() as u8),
+            None => std::array::from_fn(|_| random.number() as u8),
         }
     }
 
@@ -116,7 +116,7 @@ impl Learnt {
 
     fn height(&self, random: &mut Random) -> u32 {
         match random.below(4) {
-            0 => random.next() as u32,
+            0 => random.number() as u32,
             _ => random.below(u64::from(self.height) + 2) as u32,
         }
     }
@@ -187,9 +187,9 @@ fn after_chain(last: &ChainRequest, learnt: &Learnt, random: &mut Random) -> Opt
         C::FindFork { .. } => C::ReplayFrom {
             position: learnt.position(random),
             limit_steps: random.below(20) as u32,
-            limit_bytes: random.next() as u32,
+            limit_bytes: random.number() as u32,
         },
-        C::ReplayFrom { .. } => C::GetTxoutByScid { scid: random.next() },
+        C::ReplayFrom { .. } => C::GetTxoutByScid { scid: random.number() },
         C::GetTxoutByScid { .. } => return None,
     })
 }
@@ -199,7 +199,7 @@ fn after_mempool(last: &MempoolRequest, learnt: &Learnt, random: &mut Random) ->
     Some(match last {
         M::GetTransaction { .. } => M::GetSize,
         M::GetSize => M::Contains { txid: learnt.hash(random) },
-        M::Contains { .. } => M::GetFeeEstimate { target_blocks: random.next() as u32 },
+        M::Contains { .. } => M::GetFeeEstimate { target_blocks: random.number() as u32 },
         M::GetFeeEstimate { .. } => M::GetFeeRateSummary,
         M::GetFeeRateSummary => M::Snapshot,
         M::Snapshot => {
@@ -215,7 +215,7 @@ fn after_mining(last: &MiningRequest, learnt: &Learnt, random: &mut Random) -> O
     Some(match last {
         M::GetBlockTemplate => {
             let output =
-                CoinbaseOutput { value_sat: random.next() >> random.below(64), script: random.bytes(60) };
+                CoinbaseOutput { value_sat: random.number() >> random.below(64), script: random.bytes(60) };
             M::GetBlockTemplateWithOutputs { outputs: vec![output] }
         }
         M::GetBlockTemplateWithOutputs { .. } => {
@@ -228,9 +228,9 @@ fn after_mining(last: &MiningRequest, learnt: &Learnt, random: &mut Random) -> O
         M::SetCoinbaseConstraints(_) => M::GetTemplateTransactions { template_id: learnt.template_id },
         M::GetTemplateTransactions { .. } => M::SubmitSolution(Solution {
             template_id: learnt.template_id,
-            version: 0x2000_0000 | random.next() as u32,
-            time: random.next() as u32,
-            nonce: random.next() as u32,
+            version: 0x2000_0000 | random.number() as u32,
+            time: random.number() as u32,
+            nonce: random.number() as u32,
             coinbase: random.bytes(200),
         }),
         M::SubmitSolution(_) => M::SubmitBlock { raw: learnt.block(random) },
@@ -254,7 +254,7 @@ fn after_network(last: &NetworkRequest, learnt: &Learnt, random: &mut Random) ->
             payload: random.bytes(200),
         },
         N::SendPeerTransportPayload { .. } => {
-            N::BanPeer { address, duration_s: random.next() >> random.below(64), reason: random.word() }
+            N::BanPeer { address, duration_s: random.number() >> random.below(64), reason: random.word() }
         }
         N::BanPeer { .. } => N::UnbanPeer { address },
         N::UnbanPeer { .. } => N::QueueReceivedBlockBytes { raw: learnt.block(random) },
@@ -295,7 +295,7 @@ fn after_watch(last: &WatchRequest, learnt: &Learnt, random: &mut Random) -> Opt
     use WatchRequest as W;
     Some(match last {
         W::Add { .. } => W::Remove { items: items(learnt, random) },
-        W::Remove { .. } => W::Next { limit: random.next() as u32 },
+        W::Remove { .. } => W::Next { limit: random.number() as u32 },
         W::Next { .. } => return None,
     })
 }
