@@ -7,6 +7,7 @@ mod mining;
 mod modules;
 mod network;
 mod upstream_faults;
+mod upstream_faults_of_topics;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

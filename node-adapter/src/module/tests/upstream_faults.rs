@@ -1,5 +1,5 @@
 //! Faults of the node this project took its modules' habits from, each reproduced there, and each a test here. Those about
-//! the socket; the others stand in `node-adapter/tests/upstream_faults`.
+//! the socket; the others are where `grep -rn "fn upstream_fault_"` finds them.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
