@@ -6,6 +6,7 @@
 //! | `host` | starting a module, watching it until it exits |
 //! | `by_path` | programs that attach by path |
 //! | `party` | who is at the other end: a module, or a program that attached by path |
+//! | `isolation` | what its process gets: asked by the manifest, capped by the operator |
 //! | `conversation` | one party's requests, in order, from hello on |
 //! | `calls` | what the node asks of a module |
 //! | `directory`, `registry` | what is known of each module, what modules offer |
@@ -26,6 +27,7 @@ mod codec;
 mod conversation;
 mod directory;
 mod host;
+mod isolation;
 mod limits;
 mod log_file;
 mod manager;
@@ -43,6 +45,7 @@ pub use by_path::{ListenError, PathListener};
 pub use calls::{CallFailure, MAX_CALLS, ModuleCaller};
 pub use directory::Directory;
 pub use host::{ModuleHost, ModuleOptions, RunningModule, StartModuleError, StartRequest};
+pub use isolation::{LayerReport, OperatorLimits, ResourceDefaults};
 pub use limits::RequestLimits;
 pub use log_file::LogFile;
 pub use manager::{

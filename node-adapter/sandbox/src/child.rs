@@ -29,7 +29,6 @@ pub struct Child {
     exit: Option<ExitReport>,
     /// Until it has ended.
     pub(crate) control_group: Option<ControlGroup>,
-    was_out_of_memory: bool,
 }
 
 /// Sends `signal` to the process a pidfd names, never to another that got its number.
@@ -66,6 +65,8 @@ pub enum ExitReport {
         /// The signal's number; real-time signals have no other name.
         signal: i32,
     },
+    /// The kernel killed it because its control group had no memory left.
+    OutOfMemory,
 }
 
 impl Child {
@@ -86,7 +87,6 @@ impl Child {
             weak,
             exit: None,
             control_group: None,
-            was_out_of_memory: false,
         }
     }
 
@@ -125,12 +125,6 @@ impl Child {
     #[must_use]
     pub fn weak(&self) -> &[(Layer, WeakReason)] {
         &self.weak
-    }
-
-    /// Returns whether the kernel killed it because its control group had no memory left. Known once its end was reported.
-    #[must_use]
-    pub fn was_out_of_memory(&self) -> bool {
-        self.was_out_of_memory
     }
 
     /// Sends `signal` to the process, never to another that got its number.
@@ -187,14 +181,14 @@ impl Child {
         }
         // SAFETY: as above.
         let status = unsafe { info.si_status() };
+        // Dropped here: that kills what the process may have left behind.
+        let group = self.control_group.take();
+        let oom_kills = group.map_or(0, |group| group.oom_kills());
         self.exit = Some(match info.si_code {
             libc::CLD_EXITED => ExitReport::Exited { status },
+            libc::CLD_KILLED if status == libc::SIGKILL && oom_kills > 0 => ExitReport::OutOfMemory,
             _ => ExitReport::Signalled { signal: status },
         });
-        if let Some(group) = self.control_group.take() {
-            self.was_out_of_memory = group.oom_kills() > 0;
-            // Dropping it kills what the process may have left behind, and removes it.
-        }
         Ok(self.exit)
     }
 }

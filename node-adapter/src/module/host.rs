@@ -18,7 +18,8 @@ use blvm_bus::request::{Attached, ModuleHealth, Permission, Refusal, Statistics,
 use blvm_bus::wake::{WakerClient, WakerError, wake_socket_pair};
 use blvm_manifest::Manifest;
 use blvm_sandbox::{
-    Child, ExitReport, Limits, SealedBinary, SpawnError, SpawnRequest, Spawner, StartError, UidGid,
+    Child, ControlGroups, ExitReport, GroupError, SealedBinary, SpawnError, SpawnRequest, Spawner,
+    StartError, UidGid, landlock_abi,
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
@@ -31,6 +32,7 @@ use super::block_queue::BlockQueue;
 use super::by_path::{ListenError, PathListener};
 use super::calls::{CallDesk, ModuleCaller};
 use super::directory::Directory;
+use super::isolation::{Isolation, LayerReport, OperatorLimits, ResourceDefaults};
 use super::limits::RequestLimits;
 use super::log_file::LogFile;
 use super::party::{Party, starts_of};
@@ -43,15 +45,6 @@ use crate::topics::Topics;
 /// User ids given to modules when the node may choose: the range that systemd keeps for users made at run time
 /// (systemd.exec(5), `DynamicUser`).
 const MODULE_UIDS: RangeInclusive<u32> = 61_184..=65_519;
-
-/// What a module may use unless the operator says otherwise. Mappings of the bus do not count as data.
-const LIMITS: Limits = Limits {
-    data_bytes: 512 << 20,
-    open_files: 256,
-    processes: Some(1024),
-    memlock_bytes: 0,
-    file_bytes: None,
-};
 
 /// How modules are started.
 #[derive(Debug, Clone)]
@@ -91,6 +84,9 @@ pub enum StartModuleError {
     /// Its wake socket could not be made.
     #[error(transparent)]
     Waker(#[from] WakerError),
+    /// Its control group could not be made.
+    #[error(transparent)]
+    ControlGroup(#[from] GroupError),
     /// It could not be spawned.
     #[error("module {name} cannot be started")]
     Spawn {
@@ -150,6 +146,9 @@ pub struct ModuleHost {
     shared: Arc<Shared>,
     options: ModuleOptions,
     choosing_uid: Mutex<()>,
+    groups: ControlGroups,
+    /// Version of the kernel's Landlock, 0 if it has none.
+    landlock_abi: u32,
 }
 
 /// What a module holds of the bus; taken back when its process has exited.
@@ -345,13 +344,26 @@ pub struct StartRequest {
     /// The first sequences it reads, by topic: where the process before it had finished. Topics that are missing begin as for
     /// everybody else.
     pub resume: BTreeMap<u32, u64>,
+    /// What the operator allows it.
+    pub operator: OperatorLimits,
+    /// What it gets where the operator says nothing.
+    pub defaults: ResourceDefaults,
 }
 
 impl StartRequest {
     /// The program that `manifest` names, without arguments.
     pub fn new(manifest: Manifest) -> Self {
-        let (arguments, config, resume) = (Vec::new(), String::new(), BTreeMap::new());
-        StartRequest { manifest, arguments, program: None, log: None, expected_sha256: None, config, resume }
+        StartRequest {
+            manifest,
+            arguments: Vec::new(),
+            program: None,
+            log: None,
+            expected_sha256: None,
+            config: String::new(),
+            resume: BTreeMap::new(),
+            operator: OperatorLimits::default(),
+            defaults: ResourceDefaults::default(),
+        }
     }
 }
 
@@ -361,6 +373,7 @@ pub struct RunningModule {
     program: SealedBinary,
     sha256: [u8; 32],
     enforced: Vec<&'static str>,
+    layers: Vec<LayerReport>,
     exit: watch::Receiver<Option<ExitReport>>,
     attached: watch::Receiver<Option<BTreeMap<u32, u64>>>,
     pidfd: OwnedFd,
@@ -381,7 +394,18 @@ impl ModuleHost {
     ) -> Result<Self, StartError> {
         raise_open_files();
         let shared = Arc::new(Shared::new(topics, node, peers, network, options.limits));
-        Ok(ModuleHost { spawner: Spawner::start()?, shared, options, choosing_uid: Mutex::new(()) })
+        let groups = ControlGroups::find();
+        for (controller, reason) in groups.unavailable() {
+            tracing::info!(%controller, %reason, "modules are not bounded by this controller");
+        }
+        Ok(ModuleHost {
+            spawner: Spawner::start()?,
+            shared,
+            options,
+            choosing_uid: Mutex::new(()),
+            groups,
+            landlock_abi: landlock_abi().unwrap_or(0),
+        })
     }
 
     /// Starts a module with `arguments` and serves it until it exits. Must be called inside a Tokio runtime.
@@ -404,7 +428,17 @@ impl ModuleHost {
     ///
     /// [`StartModuleError`].
     pub fn start_with(&self, start: StartRequest) -> Result<RunningModule, StartModuleError> {
-        let StartRequest { manifest, arguments, program, log, expected_sha256, config, resume } = start;
+        let StartRequest {
+            manifest,
+            arguments,
+            program,
+            log,
+            expected_sha256,
+            config,
+            resume,
+            operator,
+            defaults,
+        } = start;
         let (directory, uid) = self.make_directory(&manifest.name)?;
         let name = manifest.name.clone();
         let at = |source| StartModuleError::Socket { name: name.clone(), source };
@@ -414,17 +448,17 @@ impl ModuleHost {
         refuse_descriptors(&socket).map_err(at)?;
         let socket = UnixStream::from_std(socket).map_err(at)?;
         let (wake, module_wake) = wake_socket_pair()?;
+        let isolation =
+            Isolation::decide(&manifest.sandbox, &manifest.permissions, &operator, &defaults, uid.is_some());
+        let group = self.groups.create(isolation.group_limits())?;
         let mut request = SpawnRequest::new(&manifest.program);
         request.sealed = program;
         request.expected_sha256 = expected_sha256;
         request.arguments = arguments;
         request.descriptors = vec![module_socket.into(), module_wake];
         request.uid = uid;
+        isolation.apply(&mut request, &directory, group);
         request.working_directory = directory;
-        // Threads are counted per user: under the node's own they would be the user's other programs' too.
-        let processes = uid.and(LIMITS.processes);
-        request.limits = Limits { processes, ..LIMITS };
-        request.may_use_network = true;
         request.allow_weak_isolation = self.options.allow_weak_isolation;
         let mut child = self
             .spawner
@@ -435,6 +469,7 @@ impl ModuleHost {
         }
         let pidfd = child.as_fd().try_clone_to_owned().map_err(at)?;
         let (program, sha256) = (child.program().clone(), child.sha256());
+        let layers = isolation.report(&child, &self.groups, self.landlock_abi);
         let mut enforced = vec!["seals"];
         enforced.extend(child.enforced().iter().map(|layer| layer.as_str()));
         let (starts, attached) = watch::channel(None);
@@ -467,7 +502,7 @@ impl ModuleHost {
         };
         // Without a thread the child is dropped here, which kills it.
         std::thread::Builder::new().name("blvm-module-exit".to_owned()).spawn(watch).map_err(at)?;
-        Ok(RunningModule { module, program, sha256, enforced, exit, attached, pidfd })
+        Ok(RunningModule { module, program, sha256, enforced, layers, exit, attached, pidfd })
     }
 
     /// Where the module of that name works.
@@ -575,6 +610,13 @@ fn watch_exit(
     let status = match exit {
         ExitReport::Exited { status } => status,
         ExitReport::Signalled { signal } => -signal,
+        ExitReport::OutOfMemory => {
+            tracing::warn!(
+                module = module.name(),
+                "the module used all the memory it may: raise its limit, or ask its author"
+            );
+            -(Signal::SIGKILL as i32)
+        }
     };
     let (name, pid) = (module.name().to_owned(), module.pid);
     // Acquire: pairs with `expect_exit`.
@@ -628,6 +670,11 @@ impl RunningModule {
     pub fn expect_exit(&self) {
         // Release: pairs with the load in `watch_exit`.
         self.module.is_ending.store(true, Ordering::Release);
+    }
+
+    /// Layer by layer what holds for it, what it is, and why the rest is missing.
+    pub fn layers(&self) -> &[LayerReport] {
+        &self.layers
     }
 
     /// The layers of isolation that really hold, by name.

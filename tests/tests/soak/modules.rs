@@ -257,7 +257,7 @@ impl Modules {
             ExitReport::Exited { status: 0 } => true,
             ExitReport::Exited { status: DIED } => process.roles.contains(&Role::Exit),
             ExitReport::Signalled { signal } => process.was_killed && signal == Signal::SIGKILL as i32,
-            ExitReport::Exited { .. } => false,
+            ExitReport::Exited { .. } | ExitReport::OutOfMemory => false,
         };
         let name = process.running.name();
         if !was_expected {

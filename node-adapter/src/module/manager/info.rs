@@ -135,6 +135,8 @@ pub enum ExitReason {
     Status(i32),
     /// By this signal.
     Signal(i32),
+    /// By the kernel, as it had used all the memory it may.
+    OutOfMemory,
 }
 
 impl From<ExitReport> for ExitReason {
@@ -142,6 +144,7 @@ impl From<ExitReport> for ExitReason {
         match report {
             ExitReport::Exited { status } => ExitReason::Status(status),
             ExitReport::Signalled { signal } => ExitReason::Signal(signal),
+            ExitReport::OutOfMemory => ExitReason::OutOfMemory,
         }
     }
 }
@@ -154,6 +157,7 @@ impl fmt::Display for ExitReason {
                 Ok(known) => write!(f, "was ended by {}", known.as_str()),
                 Err(_) => write!(f, "was ended by signal {signal}"),
             },
+            ExitReason::OutOfMemory => f.write_str("was killed: it had used all the memory it may"),
         }
     }
 }
