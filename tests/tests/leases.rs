@@ -53,7 +53,7 @@ fn single_terms() -> TopicsOptions {
 /// What the node warned of, but for the ends of modules that were killed.
 fn warnings() -> Vec<String> {
     let lines = log::all(|line| line.level <= Level::WARN).into_iter().map(|line| line.text);
-    lines.filter(|text| !(text.starts_with("module failed") && text.ends_with("status=-9"))).collect()
+    lines.filter(|text| !(text.starts_with("module crashed") && text.ends_with("status=-9"))).collect()
 }
 
 /// Publishes each height as soon as an ordinary module, which reads from height 1 on, is at most one body behind.

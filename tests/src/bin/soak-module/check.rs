@@ -178,6 +178,10 @@ pub(crate) fn system(sequence: u64, event: &SystemEvent<'_>) -> Result<Option<u6
             demand(event.name.starts_with("soak-") && event.pid > 0, "a module's end", sequence)?;
             Ok(None)
         }
+        SystemEvent::ModuleCrashed(event) => {
+            demand(event.name.starts_with("soak-") && event.pid > 0, "a module's crash", sequence)?;
+            Ok(None)
+        }
         // The other kinds: nobody publishes them here.
         _ => Err(format!("system, sequence {sequence}: a kind that was not published")),
     }
