@@ -40,7 +40,7 @@ mod reply;
 mod tests;
 mod waits;
 
-pub use blvm_manifest::{Manifest, ManifestError, ManifestTopic};
+pub use blvm_manifest::{Manifest, ManifestError, ManifestTopic, Sandbox};
 pub use by_path::{ListenError, PathListener};
 pub use calls::{CallFailure, MAX_CALLS, ModuleCaller};
 pub use directory::Directory;

@@ -6,16 +6,23 @@
 //!
 //! | command | does |
 //! |---|---|
-//! | `module SETTING OTHER_PID` | attaches and tries everything |
+//! | `module SETTING OTHER_PID OWN_PORT PORT` | attaches and tries everything; somebody listens on PORT |
+//! | `bombs SETTING PORT` | has no network: tries to get one, opens what is not its own, uses up what there is |
+//! | `shared-memory SETTING`, `memory-files SETTING` | uses up memory until it is killed |
+//! | `outlive SETTING` | attaches and does what it can to outlive the node |
 //! | `seal-first SETTING` | seals its lease page before the node can |
 //! | `half-frame SETTING` | attaches, sends half a request and ends |
 //! | `hold SETTING` | keeps every descriptor in flight that its user may have |
 //! | `root NODE_PID` | tries from outside, as root |
+//!
+//! SETTING is its name, then what the host cannot enforce: `same_uid,memory,pids`.
 #![allow(unsafe_code)]
 
+mod bombs;
 mod conversation;
 mod kernel;
 mod lease;
+mod outside;
 mod process;
 mod report;
 mod segment;
@@ -36,9 +43,12 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         ["root", node] => numbers([node]).and_then(|[node]| attack_as_root(node)),
-        ["module", setting, other] => {
-            numbers([other]).and_then(|[other]| attack_as_module(report(setting)?, other))
-        }
+        ["module", setting, other, own_port, port] => numbers([other, own_port, port])
+            .and_then(|[other, own_port, port]| attack_as_module(report(setting)?, other, own_port, port)),
+        ["bombs", setting, port] => numbers([port]).and_then(|[port]| use_up(report(setting)?, port)),
+        ["shared-memory", _] => attached(None).and_then(|_| bombs::shared_memory()),
+        ["memory-files", _] => attached(None).and_then(|_| bombs::memory_files()),
+        ["outlive", _] => attached(None).and_then(|_| bombs::outlive()).map(|never| match never {}),
         ["seal-first", setting] => {
             report(setting).and_then(|mut report| lease::seal_first(&mut report, &mut Conversation::begin()?))
         }
@@ -64,9 +74,11 @@ fn numbers<const N: usize>(words: [&str; N]) -> io::Result<[i32; N]> {
 }
 
 fn report(setting: &str) -> io::Result<Report> {
-    let setting = Setting::from_name(setting).ok_or(io::ErrorKind::InvalidInput)?;
+    let mut words = setting.split(',');
+    let setting = words.next().and_then(Setting::from_name).ok_or(io::ErrorKind::InvalidInput)?;
+    let lacks = words.map(str::to_owned).collect();
     let lines = OpenOptions::new().create(true).append(true).open("attempts.jsonl")?;
-    Ok(Report::new(setting, lines))
+    Ok(Report::new(setting, lacks, lines))
 }
 
 fn length_of(fd: RawFd) -> io::Result<usize> {
@@ -75,8 +87,31 @@ fn length_of(fd: RawFd) -> io::Result<usize> {
     usize::try_from(length).map_err(io::Error::other)
 }
 
-fn attack_as_module(mut report: Report, other: i32) -> io::Result<()> {
+/// Attaches as a good module does.
+fn attached(own_port: Option<u16>) -> io::Result<(Conversation, Target)> {
+    let mut talk = Conversation::begin()?;
+    let given = talk.hello()?;
+    lease::map(&given.lease_page)?;
+    talk.mapped()?;
+    let chain = given.segments[0].1.as_raw_fd();
+    let chain = View::map(chain, length_of(chain)?, PROT_READ, MAP_SHARED)?;
+    Ok((talk, Target { pid: nix::unistd::getppid().as_raw(), chain, own_port }))
+}
+
+fn use_up(mut report: Report, port: i32) -> io::Result<()> {
+    let (mut talk, target) = attached(None)?;
+    outside::open_files(&mut report)?;
+    outside::without_network(&mut report, port_of(port)?)?;
+    bombs::attack(&mut report, &target, &mut talk)
+}
+
+fn port_of(number: i32) -> io::Result<u16> {
+    number.try_into().map_err(io::Error::other)
+}
+
+fn attack_as_module(mut report: Report, other: i32, own_port: i32, port: i32) -> io::Result<()> {
     let node = nix::unistd::getppid().as_raw();
+    let own_port = if report.lacks("ports") { None } else { Some(port_of(own_port)?) };
     let mut talk = Conversation::begin()?;
     let given = talk.hello()?;
     let page_fd = given.lease_page.as_raw_fd();
@@ -85,7 +120,7 @@ fn attack_as_module(mut report: Report, other: i32) -> io::Result<()> {
     talk.mapped()?;
     let chain = given.segments[0].1.as_raw_fd();
     let chain = View::map(chain, length_of(chain)?, PROT_READ, MAP_SHARED)?;
-    let target = Target { pid: node, chain };
+    let target = Target { pid: node, chain, own_port };
     lease::judge_pending(&mut report, &target, &pending)?;
     lease::after_the_seal(&mut report, &target, page_fd, &page)?;
     for (name, segment) in &given.segments {
@@ -98,6 +133,9 @@ fn attack_as_module(mut report: Report, other: i32) -> io::Result<()> {
     process::own_its_socket(&mut report, &target, "wake socket", &talk.wake)?;
     process::attack_output(&mut report, &target)?;
     process::break_out(&mut report, &target)?;
+    if own_port.is_some() {
+        outside::beyond_its_port(&mut report, port_of(port)?)?;
+    }
     lease::tear(&mut report, &target, &page)?;
     sockets::attack_requests(&mut report, &target, &mut talk)?;
     sockets::attack_wakes(&mut report, &target, &mut talk)
@@ -139,7 +177,7 @@ fn attack_as_root(node: i32) -> io::Result<()> {
     };
     let chain = chain.as_fd().as_raw_fd();
     let chain = View::map(chain, length_of(chain)?, PROT_READ, MAP_SHARED)?;
-    let target = Target { pid: node, chain };
+    let target = Target { pid: node, chain, own_port: None };
     for (name, segment) in &segments {
         let fd = segment.as_raw_fd();
         segment::attack(&mut report, name, fd, length_of(fd)?)?;

@@ -47,7 +47,8 @@ fn open_its_files(report: &mut Report, who: &str, pid: i32) -> io::Result<()> {
         }
         let verb = if flags == libc::O_RDONLY { "read" } else { "write" };
         let attempt = format!("{who}: open /proc/PID/{name} to {verb}");
-        report.refused(&attempt, Layer::Dumpable, &[Errno::EACCES, Errno::EPERM], &answer)?;
+        let layer = report.files_layer(Layer::Dumpable);
+        report.refused(&attempt, layer, &[Errno::EACCES, Errno::EPERM], &answer)?;
         if let Ok(fd) = answer {
             close(fd);
         }
@@ -55,7 +56,8 @@ fn open_its_files(report: &mut Report, who: &str, pid: i32) -> io::Result<()> {
     let descriptor = open(&format!("/proc/{pid}/fd/3"), libc::O_RDWR);
     // For root there may be no such descriptor, or a socket, which cannot be opened.
     if !matches!(descriptor, Err(Errno::ENOENT | Errno::ENXIO)) {
-        report.refused(&format!("{who}: open /proc/PID/fd/3"), Layer::Dumpable, EACCES, &descriptor)?;
+        let layer = report.files_layer(Layer::Dumpable);
+        report.refused(&format!("{who}: open /proc/PID/fd/3"), layer, EACCES, &descriptor)?;
     }
     if let Ok(fd) = descriptor {
         close(fd);
@@ -66,7 +68,9 @@ fn open_its_files(report: &mut Report, who: &str, pid: i32) -> io::Result<()> {
         close(slack);
         written
     });
-    report.refused(&format!("{who}: write /proc/PID/timerslack_ns"), Layer::Capabilities, EPERM, &slack)
+    let layer = report.files_layer(Layer::Capabilities);
+    let expected = &[Errno::EPERM, Errno::EACCES];
+    report.refused(&format!("{who}: write /proc/PID/timerslack_ns"), layer, expected, &slack)
 }
 
 fn reach_its_memory(report: &mut Report, target: &Target, who: &str, pid: i32) -> io::Result<()> {
@@ -386,13 +390,15 @@ fn files_of_the_system(report: &mut Report, target: &Target) -> io::Result<()> {
     ]
     .map(|path| (path.to_owned(), path.to_owned()))
     .into();
-    // A node's own control group, where it may be frozen.
-    if let Ok(groups) = std::fs::read_to_string(format!("/proc/{}/cgroup", target.pid)) {
-        for group in groups.lines().filter_map(|line| line.strip_prefix("0::")) {
-            for file in ["cgroup.freeze", "cgroup.procs", "memory.high"] {
-                paths.push((format!("/sys/fs/cgroup{group}/{file}"), format!("the node's {file}")));
-            }
+    // A node's own control group, where it may be frozen; Landlock hides which that is, but not the topmost.
+    let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", target.pid)).unwrap_or_default();
+    for group in groups.lines().filter_map(|line| line.strip_prefix("0::")) {
+        for file in ["cgroup.freeze", "cgroup.procs", "memory.high"] {
+            paths.push((format!("/sys/fs/cgroup{group}/{file}"), format!("the node's {file}")));
         }
+    }
+    for file in ["cgroup.procs", "memory/cgroup.procs", "unified/cgroup.procs"] {
+        paths.push((format!("/sys/fs/cgroup/{file}"), format!("the control groups' {file}")));
     }
     for (path, name) in paths {
         let answer = open(&path, libc::O_RDWR).or_else(|errno| {
@@ -403,7 +409,8 @@ fn files_of_the_system(report: &mut Report, target: &Target) -> io::Result<()> {
             continue;
         }
         let refusals: &[Errno] = &[Errno::EACCES, Errno::EPERM, Errno::EROFS];
-        report.refused(&format!("host: open {name} to write"), Layer::Capabilities, refusals, &answer)?;
+        let layer = report.files_layer(Layer::Capabilities);
+        report.refused(&format!("host: open {name} to write"), layer, refusals, &answer)?;
     }
     Ok(())
 }

@@ -45,6 +45,10 @@ pub(crate) enum Layer {
     Capabilities,
     Dumpable,
     Rlimits,
+    Landlock,
+    Ports,
+    Uid,
+    ControlGroup,
     Kernel,
     Node,
 }
@@ -58,6 +62,10 @@ impl Layer {
             Layer::Capabilities => "capabilities",
             Layer::Dumpable => "dumpable",
             Layer::Rlimits => "rlimits",
+            Layer::Landlock => "landlock",
+            Layer::Ports => "ports",
+            Layer::Uid => "uid",
+            Layer::ControlGroup => "control_group",
             Layer::Kernel => "kernel",
             Layer::Node => "node",
         }
@@ -69,6 +77,8 @@ pub(crate) struct Target {
     pub(crate) pid: i32,
     /// The `chain` segment, read-only.
     pub(crate) chain: View,
+    /// The port this module was granted, to listen on and to connect to.
+    pub(crate) own_port: Option<u16>,
 }
 
 impl Target {
@@ -82,7 +92,8 @@ impl Target {
             }
             std::thread::yield_now();
         }
-        matches!(self.state(), Some('R' | 'S' | 'D'))
+        // Where Landlock hides it, what was published has to do.
+        self.state().is_none_or(|state| matches!(state, 'R' | 'S' | 'D'))
     }
 
     /// The next sequence of `chain`.
@@ -105,12 +116,39 @@ impl Target {
 /// Writes the lines.
 pub(crate) struct Report {
     pub(crate) setting: Setting,
+    /// What this host cannot enforce, as the node says: `landlock`, `ports`, `memory`, `pids`, `cpu`.
+    lacks: Vec<String>,
     lines: File,
 }
 
 impl Report {
-    pub(crate) fn new(setting: Setting, lines: File) -> Self {
-        Report { setting, lines }
+    pub(crate) fn new(setting: Setting, lacks: Vec<String>, lines: File) -> Self {
+        Report { setting, lacks, lines }
+    }
+
+    /// Whether this host cannot enforce `what`.
+    pub(crate) fn lacks(&self, what: &str) -> bool {
+        self.lacks.iter().any(|lacking| lacking == what)
+    }
+
+    /// What refuses to open files: Landlock, which looks first, or else `other`.
+    pub(crate) fn files_layer(&self, other: Layer) -> Layer {
+        if self.setting == Setting::Root || self.lacks("landlock") { other } else { Layer::Landlock }
+    }
+
+    /// As [`Self::refused`], by a layer that hosts without `what` do not have: there it is told as that.
+    pub(crate) fn refused_where_there_is<T>(
+        &mut self,
+        what: &str,
+        attempt: &str,
+        layer: Layer,
+        expected: &[Errno],
+        answer: &Answer<T>,
+    ) -> io::Result<()> {
+        match answer {
+            Ok(_) if self.lacks(what) => self.line(attempt, layer.name(), "not_enforceable", None),
+            _ => self.refused(attempt, layer, expected, answer),
+        }
     }
 
     /// An attempt that `layer` must refuse with one of `expected`. One that succeeds is a hole, but for root at

@@ -170,8 +170,11 @@ impl Segment {
         let garbage = [0xee_u8; 64];
         let own = open("/proc/self/mem", libc::O_RDWR);
         let is_root = report.setting == Setting::Root;
-        let (layer, refusals): (_, &[Errno]) =
-            if is_root { (Layer::ReadOnly, &[Errno::EIO]) } else { (Layer::Dumpable, &[Errno::EACCES]) };
+        let (layer, refusals): (_, &[Errno]) = if is_root {
+            (Layer::ReadOnly, &[Errno::EIO])
+        } else {
+            (report.files_layer(Layer::Dumpable), &[Errno::EACCES])
+        };
         let written = own.and_then(|own| {
             let written = call!(libc::SYS_pwrite64, own, &garbage[..], garbage.len(), at);
             close(own);

@@ -133,7 +133,7 @@ fn descriptors(report: &mut Report, target: &Target, talk: &mut Conversation) ->
     }
     report.refused("requests: 25300 descriptors to the node", Layer::Node, &[Errno::EPERM], &answer)?;
     let frame = talk.frame(&Request::GetChainTip);
-    let slow = slow_to_close()?;
+    let Some(slow) = slow_to_close(target)? else { return Ok(()) };
     let start = Instant::now();
     let answer = send(talk.request_fd(), &frame, &[slow.as_fd()]);
     drop(slow);
@@ -148,9 +148,11 @@ fn descriptors(report: &mut Report, target: &Target, talk: &mut Conversation) ->
     }
 }
 
-/// A TCP connection with data that nobody takes: whoever closes it last waits for that data.
-fn slow_to_close() -> io::Result<TcpStream> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+/// A TCP connection with data that nobody takes: whoever closes it last waits for that data. `None` where this module has
+/// no port, as the host could not confine it to that one.
+fn slow_to_close(target: &Target) -> io::Result<Option<TcpStream>> {
+    let Some(port) = target.own_port else { return Ok(None) };
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
     let mut client = TcpStream::connect(listener.local_addr()?)?;
     let (server, _) = listener.accept()?;
     client.set_nonblocking(true)?;
@@ -160,7 +162,7 @@ fn slow_to_close() -> io::Result<TcpStream> {
     call!(libc::SYS_setsockopt, client.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, &linger[..], 8)?;
     // The peer must stay, or its reset would end the waiting; this program's end takes it away.
     std::mem::forget(server);
-    Ok(client)
+    Ok(Some(client))
 }
 
 /// As many descriptors in flight as this user may have: they count for all processes of one user together.
@@ -223,7 +225,7 @@ pub(crate) fn attack_wakes(report: &mut Report, target: &Target, talk: &mut Conv
 fn slow_wake(report: &mut Report, target: &Target, talk: &Conversation) -> io::Result<()> {
     use std::os::fd::AsFd;
     let wake = talk.wake_fd();
-    let slow = slow_to_close()?;
+    let Some(slow) = slow_to_close(target)? else { return Ok(()) };
     let record = Record { waiter: 0, epoch: 7, wants: vec![Want::all(1, u64::MAX)] };
     let answer = send(talk.wake.as_fd(), &record.encode(), &[slow.as_fd()]);
     drop(slow);

@@ -1,14 +1,18 @@
 //! Test helper: the node under attack. Publishes known blocks all the time, hosts a good and several hostile modules, and
 //! says in the end whether anything of it was hurt.
 //!
-//! `hostile-node SETTING DIRECTORY [UID]`: becomes user UID first, if it is given. Prints the lines of the hostile modules,
-//! then `ready PID`; goes on until its input closes; its last line is a report.
+//! `hostile-node SETTING DIRECTORY [UID]`: becomes user UID first, if it is given. Prints what the host cannot enforce and the
+//! lines of the hostile modules, then `ready PID`; goes on until its input closes; its last line is a report.
+//!
+//! `hostile-node outlive SETTING DIRECTORY [UID]`: starts one module that means to outlive it, prints `outlive PID`, and waits to
+//! be killed.
 #![forbid(unsafe_code)]
 
 mod publish;
 mod verify;
 
 use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -16,9 +20,11 @@ use std::time::Duration;
 
 use blvm_bus::layout::Geometry;
 use blvm_bus::request::Permission;
-use blvm_node_adapter::module::{Manifest, ModuleHost, ModuleOptions, RequestLimits, RunningModule};
+use blvm_node_adapter::module::{
+    Manifest, ModuleHost, ModuleOptions, RequestLimits, RunningModule, Sandbox, StartRequest,
+};
 use blvm_node_adapter::topics::{Topics, TopicsOptions};
-use blvm_sandbox::ExitReport;
+use blvm_sandbox::{ControlGroups, ExitReport, confines_ports, landlock_abi};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 use publish::{Publishing, TestNode};
@@ -27,7 +33,7 @@ use publish::{Publishing, TestNode};
 const CHAIN: Geometry = Geometry { depth: 1024, slot_bytes: 128, terms: 18, term_bytes: 128 << 10 };
 
 /// A hostile module that takes longer has hung, or has hung the node.
-const PATIENCE: Duration = Duration::from_secs(25);
+const PATIENCE: Duration = Duration::from_secs(40);
 
 /// The limit on descriptors that most systems start a service with.
 const OPEN_FILES: u64 = 1024;
@@ -37,8 +43,8 @@ type Failed = Box<dyn std::error::Error>;
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        [setting, directory] => begin(setting, directory, None),
-        [setting, directory, uid] => begin(setting, directory, Some(uid)),
+        ["outlive", setting, directory, uid @ ..] => begin(setting, directory, uid.first().copied(), true),
+        [setting, directory, uid @ ..] => begin(setting, directory, uid.first().copied(), false),
         _ => return ExitCode::from(2),
     };
     match outcome {
@@ -50,7 +56,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn begin(setting: &str, directory: &str, uid: Option<&str>) -> Result<(), Failed> {
+fn begin(setting: &str, directory: &str, uid: Option<&str>, is_outlived: bool) -> Result<(), Failed> {
     // First of all, with one thread only.
     if let Some(uid) = uid {
         become_user(uid.parse()?)?;
@@ -62,7 +68,12 @@ fn begin(setting: &str, directory: &str, uid: Option<&str>) -> Result<(), Failed
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(run(setting, Path::new(directory)))
+    let directory = Path::new(directory);
+    if is_outlived {
+        runtime.block_on(be_outlived(setting, directory))
+    } else {
+        runtime.block_on(run(setting, directory))
+    }
 }
 
 fn become_user(id: u32) -> nix::Result<()> {
@@ -72,31 +83,74 @@ fn become_user(id: u32) -> nix::Result<()> {
     setresuid(uid, uid, uid)
 }
 
-async fn run(setting: &str, directory: &Path) -> Result<(), Failed> {
+/// Starts a module that means to outlive this process, and waits to be killed.
+async fn be_outlived(setting: &str, directory: &Path) -> Result<(), Failed> {
+    let (_topics, host) = host(directory)?;
+    let module = start(&host, "outlive", "hostile-module", &["outlive", setting], &Network::default())?;
+    let ready = directory.join("modules/outlive/ready");
+    while !ready.exists() {
+        if module.has_exited() {
+            return Err("the module ended early".into());
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    println(&format!("outlive {}", module.pid()))?;
+    std::future::pending().await
+}
+
+fn host(directory: &Path) -> Result<(Arc<Topics>, ModuleHost), Failed> {
     let options = TopicsOptions { chain: CHAIN, leases: 2, lease_holders: 4 };
     let topics = Arc::new(Topics::create(options)?);
     let node = Arc::new(TestNode);
     let options = ModuleOptions {
         data_directory: directory.join("modules"),
-        allow_weak_isolation: false,
+        // What is missing then is told, attempt by attempt.
+        allow_weak_isolation: landlock_abi().is_err(),
         limits: RequestLimits::default(),
     };
     let host = ModuleHost::new(Arc::clone(&topics), node, None, "regtest", options)?;
+    Ok((topics, host))
+}
+
+/// What this host cannot enforce for modules of this node, as the attempts name it.
+fn lacking() -> Vec<&'static str> {
+    let abi = landlock_abi().unwrap_or(0);
+    let mut lacks = Vec::new();
+    lacks.extend((abi == 0).then_some("landlock"));
+    lacks.extend((!confines_ports(abi)).then_some("ports"));
+    lacks.extend(ControlGroups::find().unavailable().iter().map(|(controller, _)| controller.as_str()));
+    lacks
+}
+
+async fn run(setting: &str, directory: &Path) -> Result<(), Failed> {
+    let (topics, host) = host(directory)?;
+    let lacks = lacking();
+    println(&serde_json::json!({ "setting": setting, "lacks": lacks }).to_string())?;
+    // Somebody listens who does not listen to modules.
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let port = listener.local_addr()?.port().to_string();
+    let granted = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+    let network = Network { port: (!lacks.contains(&"ports")).then_some(granted), is_spared: true };
+    let spared = Network { is_spared: true, ..Network::default() };
     // As `blvm run` does: what a module must not reach is there to be reached.
     let _by_path = host.listen(directory)?;
-    let witness = start(&host, "witness", "hostile-witness", &[])?;
+    let witness = start(&host, "witness", "hostile-witness", &[], &spared)?;
     witness.attached().await.ok_or("the witness was not attached")?;
     let publishing = Publishing::start(Arc::clone(&topics))?;
 
     let other = witness.pid().to_string();
-    let attacks: [(&str, &[&str]); 4] = [
-        ("module", &["module", setting, &other]),
-        ("seal-first", &["seal-first", setting]),
-        ("half-frame", &["half-frame", setting]),
-        ("hold", &["hold", setting]),
+    let granted = granted.to_string();
+    let known = std::iter::once(setting).chain(lacks.iter().copied()).collect::<Vec<_>>().join(",");
+    let bounded = Network::default();
+    let attacks: [(&str, &[&str], &Network); 5] = [
+        ("module", &["module", &known, &other, &granted, &port], &network),
+        ("seal-first", &["seal-first", &known], &spared),
+        ("half-frame", &["half-frame", &known], &spared),
+        ("hold", &["hold", &known], &spared),
+        ("bombs", &["bombs", &known, &port], &bounded),
     ];
-    for (name, arguments) in attacks {
-        let module = start(&host, name, "hostile-module", arguments)?;
+    for (name, arguments, network) in attacks {
+        let module = start(&host, name, "hostile-module", arguments, network)?;
         let exit = tokio::time::timeout(PATIENCE, module.exited()).await;
         // What it found until then is told in any case.
         print_attempts(&directory.join("modules").join(name))?;
@@ -105,6 +159,20 @@ async fn run(setting: &str, directory: &Path) -> Result<(), Failed> {
             Ok(exit) => return Err(format!("the hostile module {name} ended early: {exit:?}").into()),
             Err(_) => return Err(format!("the hostile module {name} hangs").into()),
         }
+    }
+    for (name, what) in [("shared-memory", "shared memory"), ("memory-files", "memory files")] {
+        let module = start(&host, name, "hostile-module", &[name, &known], &bounded)?;
+        let result = match tokio::time::timeout(PATIENCE, module.exited()).await? {
+            ExitReport::OutOfMemory => "refused",
+            ExitReport::Exited { status: 0 } if lacks.contains(&"memory") => "not_enforceable",
+            ExitReport::Exited { status: 0 } => "succeeded",
+            exit => return Err(format!("the hostile module {name} ended otherwise: {exit:?}").into()),
+        };
+        let attempt = format!("bombs: {what} without end");
+        let line = serde_json::json!({
+            "setting": setting, "attempt": attempt, "layer": "control_group", "result": result, "errno": null,
+        });
+        println(&line.to_string())?;
     }
     println(&format!("ready {}", std::process::id()))?;
     // Whoever started this node attacks it now, and closes the pipe when that is over.
@@ -118,18 +186,43 @@ async fn run(setting: &str, directory: &Path) -> Result<(), Failed> {
     Ok(())
 }
 
-fn start(host: &ModuleHost, name: &str, program: &str, arguments: &[&str]) -> Result<RunningModule, Failed> {
+/// What a module may reach, and whether it has more processor time than others.
+#[derive(Default)]
+struct Network {
+    /// To listen on, and to connect to.
+    port: Option<u16>,
+    /// What it tries is measured by the clock.
+    is_spared: bool,
+}
+
+fn start(
+    host: &ModuleHost,
+    name: &str,
+    program: &str,
+    arguments: &[&str],
+    network: &Network,
+) -> Result<RunningModule, Failed> {
+    let ports: Vec<u16> = network.port.into_iter().collect();
+    let rights = [Permission::NetworkListen, Permission::NetworkConnect];
+    let rights = if ports.is_empty() { &[][..] } else { &rights[..] };
     let manifest = Manifest {
-        permissions: vec![
+        sandbox: Sandbox { listen: ports.clone(), connect: ports, ..Sandbox::default() },
+        permissions: [
             Permission::ReadBlockchain,
             Permission::ReadMempool,
             Permission::ReadNetwork,
             Permission::SubscribeEvents,
-        ],
+        ]
+        .iter()
+        .chain(rights)
+        .copied()
+        .collect(),
         ..Manifest::new(name, beside_this(program)?)
     };
-    let arguments: Vec<_> = arguments.iter().map(Into::into).collect();
-    Ok(host.start(manifest, &arguments)?)
+    let arguments = arguments.iter().map(Into::into).collect();
+    let mut request = StartRequest { arguments, ..StartRequest::new(manifest) };
+    request.operator.cpu_percent = network.is_spared.then_some(400);
+    Ok(host.start_with(request)?)
 }
 
 fn beside_this(program: &str) -> io::Result<PathBuf> {
