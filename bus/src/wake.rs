@@ -27,6 +27,7 @@ mod waker;
 
 #[cfg(all(feature = "tokio", not(loom)))]
 pub use async_parker::AsyncParker;
+pub use barrier::has_membarrier;
 pub use bell::{ALL_KINDS, Bell, kind_bit};
 #[cfg(not(loom))]
 pub use parker::{ParkError, Parked, Parker};

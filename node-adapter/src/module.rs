@@ -45,6 +45,7 @@ pub use by_path::{ListenError, PathListener};
 pub use calls::{CallFailure, MAX_CALLS, ModuleCaller};
 pub use directory::Directory;
 pub use host::{ModuleHost, ModuleOptions, RunningModule, StartModuleError, StartRequest};
+pub(crate) use isolation::Isolation;
 pub use isolation::{LayerReport, OperatorLimits, ResourceDefaults};
 pub use limits::RequestLimits;
 pub use log_file::LogFile;

@@ -11,6 +11,7 @@
 //! | `demo` | `--demo`: traffic of every kind, then a proof |
 //! | `report` | the last line |
 //! | `node_status` | `blvm status`: how a running node stands |
+//! | `doctor` | `blvm doctor`: what the host can enforce |
 //! | `attach` | attaching to a running node by its directory |
 //! | `disk` | a look at the disk now and then |
 //! | `config_command` | `blvm config`, `blvm configpath`: the configuration of modules |
@@ -22,6 +23,7 @@ mod cli;
 mod config_command;
 mod demo;
 mod disk;
+mod doctor;
 mod ledger;
 mod limits;
 mod node_status;
@@ -146,6 +148,7 @@ pub fn main() -> ExitCode {
     let outcome = match command {
         cli::Command::Run(arguments) => block_on(run(*arguments)),
         cli::Command::Status(arguments) => block_on(node_status::run(arguments)),
+        cli::Command::Doctor(arguments) => block_on(doctor::run(arguments)),
         cli::Command::Tail(arguments) => block_on(tail::run(arguments)),
         cli::Command::Config(command) => config_command::run(&command),
         cli::Command::ConfigPath(arguments) => config_command::path(&arguments),

@@ -19,7 +19,7 @@ use crate::sync::{Ordering, fence};
 ///
 /// Source: membarrier(2), `MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED`, since Linux 4.14.
 #[cfg(not(any(loom, miri)))]
-pub(super) fn has_membarrier() -> bool {
+pub fn has_membarrier() -> bool {
     static HAS_MEMBARRIER: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
     *HAS_MEMBARRIER.get_or_init(|| {
         let registered = membarrier(MembarrierCommand::RegisterPrivateExpedited);
@@ -31,7 +31,7 @@ pub(super) fn has_membarrier() -> bool {
 }
 
 #[cfg(any(loom, miri))]
-pub(super) fn has_membarrier() -> bool {
+pub fn has_membarrier() -> bool {
     false
 }
 

@@ -43,6 +43,10 @@ pub(super) enum Command {
     /// Print the path of the file with which an operator configures a module. No node has to run.
     #[command(name = "configpath")]
     ConfigPath(PathArguments),
+    /// Say what this host can enforce for modules, and what to do about the rest.
+    ///
+    /// Exit status 0 if modules start under the default policy, 1 if they are refused.
+    Doctor(DoctorArguments),
     /// The demonstration's second process; started by `blvm run --demo`.
     #[command(hide = true)]
     DemoPeer(DemoPeerArguments),
@@ -198,6 +202,13 @@ pub(crate) struct StatusArguments {
     /// Network of the node, where no directory is given.
     #[arg(long, default_value = "regtest", value_name = "NETWORK")]
     pub(crate) network: Network,
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct DoctorArguments {
+    /// Print one JSON object per line; the last one is the result.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Where `blvm tail` starts.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod config;
+mod doctor;
 mod status;
 mod tail;
 

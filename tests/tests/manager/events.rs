@@ -35,6 +35,7 @@ fn stopped_with(managed: &Managed) -> i32 {
     match managed.manager.info("quiet").unwrap().last_exit.unwrap() {
         ExitReason::Status(status) => status,
         ExitReason::Signal(signal) => -signal,
+        ExitReason::OutOfMemory => -9,
     }
 }
 
