@@ -6,7 +6,7 @@
 //! | `host` | starting a module, watching it until it exits |
 //! | `by_path` | programs that attach by path |
 //! | `party` | who is at the other end: a module, or a program that attached by path |
-//! | `isolation` | what its process gets: asked by the manifest, capped by the operator |
+//! | `isolation` | what its process gets of limits, files, ports |
 //! | `conversation` | one party's requests, in order, from hello on |
 //! | `calls` | what the node asks of a module |
 //! | `directory`, `registry` | what is known of each module, what modules offer |
@@ -46,7 +46,7 @@ pub use calls::{CallFailure, MAX_CALLS, ModuleCaller};
 pub use directory::Directory;
 pub use host::{ModuleHost, ModuleOptions, RunningModule, StartModuleError, StartRequest};
 pub(crate) use isolation::Isolation;
-pub use isolation::{LayerReport, OperatorLimits, ResourceDefaults};
+pub use isolation::LayerReport;
 pub use limits::RequestLimits;
 pub use log_file::LogFile;
 pub use manager::{

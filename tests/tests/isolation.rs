@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use blvm_bus::request::Permission;
-use blvm_node_adapter::module::{
-    Manifest, ModuleHost, ModuleOptions, RequestLimits, RunningModule, Sandbox,
-};
+use blvm_node_adapter::module::{Manifest, ModuleHost, ModuleOptions, RequestLimits, RunningModule, Sandbox};
 use blvm_node_adapter::topics::{Topics, TopicsOptions};
 use blvm_sandbox::landlock_abi;
 use blvm_tests::node::MadeUpAnswers;
@@ -18,11 +16,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The value of a line of `/proc/PID/status`.
 fn status<'a>(text: &'a str, name: &str) -> &'a str {
-    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap().trim()
+    text.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+        .expect("every process has it")
+        .trim()
 }
 
 fn is_enforced(module: &RunningModule, layer: &str) -> bool {
-    module.layers().iter().find(|report| report.layer == layer).unwrap().is_enforced
+    module.layers().iter().find(|report| report.layer == layer).expect("every layer is reported").is_enforced
 }
 
 #[test]

@@ -16,7 +16,7 @@ use blvm_bus::memory::Mapped;
 use blvm_bus::message::system::{ModuleCrashed, ModuleStarted, ModuleStopped};
 use blvm_bus::request::{Attached, ModuleHealth, Permission, Refusal, Statistics, refuse_descriptors};
 use blvm_bus::wake::{WakerClient, WakerError, wake_socket_pair};
-use blvm_manifest::Manifest;
+use blvm_manifest::{Manifest, ModuleLimits, NodeFile};
 use blvm_sandbox::{
     Child, ControlGroups, ExitReport, GroupError, SealedBinary, SpawnError, SpawnRequest, Spawner,
     StartError, UidGid, landlock_abi,
@@ -32,7 +32,7 @@ use super::block_queue::BlockQueue;
 use super::by_path::{ListenError, PathListener};
 use super::calls::{CallDesk, ModuleCaller};
 use super::directory::Directory;
-use super::isolation::{Isolation, LayerReport, OperatorLimits, ResourceDefaults};
+use super::isolation::{Isolation, LayerReport};
 use super::limits::RequestLimits;
 use super::log_file::LogFile;
 use super::party::{Party, starts_of};
@@ -344,15 +344,15 @@ pub struct StartRequest {
     /// The first sequences it reads, by topic: where the process before it had finished. Topics that are missing begin as for
     /// everybody else.
     pub resume: BTreeMap<u32, u64>,
-    /// What the operator allows it.
-    pub operator: OperatorLimits,
-    /// What it gets where the operator says nothing.
-    pub defaults: ResourceDefaults,
+    /// What it may use.
+    pub limits: ModuleLimits,
 }
 
 impl StartRequest {
     /// The program that `manifest` names, without arguments.
     pub fn new(manifest: Manifest) -> Self {
+        // As where the operator says nothing.
+        let limits = NodeFile::empty(PathBuf::new()).limits_of(&manifest);
         StartRequest {
             manifest,
             arguments: Vec::new(),
@@ -361,8 +361,7 @@ impl StartRequest {
             expected_sha256: None,
             config: String::new(),
             resume: BTreeMap::new(),
-            operator: OperatorLimits::default(),
-            defaults: ResourceDefaults::default(),
+            limits,
         }
     }
 }
@@ -428,17 +427,8 @@ impl ModuleHost {
     ///
     /// [`StartModuleError`].
     pub fn start_with(&self, start: StartRequest) -> Result<RunningModule, StartModuleError> {
-        let StartRequest {
-            manifest,
-            arguments,
-            program,
-            log,
-            expected_sha256,
-            config,
-            resume,
-            operator,
-            defaults,
-        } = start;
+        let StartRequest { manifest, arguments, program, log, expected_sha256, config, resume, limits } =
+            start;
         let (directory, uid) = self.make_directory(&manifest.name)?;
         let name = manifest.name.clone();
         let at = |source| StartModuleError::Socket { name: name.clone(), source };
@@ -448,8 +438,7 @@ impl ModuleHost {
         refuse_descriptors(&socket).map_err(at)?;
         let socket = UnixStream::from_std(socket).map_err(at)?;
         let (wake, module_wake) = wake_socket_pair()?;
-        let isolation =
-            Isolation::decide(&manifest.sandbox, &manifest.permissions, &operator, &defaults, uid.is_some());
+        let isolation = Isolation::decide(&limits, &manifest.permissions, uid.is_some());
         let group = self.groups.create(isolation.group_limits())?;
         let mut request = SpawnRequest::new(&manifest.program);
         request.sealed = program;

@@ -1,16 +1,12 @@
-//! What a module's process gets: what its manifest asks for, capped by the operator, as far as this host can hold it.
+//! What a module's process gets: its limits and permissions, as far as this host can hold them.
 //!
-//! | | the manifest asks | the operator says | default |
-//! |---|---|---|---|
-//! | memory, descriptors, processor time | up to | at most | [`ResourceDefaults`] |
-//! | TCP ports | these | only these | what the manifest asks |
-//!
-//! Nothing here asks the host for anything: the same inputs give the same answer.
+//! `blvm_manifest` decides how much: what the manifest asks for, capped by the operator ([`ModuleLimits`]). Nothing here asks
+//! the host for anything: the same inputs give the same answer.
 
 use std::path::Path;
 
 use blvm_bus::request::Permission;
-use blvm_manifest::Sandbox;
+use blvm_manifest::ModuleLimits;
 use blvm_sandbox::{
     Child, ControlGroup, ControlGroups, GroupLimits, Layer, Limits, Reach, SpawnRequest, confines_ports,
     landlock_lacks,
@@ -27,39 +23,6 @@ const BESIDE_PRIVATE_BYTES: u64 = 64 << 20;
 /// DNS over TCP, which name resolution falls back to when an answer is long.
 const DNS_PORT: u16 = 53;
 
-/// What each module may use at most, unless the operator says otherwise for one of them: `[module_resource_limits]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ResourceDefaults {
-    /// Private memory in bytes; mappings of the bus do not count.
-    pub memory_bytes: u64,
-    /// Open descriptors.
-    pub open_files: u64,
-    /// Processor time in hundredths of one processor.
-    pub cpu_percent: u32,
-}
-
-impl Default for ResourceDefaults {
-    /// 512 MiB, 256 descriptors, half a processor.
-    fn default() -> Self {
-        ResourceDefaults { memory_bytes: 512 << 20, open_files: 256, cpu_percent: 50 }
-    }
-}
-
-/// What the operator allows one module: `[modules.NAME.limits]`. What is not said stays at the default.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct OperatorLimits {
-    /// TCP ports it may listen on, of those its manifest asks for.
-    pub listen: Option<Vec<u16>>,
-    /// TCP ports it may connect to, of those its manifest asks for.
-    pub connect: Option<Vec<u16>>,
-    /// Private memory in bytes.
-    pub memory_bytes: Option<u64>,
-    /// Open descriptors.
-    pub open_files: Option<u64>,
-    /// Processor time in hundredths of one processor.
-    pub cpu_percent: Option<u32>,
-}
-
 /// What one process gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Isolation {
@@ -74,41 +37,35 @@ pub(crate) struct Isolation {
 impl Isolation {
     /// Decides. `has_own_uid` says whether the node gives the module a user of its own.
     ///
+    /// An operator who leaves a module none of the ports it asks for takes the right away, UDP included.
+    ///
     /// Without Landlock a user of its own keeps a module from the files of the node and of other modules: then that layer may be
     /// missing. Without such a user it may not, and neither may the confinement of ports where there is a network.
-    pub(crate) fn decide(
-        asked: &Sandbox,
-        permissions: &[Permission],
-        operator: &OperatorLimits,
-        defaults: &ResourceDefaults,
-        has_own_uid: bool,
-    ) -> Self {
-        let memory_asked = asked.memory_mb.map(|mebibytes| mebibytes.saturating_mul(1 << 20));
-        let data_bytes = capped(memory_asked, operator.memory_bytes.unwrap_or(defaults.memory_bytes));
-        let may = |permission, ports: &Option<Vec<u16>>| {
-            permissions.contains(&permission) && ports.as_ref().is_none_or(|ports| !ports.is_empty())
+    pub(crate) fn decide(granted: &ModuleLimits, permissions: &[Permission], has_own_uid: bool) -> Self {
+        let may = |permission, key, ports: &[u16]| {
+            permissions.contains(&permission) && !(ports.is_empty() && granted.cut.contains(&key))
         };
-        let may_listen = may(Permission::NetworkListen, &operator.listen);
-        let may_connect = may(Permission::NetworkConnect, &operator.connect);
-        let mut connect = if may_connect { allowed(&asked.connect, &operator.connect) } else { Vec::new() };
+        let may_listen = may(Permission::NetworkListen, "listen", &granted.listen);
+        let may_connect = may(Permission::NetworkConnect, "connect", &granted.connect);
+        let mut connect = if may_connect { granted.connect.clone() } else { Vec::new() };
         if may_connect && !connect.contains(&DNS_PORT) {
             connect.push(DNS_PORT);
         }
         Isolation {
             limits: Limits {
-                data_bytes,
-                open_files: capped(asked.open_files, operator.open_files.unwrap_or(defaults.open_files)),
+                data_bytes: granted.memory_bytes,
+                open_files: granted.open_files,
                 // Under the node's own user they would be counted together with the user's other programs.
                 processes: has_own_uid.then_some(THREADS),
                 memlock_bytes: 0,
                 file_bytes: None,
             },
             group: GroupLimits {
-                memory_bytes: data_bytes.saturating_add(BESIDE_PRIVATE_BYTES),
+                memory_bytes: granted.memory_bytes.saturating_add(BESIDE_PRIVATE_BYTES),
                 tasks: THREADS,
-                cpu_percent: capped(asked.cpu_percent, operator.cpu_percent.unwrap_or(defaults.cpu_percent)),
+                cpu_percent: granted.cpu_percent,
             },
-            listen: if may_listen { allowed(&asked.listen, &operator.listen) } else { Vec::new() },
+            listen: if may_listen { granted.listen.clone() } else { Vec::new() },
             connect,
             may_use_network: may_listen || may_connect,
             may_lack: if has_own_uid { vec![Layer::Landlock] } else { Vec::new() },
@@ -209,15 +166,6 @@ pub struct LayerReport {
     pub detail: String,
 }
 
-fn capped<N: Ord + Copy>(asked: Option<N>, most: N) -> N {
-    asked.map_or(most, |asked| asked.min(most))
-}
-
-fn allowed(asked: &[u16], operator: &Option<Vec<u16>>) -> Vec<u16> {
-    let is_allowed = |port: &&u16| operator.as_ref().is_none_or(|ports| ports.contains(port));
-    asked.iter().filter(is_allowed).copied().collect()
-}
-
 fn ports(ports: &[u16]) -> String {
     if ports.is_empty() {
         return "none".to_owned();
@@ -227,80 +175,64 @@ fn ports(ports: &[u16]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
+    use blvm_manifest::{Manifest, NodeFile};
+
     use super::*;
 
     const BOTH: &[Permission] = &[Permission::NetworkListen, Permission::NetworkConnect];
 
-    fn asks() -> Sandbox {
-        Sandbox {
-            listen: vec![3333, 3334],
-            connect: vec![9735],
-            memory_mb: Some(64),
-            open_files: Some(4096),
-            cpu_percent: Some(20),
-        }
+    /// What a module gets that asks for nothing.
+    fn granted() -> ModuleLimits {
+        NodeFile::empty(PathBuf::new()).limits_of(&Manifest::new("pool", "pool"))
     }
 
-    fn decide(asked: &Sandbox, permissions: &[Permission], operator: &OperatorLimits) -> Isolation {
-        Isolation::decide(asked, permissions, operator, &ResourceDefaults::default(), true)
+    fn with_ports() -> ModuleLimits {
+        ModuleLimits { listen: vec![3333, 3334], connect: vec![9735], ..granted() }
     }
 
     #[test]
     fn who_asks_for_nothing_gets_the_defaults_and_no_network() {
-        let got = decide(&Sandbox::default(), &[], &OperatorLimits::default());
+        let got = Isolation::decide(&granted(), &[], true);
         assert_eq!((got.limits.data_bytes, got.limits.open_files), (512 << 20, 256));
         assert_eq!(got.group, GroupLimits { memory_bytes: 576 << 20, tasks: 1024, cpu_percent: 50 });
         assert!(!got.may_use_network && got.listen.is_empty() && got.connect.is_empty());
     }
 
     #[test]
-    fn a_module_may_ask_for_less_than_the_default_and_not_for_more() {
-        let got = decide(&asks(), &[], &OperatorLimits::default());
-        assert_eq!(
-            (got.limits.data_bytes, got.limits.open_files, got.group.cpu_percent),
-            (64 << 20, 256, 20)
-        );
+    fn what_was_granted_becomes_limits_and_a_group_with_room_for_the_rest() {
+        let granted =
+            ModuleLimits { memory_bytes: 32 << 20, open_files: 5000, cpu_percent: 200, ..granted() };
+        let got = Isolation::decide(&granted, &[], true);
+        assert_eq!((got.limits.data_bytes, got.limits.open_files), (32 << 20, 5000));
+        assert_eq!((got.group.memory_bytes, got.group.cpu_percent), (96 << 20, 200));
     }
 
     #[test]
-    fn the_operators_limit_takes_the_place_of_the_default() {
-        let operator = OperatorLimits {
-            memory_bytes: Some(32 << 20),
-            open_files: Some(5000),
-            cpu_percent: Some(200),
-            ..OperatorLimits::default()
-        };
-        let got = decide(&asks(), &[], &operator);
-        assert_eq!(
-            (got.limits.data_bytes, got.limits.open_files, got.group.cpu_percent),
-            (32 << 20, 4096, 20)
-        );
-        let got = decide(&Sandbox::default(), &[], &operator);
-        assert_eq!((got.limits.open_files, got.group.cpu_percent), (5000, 200));
-    }
-
-    #[test]
-    fn ports_need_the_permission_and_the_operators_leave() {
-        let any = OperatorLimits::default();
-        let got = decide(&asks(), BOTH, &any);
+    fn ports_need_the_permission() {
+        let got = Isolation::decide(&with_ports(), BOTH, true);
         assert_eq!((&got.listen[..], &got.connect[..]), (&[3333, 3334][..], &[9735, DNS_PORT][..]));
-        let got = decide(&asks(), &[Permission::NetworkListen], &any);
+        let got = Isolation::decide(&with_ports(), &[Permission::NetworkListen], true);
         assert_eq!((&got.listen[..], &got.connect[..]), (&[3333, 3334][..], &[][..]));
         assert!(got.may_use_network);
-        let some = OperatorLimits { listen: Some(vec![3334, 80]), connect: Some(vec![443]), ..any };
-        let got = decide(&asks(), BOTH, &some);
-        assert_eq!((&got.listen[..], &got.connect[..]), (&[3334][..], &[DNS_PORT][..]));
-        let none = OperatorLimits { listen: Some(vec![]), connect: Some(vec![]), ..some };
-        let got = decide(&asks(), BOTH, &none);
+        let got = Isolation::decide(&with_ports(), &[], true);
         assert!(!got.may_use_network && got.listen.is_empty() && got.connect.is_empty());
     }
 
     #[test]
+    fn an_operator_who_leaves_no_port_takes_the_right_away() {
+        let none = ModuleLimits { cut: vec!["listen", "connect"], ..granted() };
+        assert!(!Isolation::decide(&none, BOTH, true).may_use_network);
+        let some = ModuleLimits { cut: vec!["listen", "connect"], connect: vec![443], ..granted() };
+        let got = Isolation::decide(&some, BOTH, true);
+        assert!(got.may_use_network && got.listen.is_empty());
+        assert_eq!(got.connect, [443, DNS_PORT]);
+    }
+
+    #[test]
     fn only_a_user_of_its_own_makes_up_for_landlock() {
-        let decide = |has_own_uid| {
-            let defaults = ResourceDefaults::default();
-            Isolation::decide(&asks(), BOTH, &OperatorLimits::default(), &defaults, has_own_uid)
-        };
+        let decide = |has_own_uid| Isolation::decide(&with_ports(), BOTH, has_own_uid);
         assert_eq!(decide(true).may_lack, [Layer::Landlock]);
         assert_eq!(decide(false).may_lack, []);
         // Threads of a user that others share are not the module's alone.

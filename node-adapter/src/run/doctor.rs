@@ -7,7 +7,6 @@ use std::io::{self, Write};
 use std::os::unix::fs::chown;
 use std::process::ExitCode;
 
-use blvm_manifest::Sandbox;
 use blvm_sandbox::{
     Child, ControlGroups, ExitReport, SpawnError, SpawnRequest, Spawner, UidGid, confines_ports,
     landlock_abi, landlock_lacks,
@@ -17,7 +16,7 @@ use serde_json::json;
 
 use super::RunError;
 use super::cli::DoctorArguments;
-use crate::module::{Isolation, OperatorLimits, ResourceDefaults};
+use crate::module::{Isolation, Manifest, StartRequest};
 
 /// Any user that owns nothing; the first that modules are given.
 const MODULE_UID: u32 = 61_184;
@@ -114,7 +113,8 @@ fn landlock(abi: Result<u32, String>, has_own_uid: bool) -> [Finding; 2] {
             let ports = if confines_ports(abi) {
                 Finding::new("ports", State::Holds, "TCP ports by number; UDP is not confined")
             } else {
-                let detail = "modules with network_listen or network_connect are refused: use Linux 6.7 or newer";
+                let detail =
+                    "modules with network_listen or network_connect are refused: use Linux 6.7 or newer";
                 Finding::new("ports", State::Weak, detail)
             };
             [files, ports]
@@ -124,7 +124,11 @@ fn landlock(abi: Result<u32, String>, has_own_uid: bool) -> [Finding; 2] {
 
 fn control_groups(groups: &ControlGroups) -> Vec<Finding> {
     let held = groups.available().into_iter().map(|controller| {
-        Finding::new(format!("control_group_{controller}"), State::Holds, "each module is bounded by a group of its own")
+        Finding::new(
+            format!("control_group_{controller}"),
+            State::Holds,
+            "each module is bounded by a group of its own",
+        )
     });
     let missing = groups.unavailable().iter().map(|(controller, reason)| {
         Finding::new(format!("control_group_{controller}"), State::Weak, reason.to_string())
@@ -141,7 +145,9 @@ fn locked_memory(limit_bytes: u64) -> Finding {
     let may = format!("may lock {} KiB", limit_bytes >> 10);
     let detail = match state {
         State::Refuses => format!("{may}, 64 are needed: raise ulimit -l, or LimitMEMLOCK= under systemd"),
-        State::Weak => format!("{may}: only part of the rings; raise ulimit -l, or LimitMEMLOCK= under systemd"),
+        State::Weak => {
+            format!("{may}: only part of the rings; raise ulimit -l, or LimitMEMLOCK= under systemd")
+        }
         State::Holds => "the rings stay in memory".to_owned(),
     };
     Finding::new("memlock", state, detail)
@@ -151,7 +157,8 @@ fn open_files(limit: u64) -> Finding {
     if limit >= LEAST_OPEN_FILES {
         return Finding::new("open_files", State::Holds, format!("{limit}"));
     }
-    let detail = format!("{limit} are few: raise ulimit -n, or LimitNOFILE= under systemd, to {LEAST_OPEN_FILES}");
+    let detail =
+        format!("{limit} are few: raise ulimit -n, or LimitNOFILE= under systemd, to {LEAST_OPEN_FILES}");
     Finding::new("open_files", State::Weak, detail)
 }
 
@@ -170,9 +177,10 @@ fn try_a_module(groups: &ControlGroups, is_root: bool) -> Result<Child, Failed> 
     let directory = tempfile::tempdir()?;
     let uid = is_root.then_some(MODULE_UID);
     chown(directory.path(), uid, uid)?;
-    let (asked, operator) = (Sandbox::default(), OperatorLimits::default());
-    let isolation = Isolation::decide(&asked, &[], &operator, &ResourceDefaults::default(), is_root);
-    let mut request = SpawnRequest::new(std::env::current_exe()?);
+    let program = std::env::current_exe()?;
+    let limits = StartRequest::new(Manifest::new("doctor", &program)).limits;
+    let isolation = Isolation::decide(&limits, &[], is_root);
+    let mut request = SpawnRequest::new(program);
     request.arguments = vec!["--version".into()];
     request.uid = uid.map(|uid| UidGid { uid, gid: uid });
     isolation.apply(&mut request, directory.path(), groups.create(isolation.group_limits())?);

@@ -46,6 +46,7 @@ impl Inner {
             log: self.log_of(&plan.manifest.name),
             expected_sha256: Some(plan.program_sha256),
             config: plan.config.clone(),
+            limits: plan.limits.clone(),
             ..StartRequest::new(plan.manifest.clone())
         };
         // Copies the program and waits for the fork.

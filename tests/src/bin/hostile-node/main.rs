@@ -221,7 +221,9 @@ fn start(
     };
     let arguments = arguments.iter().map(Into::into).collect();
     let mut request = StartRequest { arguments, ..StartRequest::new(manifest) };
-    request.operator.cpu_percent = network.is_spared.then_some(400);
+    if network.is_spared {
+        request.limits.cpu_percent = 400;
+    }
     Ok(host.start_with(request)?)
 }
 
