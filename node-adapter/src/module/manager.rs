@@ -347,10 +347,13 @@ impl ModuleManager {
         self.inner.options.log_directory.as_ref().map(|directory| LogFile::path_in(directory, name))
     }
 
-    /// Ends all modules, each within its deadlines and all at the same time; nothing is loaded afterwards. The topics must be
-    /// closed: modules read what is left and end by themselves.
-    pub async fn shutdown(&self) {
+    /// Ends all modules, each within its deadlines and all at the same time; nothing is loaded afterwards. `close` closes the
+    /// topics: modules read what is left and end by themselves.
+    pub async fn shutdown(&self, close: impl FnOnce()) {
         self.inner.changing.lock().await.is_open = false;
+        // What ends from here on ends because the node does, whether it waits to be asked or not.
+        self.inner.known.begin_closing();
+        close();
         let ends: Vec<_> = self
             .inner
             .known
@@ -360,7 +363,7 @@ impl ModuleManager {
                 let inner = Arc::clone(&self.inner);
                 tokio::spawn(async move {
                     inner.end(&name, Ending::Closed).await;
-                    inner.known.closed(&name);
+                    inner.known.unloaded(&name, ModuleState::Stopped);
                 })
             })
             .collect();

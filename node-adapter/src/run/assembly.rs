@@ -233,8 +233,7 @@ impl Assembly {
             tracing::error!(%error, "the node does not answer any more");
         }
         self.topics.publish_system(&NodeShutdown { reason: reason.to_owned() });
-        self.topics.close();
-        self.modules.shutdown().await;
+        self.modules.shutdown(|| self.topics.close()).await;
     }
 }
 

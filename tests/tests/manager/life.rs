@@ -34,7 +34,7 @@ async fn stubborn_modules_are_ended_side_by_side_at_shutdown_and_nothing_is_load
         managed.manager.load(name).await.unwrap();
     }
     let start = Instant::now();
-    managed.manager.shutdown().await;
+    managed.manager.shutdown(|| managed.topics.close()).await;
     // One after another they would take 16 s.
     assert!(start.elapsed() < Duration::from_secs(12), "{:?}", start.elapsed());
     assert!(managed.manager.list().iter().all(|info| !info.is_loaded && info.pid.is_none()));

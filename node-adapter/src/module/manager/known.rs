@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use blvm_bus::message::system::{
     ModuleDiscovered, ModuleHealthChanged, ModuleInstalled, ModuleLoaded, ModuleReloaded, ModuleRemoved,
@@ -51,6 +52,7 @@ pub(super) struct Known {
     /// What modules may know of each other.
     directory: Arc<Directory>,
     modules: Mutex<BTreeMap<String, Entry>>,
+    is_closing: AtomicBool,
     /// What is wrong in the modules directory, as it was logged.
     complaints: Mutex<BTreeSet<String>>,
 }
@@ -61,6 +63,7 @@ impl Known {
             topics,
             directory,
             modules: Mutex::new(BTreeMap::new()),
+            is_closing: AtomicBool::new(false),
             complaints: Mutex::new(BTreeSet::new()),
         }
     }
@@ -262,22 +265,25 @@ impl Known {
         }
     }
 
-    /// A module is not loaded any more. Its last process, and the descriptors that go with it, are forgotten.
+    /// From here on modules end because the node does.
+    pub(super) fn begin_closing(&self) {
+        // Under the lock that `unloaded` takes: a module is counted before it or after it.
+        let _modules = self.modules.lock();
+        self.is_closing.store(true, Ordering::Relaxed);
+    }
+
+    /// A module is not loaded any more. Its last process, and the descriptors that go with it, are forgotten; but when the node
+    /// ends, what the module has received goes into its report.
     pub(super) fn unloaded(&self, name: &str, state: ModuleState) {
         if let Some(entry) = self.modules.lock().get_mut(name) {
             self.change(name, entry, state);
-            entry.process = None;
+            // Relaxed: the lock orders it.
+            if !self.is_closing.load(Ordering::Relaxed) {
+                entry.process = None;
+            }
             if entry.orders.take().is_some() {
                 self.tell(Some(entry), &ModuleUnloaded { name: name.to_owned() }, name);
             }
-        }
-    }
-
-    /// A module was ended because the node ends: nobody is told any more, and what it has received goes into the report.
-    pub(super) fn closed(&self, name: &str) {
-        if let Some(entry) = self.modules.lock().get_mut(name) {
-            entry.state = ModuleState::Stopped;
-            entry.orders = None;
         }
     }
 
