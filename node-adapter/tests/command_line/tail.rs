@@ -240,8 +240,10 @@ fn the_node_tells_of_its_start_of_its_modules_and_of_its_end() {
     assert_eq!(started["name"], "block-watch");
     let pid = Pid::from_raw(started["pid"].as_i64().unwrap() as i32);
     kill(pid, Signal::SIGKILL).unwrap();
-    let stopped = next("ModuleStopped");
-    assert_eq!((&stopped["pid"], &stopped["status"]), (&started["pid"], &(-9).into()));
+    let crashed = next("ModuleCrashed");
+    assert_eq!((&crashed["pid"], &crashed["status"]), (&started["pid"], &(-9).into()));
+    let again = next("ModuleStarted");
+    assert_ne!(again["pid"], started["pid"]);
     node.command("stop");
     assert!(!next("NodeShutdown")["reason"].as_str().unwrap().is_empty());
     node.report();

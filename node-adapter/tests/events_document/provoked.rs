@@ -105,7 +105,7 @@ pub(crate) fn provoked(topic: &str, kind: &str) -> Provoked {
             ("publish_system(&ModuleStarted", "the_node_tells_of_its_start_of_its_modules_and_of_its_end")
         }
         ("system", "ModuleStopped") => {
-            ("publish_system(&ModuleStopped", "the_node_tells_of_its_start_of_its_modules_and_of_its_end")
+            ("publish_system(&ModuleStopped", "load_and_unload_are_told_each_event_once_and_in_order")
         }
         ("system", "ModuleDiscovered") => {
             ("ModuleDiscovered {", "load_and_unload_are_told_each_event_once_and_in_order")
