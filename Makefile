@@ -10,7 +10,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 # Arguments for `blvm run` or `bench-peers`.
 ARGS ?=
 export FUZZ_SECONDS ?= 60
-FUZZ_TARGETS ?= segment ring message request record lease-page peer manifest config
+FUZZ_TARGETS ?= segment ring message request record lease-page peer manifest config rpc
 
 # Where scripts/step keeps its account: targets that run at the same time do not share one.
 export STEP_RESULTS ?= target/steps/$(or $(firstword $(MAKECMDGOALS)),help)

@@ -1,4 +1,4 @@
-//! Fuzz targets of the bus, of the peer protocol and of what people write down: what if every byte is hostile?
+//! Fuzz targets of the bus, of the peer protocol, of JSON-RPC and of what people write down: what if every byte is hostile?
 //!
 //! One function per target, called by libFuzzer (`fuzz_targets/`) and by the ordinary test that replays the
 //! corpus (`tests/corpus.rs`). A target fails by panicking; it checks more than that nothing panics.
@@ -13,6 +13,7 @@ mod peer;
 mod record;
 mod request;
 mod ring;
+mod rpc;
 pub mod seeds;
 mod segment;
 
@@ -24,4 +25,5 @@ pub use peer::{Heard, peer};
 pub use record::record;
 pub use request::request;
 pub use ring::ring;
+pub use rpc::{Asked, rpc};
 pub use segment::{Seen, segment};

@@ -6,6 +6,7 @@ mod files;
 mod frames;
 mod hostile;
 mod peers;
+mod rpc;
 mod scripts;
 
 use blvm_bus::wake::{ALL_KINDS, MAX_TOPICS, MAX_WAITERS, Record, Want};
@@ -14,7 +15,7 @@ use blvm_bus::wake::{ALL_KINDS, MAX_TOPICS, MAX_WAITERS, Record, Want};
 pub type Seed = (&'static str, Vec<u8>);
 
 /// Names of the targets, each with its seeds.
-pub fn all() -> [(&'static str, Vec<Seed>); 9] {
+pub fn all() -> [(&'static str, Vec<Seed>); 10] {
     [
         ("segment", scripts::seeds()),
         ("request", frames::seeds()),
@@ -23,6 +24,7 @@ pub fn all() -> [(&'static str, Vec<Seed>); 9] {
         ("message", hostile::messages()),
         ("lease-page", hostile::lease_pages()),
         ("peer", peers::seeds()),
+        ("rpc", rpc::seeds()),
         ("manifest", files::manifests()),
         ("config", files::configurations()),
     ]

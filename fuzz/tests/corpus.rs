@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use blvm_bus::message::TOPICS;
 use blvm_fuzz::{
-    Configured, Heard, Leased, Seen, config, lease_page, manifest, message, peer, record, request, ring,
+    Configured, Heard, Leased, Seen, config, lease_page, manifest, message, peer, record, request, ring, rpc,
     seeds, segment,
 };
+use blvm_node_adapter::rpc::Call;
 
 /// What the committed corpus may take, all targets together.
 const MAX_CORPUS_BYTES: u64 = 200_000;
@@ -131,6 +132,40 @@ fn the_seeds_of_files_are_accepted_or_refused_as_their_names_say() {
 /// The seeds of a target, by name.
 fn files(target: &str) -> Vec<seeds::Seed> {
     seeds::all().into_iter().find(|(found, _)| *found == target).expect("a target").1
+}
+
+#[test]
+fn no_body_of_the_corpus_hurts_the_json_rpc_server_even_cut_short_or_damaged() {
+    replay("rpc", |input| {
+        rpc(input);
+    });
+}
+
+#[test]
+fn the_seeds_of_json_rpc_get_to_calls_of_the_node_and_to_every_standard_error() {
+    let asked = |name| rpc(&seed("rpc", name));
+    let codes = |name| asked(name).codes;
+    let texts = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(asked("by-name").calls, [Call::LoadModule { name: "block-watch".to_owned() }]);
+    let arguments = texts(&["pay", "-v"]);
+    assert_eq!(asked("by-order").calls, [Call::RunModuleCli { module: "lightning".to_owned(), arguments }]);
+    assert_eq!((asked("no-parameters").calls, codes("no-parameters")), (vec![Call::BusInfo], vec![0]));
+    assert_eq!((codes("of-a-module"), codes("a-module-fails")), (vec![0], vec![-32027]));
+    for (name, code) in [
+        ("help", -32601),
+        ("nearly-known", -32601),
+        ("wrong-parameters", -32602),
+        ("too-many-calls", -32010),
+        ("empty-batch", -32600),
+        ("cut-short", -32700),
+        ("another-version", -32600),
+        ("a-strange-id", -32600),
+        ("deep", -32600),
+    ] {
+        assert_eq!((codes(name), asked(name).calls), (vec![code], vec![]), "{name}");
+    }
+    assert_eq!((asked("notification").calls, codes("notification")), (vec![Call::Stop], vec![]));
+    assert_eq!((asked("batch").calls.len(), codes("batch")), (2, vec![0, -32600, -32601]));
 }
 
 #[test]

@@ -6,11 +6,12 @@
 //! | [`embedded`] | a whole node in this process |
 //! | [`p2p`] | peers on loopback |
 //! | [`topics`] | the node's events, published on the bus |
+//! | [`rpc`] | JSON-RPC for operators, on loopback |
 //! | [`module`] | module processes and their requests |
 //! | [`run`] | `blvm run`: all of it together |
 //! | [`demo`] | wallets and a second process that sends payments |
 //!
-//! Without the feature `node` there are only [`source`] and [`p2p`], and no C++ is built.
+//! Without the feature `node` there are only [`source`], [`p2p`] and [`rpc`], and no C++ is built.
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "node")]
@@ -20,6 +21,8 @@ pub mod embedded;
 #[cfg(feature = "node")]
 pub mod module;
 pub mod p2p;
+mod private_file;
+pub mod rpc;
 #[cfg(feature = "node")]
 pub mod run;
 pub mod source;

@@ -48,6 +48,7 @@ pub use host::{ModuleHost, ModuleOptions, RunningModule, StartModuleError, Start
 pub(crate) use isolation::Isolation;
 pub use isolation::LayerReport;
 pub use limits::RequestLimits;
+pub(crate) use log_file::KEPT_LOG_FILES;
 pub use log_file::LogFile;
 pub use manager::{
     BeginError, ExitReason, Health, LoadError, ManagerOptions, ModuleInfo, ModuleManager, ModuleState,

@@ -5,6 +5,13 @@
 //! | `cli` | the command line |
 //! | `assembly` | everything started in order, and stopped in the reverse one |
 //! | `limits` | what one module may ask, from the command line |
+//! | `rpc_client` | asking a running node by JSON-RPC |
+//! | `rpc_command` | `blvm rpc` |
+//! | `module_command` | `blvm module …`, `blvm load`, `unload` and `reload` |
+//! | `module_text` | what they say to people |
+//! | `module_cli` | `blvm NAME COMMAND…`: the commands of modules |
+//! | `module_logs` | `blvm module logs` |
+//! | `operations` | what JSON-RPC asks of the node |
 //! | `operator` | commands on the standard input |
 //! | `status` | the line per second |
 //! | `ledger` | what the node did, for the report and the demonstration |
@@ -26,9 +33,16 @@ mod disk;
 mod doctor;
 mod ledger;
 mod limits;
+mod module_cli;
+mod module_command;
+mod module_logs;
+mod module_text;
 mod node_status;
+mod operations;
 mod operator;
 mod report;
+mod rpc_client;
+mod rpc_command;
 mod status;
 mod tail;
 
@@ -46,7 +60,7 @@ use crate::module::{ListenError, LoadError};
 use crate::p2p::BindError;
 use crate::topics::TopicsError;
 use assembly::Assembly;
-use cli::RunArguments;
+use cli::{ModuleCommand, RunArguments};
 
 /// What is logged unless `BLVM_LOG` says otherwise.
 const DEFAULT_LOG: &str = "info,kernel=warn";
@@ -95,6 +109,9 @@ pub enum RunError {
     /// The operator's file is wrong.
     #[error(transparent)]
     NodeFile(#[from] blvm_manifest::FileError),
+    /// JSON-RPC cannot be served.
+    #[error(transparent)]
+    Rpc(#[from] crate::rpc::ServeError),
     /// A module was not loaded.
     #[error(transparent)]
     Module(#[from] LoadError),
@@ -131,6 +148,20 @@ pub enum RunError {
     /// A configuration was not shown or changed.
     #[error(transparent)]
     Config(#[from] config_command::ConfigCommandError),
+    /// A running node did not do what it was asked by JSON-RPC.
+    #[error(transparent)]
+    Ask(#[from] rpc_client::AskError),
+    /// A module has never printed anything.
+    #[error("there is no log of a module {name}: it would be {}; blvm module list says what there is", path.display())]
+    NoLog {
+        /// Which.
+        name: String,
+        /// Where it would be.
+        path: PathBuf,
+    },
+    /// The command line asks for something that is not there.
+    #[error("{0}; see blvm --help")]
+    Usage(String),
     /// The demonstration went wrong.
     #[error(transparent)]
     Demo(#[from] demo::DemoError),
@@ -138,8 +169,8 @@ pub enum RunError {
 
 /// The whole program: reads the command line, runs, and answers with 0 done, 1 failed, 2 wrong use.
 pub fn main() -> ExitCode {
-    let command = match cli::parse() {
-        Ok(command) => command,
+    let (command, node) = match cli::parse() {
+        Ok(parsed) => parsed,
         Err(code) => return code,
     };
     if let Err(code) = start_logging() {
@@ -152,13 +183,19 @@ pub fn main() -> ExitCode {
         cli::Command::Tail(arguments) => block_on(tail::run(arguments)),
         cli::Command::Config(command) => config_command::run(&command),
         cli::Command::ConfigPath(arguments) => config_command::path(&arguments),
+        cli::Command::Rpc(arguments) => block_on(rpc_command::run(arguments)),
+        cli::Command::Module(arguments) => block_on(module_command::run(arguments.command)),
+        cli::Command::Load(arguments) => block_on(module_command::run(ModuleCommand::Load(arguments))),
+        cli::Command::Unload(arguments) => block_on(module_command::run(ModuleCommand::Unload(arguments))),
+        cli::Command::Reload(arguments) => block_on(module_command::run(ModuleCommand::Reload(arguments))),
+        cli::Command::Other(words) => block_on(module_cli::run(words, node)),
         cli::Command::DemoPeer(arguments) => block_on(demo::peer(arguments)),
     };
     match outcome {
         Ok(code) => code,
         Err(error) => {
             cli::complain(&error);
-            ExitCode::FAILURE
+            if matches!(error, RunError::Usage(_)) { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod events;
 mod host;
+mod info;
 pub(crate) mod modules;
 mod standing;
 
@@ -33,6 +34,7 @@ use host::{AnyTopic, Grant, TopicHost};
 
 use crate::source::SyncState;
 use crate::watch::Watches;
+pub use info::SegmentInfo;
 
 /// Sizes of the node's topics.
 #[derive(Debug, Clone, Copy)]
@@ -205,6 +207,16 @@ impl Topics {
             (grant.name, grant.segment.layout.segment_bytes as u64)
         };
         self.hosts.all().map(segment).to_vec()
+    }
+
+    /// Every topic's segment, as operators see it.
+    pub fn describe(&self) -> Vec<SegmentInfo> {
+        self.hosts.all().map(SegmentInfo::new).to_vec()
+    }
+
+    /// Lease pages that modules hold, and how many there can be.
+    pub fn lease_pages(&self) -> (usize, usize) {
+        (self.table.len(), self.options.lease_holders)
     }
 
     /// Keeps the rings in memory as far as the limit reaches, the most urgent first. Lease pages come before all of them:

@@ -70,7 +70,8 @@ impl Token {
         })
     }
 
-    fn from_hex(text: &str) -> Option<Self> {
+    /// The token that [`to_hex`](Self::to_hex) wrote.
+    pub fn from_hex(text: &str) -> Option<Self> {
         let (pairs, rest) = text.as_bytes().as_chunks::<2>();
         if pairs.len() != TOKEN_BYTES || !rest.is_empty() {
             return None;

@@ -13,6 +13,11 @@ pub trait WireNetwork {
     /// Source: `nDefaultPort` in Bitcoin Core's `kernel/chainparams.cpp`.
     fn default_port(self) -> u16;
 
+    /// The port of JSON-RPC: Bitcoin Core's and 10, so that both run on one machine.
+    ///
+    /// Source: `CreateBaseChainParams` in Bitcoin Core's `src/chainparamsbase.cpp`.
+    fn rpc_port(self) -> u16;
+
     /// Names that resolve to nodes with the whole chain and witnesses (`x9.`: service bits 0 and 3).
     ///
     /// Source: `vSeeds` in Bitcoin Core's `kernel/chainparams.cpp`, `ThreadDNSAddressSeed` in `net.cpp`.
@@ -42,6 +47,16 @@ impl WireNetwork for Network {
             Self::Testnet4 => 48_333,
             Self::Signet => 38_333,
             Self::Regtest => 18_444,
+        }
+    }
+
+    fn rpc_port(self) -> u16 {
+        10 + match self {
+            Self::Mainnet => 8_332,
+            Self::Testnet => 18_332,
+            Self::Testnet4 => 48_332,
+            Self::Signet => 38_332,
+            Self::Regtest => 18_443,
         }
     }
 

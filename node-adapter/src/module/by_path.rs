@@ -8,9 +8,8 @@
 //! nothing of the node but its descriptors: no lease page, copies only.
 
 use std::collections::VecDeque;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +29,7 @@ use super::conversation::Conversation;
 use super::host::Shared;
 use super::party::PathPeer;
 use super::reply::ReplyWriter;
+use crate::private_file;
 
 /// Programs attached at once.
 const MAX_PEERS: u32 = 8;
@@ -98,7 +98,8 @@ impl PathListener {
             move |source| ListenError { path, source }
         };
         let token = Token::random().map_err(at(TOKEN_NAME))?;
-        write_token(directory, &token).map_err(at(TOKEN_NAME))?;
+        private_file::replace(&directory.join(TOKEN_NAME), &format!("{}\n", token.to_hex()))
+            .map_err(at(TOKEN_NAME))?;
         let (listener, is_closed_here) = listen(directory).map_err(at(SOCKET_NAME))?;
         let door = Arc::new(Door {
             token,
@@ -122,18 +123,6 @@ impl Drop for PathListener {
         }
         self.accepting.abort();
     }
-}
-
-/// Whole or not at all, and the user's alone from its first moment.
-fn write_token(directory: &Path, token: &Token) -> io::Result<()> {
-    let new = directory.join(format!("{TOKEN_NAME}.new"));
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-    writeln!(file, "{}", token.to_hex())?;
-    fs::rename(new, directory.join(TOKEN_NAME))
 }
 
 /// The socket, and whether the kernel keeps descriptors out of its connections.

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 const FILE_BYTES: u64 = 4 << 20;
 
 /// How many are kept besides the current one: `NAME.log.1` is the youngest.
-const KEPT_FILES: u32 = 4;
+pub(crate) const KEPT_LOG_FILES: u32 = 4;
 
 /// A module's log: one line `TIME STREAM TEXT` for each line it printed.
 #[derive(Debug)]
@@ -86,15 +86,16 @@ impl LogFile {
 
     /// Sets the current file aside, forgets the oldest, and begins a new one.
     fn rotate(&self) -> io::Result<File> {
-        for number in (1..KEPT_FILES).rev() {
-            rename(&self.set_aside(number), &self.set_aside(number + 1))?;
+        for number in (1..KEPT_LOG_FILES).rev() {
+            rename(&LogFile::set_aside(&self.path, number), &LogFile::set_aside(&self.path, number + 1))?;
         }
-        rename(&self.path, &self.set_aside(1))?;
+        rename(&self.path, &LogFile::set_aside(&self.path, 1))?;
         append_to(&self.path)
     }
 
-    fn set_aside(&self, number: u32) -> PathBuf {
-        let mut name = self.path.clone().into_os_string();
+    /// Where the file at `path` goes once it is full; 1 is the youngest of them.
+    pub(crate) fn set_aside(path: &Path, number: u32) -> PathBuf {
+        let mut name = path.as_os_str().to_owned();
         name.push(format!(".{number}"));
         name.into()
     }
@@ -124,8 +125,8 @@ mod tests {
             log.write("stderr", &format!("line {number:03}"));
         }
         let mut found = String::new();
-        for number in (1..=KEPT_FILES).rev() {
-            let text = std::fs::read_to_string(log.set_aside(number)).unwrap();
+        for number in (1..=KEPT_LOG_FILES).rev() {
+            let text = std::fs::read_to_string(LogFile::set_aside(&log.path, number)).unwrap();
             assert!(text.len() <= 400, "{}", text.len());
             found += &text;
         }
@@ -135,7 +136,7 @@ mod tests {
         let first = numbers[0];
         assert!(first > 0, "nothing was forgotten");
         assert_eq!(numbers, (first..100).collect::<Vec<_>>());
-        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1 + KEPT_FILES as usize);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1 + KEPT_LOG_FILES as usize);
     }
 
     #[test]

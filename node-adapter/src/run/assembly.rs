@@ -13,11 +13,13 @@ use tempfile::TempDir;
 use super::RunError;
 use super::cli::RunArguments;
 use super::ledger::Ledger;
+use super::operations::NodeOperations;
 use super::status::{ModuleStatus, Status};
 use crate::demo::wallet::Wallet;
 use crate::embedded::{EmbeddedNode, EmbeddedOptions, Network, WireNetwork as _};
 use crate::module::{LoadError, ManagerOptions, ModuleHost, ModuleManager, ModuleOptions, PathListener};
 use crate::p2p::{self, P2p, P2pOptions};
+use crate::rpc;
 use crate::source::{EventSink, NetworkApi, NodeApi};
 use crate::topics::{Topics, TopicsOptions};
 
@@ -31,7 +33,7 @@ const INSTALLED_DIRECTORY: &str = "installed";
 const MODULES_DIRECTORY: &str = "modules";
 
 /// Where each module's log stands.
-const LOG_DIRECTORY: &str = "logs";
+pub(crate) const LOG_DIRECTORY: &str = "logs";
 
 /// Where the addresses of other nodes are kept.
 const ADDRESSES_FILE: &str = "addresses.json";
@@ -53,6 +55,7 @@ pub(crate) struct Assembly {
     /// The peers; who asks about them asks here.
     pub(crate) p2p: Arc<P2p>,
     by_path: Option<PathListener>,
+    rpc: Option<rpc::Server>,
     datadir: PathBuf,
     /// Removed with all that is in it when the assembly is dropped.
     _temporary: Option<TempDir>,
@@ -111,6 +114,8 @@ impl Assembly {
         let modules_table = node_file.modules.clone();
         let options = manager_options(arguments, &datadir, &node_file)?;
         let modules = ModuleManager::new(host, Arc::clone(&topics), options);
+        let operations = NodeOperations::new(Arc::clone(&topics), modules.clone());
+        let rpc = serve_rpc(arguments, &datadir, operations).await?;
         Ok(Assembly {
             topics,
             ledger,
@@ -119,6 +124,7 @@ impl Assembly {
             modules_table,
             p2p,
             by_path,
+            rpc,
             datadir,
             _temporary: temporary,
         })
@@ -222,8 +228,11 @@ impl Assembly {
         }
     }
 
-    /// Stops everything in order: peers, the way in by path, the node's submissions, the bus, then the modules once they have read it all.
+    /// Stops everything in order: JSON-RPC, peers, the way in by path, the node's submissions, the bus, then the modules once they have read it all.
     pub(crate) async fn stop(&mut self, reason: &str) {
+        if let Some(rpc) = self.rpc.take() {
+            rpc.stop().await;
+        }
         self.p2p.shutdown().await;
         self.by_path = None;
         // Nothing new from here on; what the node is at now is still published: its mempool answers after that.
@@ -239,8 +248,9 @@ impl Assembly {
 
 impl Drop for Assembly {
     fn drop(&mut self) {
-        // While the directory is still locked: socket and token of the next run are not ours to remove.
+        // While the directory is still locked: socket, token and cookie of the next run are not ours to remove.
         self.by_path = None;
+        self.rpc = None;
         // Before a temporary directory goes: work that still holds the node must not write there any more.
         self.node.close();
     }
@@ -268,6 +278,26 @@ fn peer_options(arguments: &RunArguments, datadir: &Path) -> P2pOptions {
         reports_traffic: arguments.traffic_events,
         ..P2pOptions::new(arguments.network.wire())
     }
+}
+
+/// JSON-RPC, unless nobody wants it.
+async fn serve_rpc(
+    arguments: &RunArguments,
+    datadir: &Path,
+    operations: NodeOperations,
+) -> Result<Option<rpc::Server>, RunError> {
+    if arguments.no_rpc {
+        rpc::Server::clean(datadir);
+        return Ok(None);
+    }
+    let default_port = if arguments.demo { 0 } else { arguments.network.rpc_port() };
+    let options = rpc::ServerOptions {
+        directory: datadir.to_owned(),
+        listen: arguments.rpc_listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, default_port).into()),
+        may_move: arguments.rpc_listen.is_none(),
+        limits: rpc::Limits::default(),
+    };
+    Ok(Some(rpc::Server::start(options, Arc::new(operations)).await?))
 }
 
 /// Where modules are, and how they are kept at work.

@@ -1,6 +1,7 @@
 //! The command line of `blvm`.
 
 use std::error::Error;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
@@ -9,15 +10,19 @@ use std::time::Duration;
 
 use bitcoin::Work;
 use blvm_bus::message::{KnownTopic, TOPICS};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::config_command::{ConfigCommand, PathArguments};
 use super::limits::LimitArguments;
 use crate::embedded::{Network, WireNetwork as _};
+use crate::rpc::error::nearest;
 
 #[derive(Debug, Parser)]
 #[command(name = "blvm", version, about = "A Bitcoin node that feeds isolated modules through shared memory")]
 struct Cli {
+    #[command(flatten)]
+    node: NodeArguments,
+
     #[command(subcommand)]
     command: Command,
 }
@@ -47,6 +52,19 @@ pub(super) enum Command {
     ///
     /// Exit status 0 if modules start under the default policy, 1 if they are refused.
     Doctor(DoctorArguments),
+    /// Start a module of a running node.
+    Load(NamedModule),
+    /// Stop a module of a running node, and before it those that depend on it.
+    Unload(NamedModule),
+    /// Stop a module of a running node and start it anew, with the program and configuration of now.
+    Reload(NamedModule),
+    /// The modules of a running node.
+    Module(ModuleArguments),
+    /// Call a method of a running node by JSON-RPC, and print its result. `blvm rpc help` lists the methods.
+    Rpc(RpcArguments),
+    /// A command of a loaded module: `blvm [--datadir DIR] [--json] MODULE COMMAND…`. `blvm MODULE` lists them.
+    #[command(external_subcommand)]
+    Other(Vec<OsString>),
     /// The demonstration's second process; started by `blvm run --demo`.
     #[command(hide = true)]
     DemoPeer(DemoPeerArguments),
@@ -146,6 +164,16 @@ pub(crate) struct RunArguments {
     #[arg(long)]
     pub(crate) no_attach: bool,
 
+    /// Loopback address for JSON-RPC; port 0 takes a free one. Without it 127.0.0.1 with Bitcoin Core's port of the network and
+    /// 10, or a free port where that one is taken. rpc.address in the data directory says which; a demonstration takes a free
+    /// one.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) rpc_listen: Option<SocketAddr>,
+
+    /// Serve no JSON-RPC: neither .cookie nor rpc.address is made in the data directory.
+    #[arg(long, conflicts_with = "rpc_listen")]
+    pub(crate) no_rpc: bool,
+
     /// Start modules even where this host cannot enforce every layer of their isolation. Never as user 0.
     #[arg(long)]
     pub(crate) allow_weak_isolation: bool,
@@ -209,6 +237,95 @@ pub(crate) struct DoctorArguments {
     /// Print one JSON object per line; the last one is the result.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Which running node, and how to say what it says.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct NodeArguments {
+    /// Print one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Directory of the node's data; without it blvm/NETWORK in the user's data directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) datadir: Option<PathBuf>,
+
+    /// Network of the node, where no directory is given. Without it regtest.
+    #[arg(long, value_name = "NETWORK")]
+    pub(crate) network: Option<Network>,
+}
+
+impl NodeArguments {
+    /// Whether nothing was said.
+    fn is_empty(&self) -> bool {
+        !self.json && self.datadir.is_none() && self.network.is_none()
+    }
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct NamedModule {
+    /// The module, as its module.toml names it.
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+
+    #[command(flatten)]
+    pub(crate) node: NodeArguments,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ModuleArguments {
+    #[command(subcommand)]
+    pub(crate) command: ModuleCommand,
+}
+
+/// What `blvm module` does.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum ModuleCommand {
+    /// All modules, a line each.
+    List(NodeArguments),
+    /// One module: version, state, process, permissions, isolation, what it has received.
+    Show(NamedModule),
+    /// Start a module.
+    Load(NamedModule),
+    /// Stop a module, and before it those that depend on it.
+    Unload(NamedModule),
+    /// Stop a module and start it anew, with the program and configuration of now.
+    Reload(NamedModule),
+    /// What a module printed. Reads the file in the data directory, whether the node runs or not.
+    Logs(LogArguments),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct LogArguments {
+    /// The module, as its module.toml names it.
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+
+    /// Go on with what it prints from now on, until Ctrl-C.
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+
+    /// How many lines of before to begin with.
+    #[arg(short = 'n', long, value_name = "LINES", default_value_t = 100)]
+    pub(crate) lines: u32,
+
+    #[command(flatten)]
+    pub(crate) node: NodeArguments,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RpcArguments {
+    /// The method.
+    #[arg(value_name = "METHOD")]
+    pub(crate) method: String,
+
+    /// Its parameters: NAME=VALUE, or values in the documented order, or one JSON object or list. A value is JSON where it can
+    /// be read as such, and else a text.
+    #[arg(value_name = "PARAMETER", allow_negative_numbers = true)]
+    pub(crate) params: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) node: NodeArguments,
 }
 
 /// Where `blvm tail` starts.
@@ -287,10 +404,19 @@ fn parse_work(text: &str) -> Result<Work, String> {
     Work::from_unprefixed_hex(digits).map_err(|_| "not a number of at most 64 hexadecimal digits".to_owned())
 }
 
-/// Reads the command line. What is wrong with it is said in one line; help and version are printed.
-pub(super) fn parse() -> Result<Command, ExitCode> {
+/// Reads the command line: the command, and what stands before it. What is wrong with it is said in one line; help and
+/// version are printed.
+pub(super) fn parse() -> Result<(Command, NodeArguments), ExitCode> {
     match Cli::try_parse() {
-        Ok(cli) => Ok(cli.command),
+        Ok(Cli { command, node }) if node.is_empty() || matches!(command, Command::Other(_)) => {
+            Ok((command, node))
+        }
+        Ok(_) => {
+            eprintln!(
+                "blvm: --datadir, --network and --json go behind the command, unless it is a module's; see blvm --help"
+            );
+            Err(ExitCode::from(2))
+        }
         // Without a subcommand clap prints the help as an error.
         Err(error) if error.use_stderr() => {
             eprintln!("blvm: {}; see blvm --help", one_line(&error.render().to_string()));
@@ -318,7 +444,12 @@ fn one_line(text: &str) -> String {
 
 /// Says in one line what went wrong, with its causes.
 pub(super) fn complain(error: &dyn Error) {
-    let mut line = format!("blvm: {error}");
+    eprintln!("blvm: {}", in_one_line(error));
+}
+
+/// What went wrong, with its causes, in one line.
+pub(super) fn in_one_line(error: &dyn Error) -> String {
+    let mut line = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         let text = error.to_string();
@@ -329,7 +460,15 @@ pub(super) fn complain(error: &dyn Error) {
         }
         cause = error.source();
     }
-    eprintln!("{}", line.replace('\n', " "));
+    line.replace('\n', " ")
+}
+
+/// The name of a command of `blvm` itself that sounds like `word`.
+pub(super) fn nearest_command(word: &str) -> Option<String> {
+    let commands = Cli::command();
+    let names =
+        commands.get_subcommands().filter(|command| !command.is_hide_set()).map(|each| each.get_name());
+    nearest(word, names).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -372,7 +511,10 @@ mod tests {
             (vec!["blvm", "tail"], "TOPIC"),
             (vec!["blvm", "tail", "chain", "--from", "here"], "oldest"),
             (vec!["blvm", "tail", "chain", "--count", "0"], "--count"),
-            (vec!["blvm", "walk"], "walk"),
+            (vec!["blvm", "rpc"], "METHOD"),
+            (vec!["blvm", "module", "look"], "look"),
+            (vec!["blvm", "module", "logs", "watch", "-n", "all"], "all"),
+            (vec!["blvm", "run", "--no-rpc", "--rpc-listen", "127.0.0.1:0"], "--no-rpc"),
             (vec!["blvm"], "command is missing"),
         ] {
             let error = Cli::try_parse_from(&arguments).unwrap_err();

@@ -1,0 +1,140 @@
+//! What JSON-RPC asks of the node.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use blvm_bus::layout::LAYOUT_VERSION;
+use blvm_bus::request::PROTOCOL_VERSION;
+use jsonrpsee_server::types::ErrorObjectOwned;
+use nix::sys::signal::{Signal, raise};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::module::{BeginError, LoadError, ModuleInfo, ModuleManager, ReloadError, UnloadError};
+use crate::rpc::error::{ALREADY_LOADED, NO_SUCH_MODULE, NOT_LOADED, NOT_STARTED, STOPPING, error, internal};
+use crate::rpc::{Answering, Call, Operations};
+use crate::topics::Topics;
+
+/// The node, as JSON-RPC reaches it.
+#[derive(Clone)]
+pub(super) struct NodeOperations {
+    topics: Arc<Topics>,
+    modules: ModuleManager,
+}
+
+impl Operations for NodeOperations {
+    fn carry_out(&self, call: Call) -> Answering {
+        let node = self.clone();
+        Box::pin(async move { node.answer(call).await })
+    }
+
+    fn module_methods(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+impl NodeOperations {
+    pub(super) fn new(topics: Arc<Topics>, modules: ModuleManager) -> Self {
+        NodeOperations { topics, modules }
+    }
+
+    async fn answer(&self, call: Call) -> Result<Value, ErrorObjectOwned> {
+        match call {
+            Call::BusInfo => self.bus_info(),
+            Call::Stop => stop(),
+            Call::LoadModule { name } => said(&self.modules.load(&name).await.map_err(load_error)?),
+            Call::UnloadModule { name } => {
+                let stopped = self.modules.unload(&name).await.map_err(unload_error)?;
+                Ok(json!({ "stopped": stopped }))
+            }
+            Call::ReloadModule { name } => said(&self.modules.reload(&name).await.map_err(reload_error)?),
+            Call::ListModules => said(&self.modules.list()),
+            Call::ModuleInfo { name } => self.module_info(&name),
+            call => Err(internal(format!("nobody answers {call:?}"))),
+        }
+    }
+
+    fn bus_info(&self) -> Result<Value, ErrorObjectOwned> {
+        let modules = self.modules.list();
+        let readers = |topic: &str| {
+            let reads = |module: &&ModuleInfo| {
+                module.pid.is_some() && module.topics.iter().any(|read| read.topic == topic)
+            };
+            modules.iter().filter(reads).map(|module| Value::from(module.name.as_str())).collect()
+        };
+        let mut segments = Vec::new();
+        for segment in self.topics.describe() {
+            let readers: Value = readers(segment.topic);
+            let mut segment: Map<_, _> = serde_json::to_value(segment)
+                .ok()
+                .and_then(|segment| segment.as_object().cloned())
+                .ok_or_else(|| internal("a segment cannot be described"))?;
+            segment.insert("readers".to_owned(), readers);
+            segments.push(segment);
+        }
+        let (taken, limit) = self.topics.lease_pages();
+        Ok(json!({
+            "run_id": self.topics.run_id().to_string(),
+            "layout_version": LAYOUT_VERSION,
+            "protocol_version": PROTOCOL_VERSION,
+            "bytes": self.topics.segment_bytes(),
+            "lease_pages": { "taken": taken, "limit": limit, "leases_each": self.topics.leases() },
+            "segments": segments,
+        }))
+    }
+
+    fn module_info(&self, name: &str) -> Result<Value, ErrorObjectOwned> {
+        let Some(info) = self.modules.info(name) else {
+            let known: Vec<_> = self.modules.list().into_iter().map(|module| module.name).collect();
+            return Err(load_error(LoadError::Unknown { name: name.to_owned(), known }));
+        };
+        let mut info = serde_json::to_value(info).map_err(|error| internal(error.to_string()))?;
+        if let Some(info) = info.as_object_mut() {
+            info.insert("log".to_owned(), json!(self.modules.log_path(name)));
+        }
+        Ok(info)
+    }
+}
+
+/// Stops the node as Ctrl-C does.
+fn stop() -> Result<Value, ErrorObjectOwned> {
+    raise(Signal::SIGTERM).map_err(|errno| internal(format!("the node cannot be stopped: {errno}")))?;
+    Ok(json!("the node is stopping"))
+}
+
+fn said(value: &impl Serialize) -> Result<Value, ErrorObjectOwned> {
+    serde_json::to_value(value).map_err(|error| internal(error.to_string()))
+}
+
+fn load_error(failed: LoadError) -> ErrorObjectOwned {
+    let code = match &failed {
+        LoadError::Unknown { .. } => NO_SUCH_MODULE,
+        LoadError::Loaded { .. } => ALREADY_LOADED,
+        LoadError::Stopping | LoadError::Begin { source: BeginError::Stopping, .. } => STOPPING,
+        _ => NOT_STARTED,
+    };
+    error(code, whole(&failed))
+}
+
+fn unload_error(failed: UnloadError) -> ErrorObjectOwned {
+    let code = match &failed {
+        UnloadError::Unknown { .. } => NO_SUCH_MODULE,
+        UnloadError::NotLoaded { .. } => NOT_LOADED,
+    };
+    error(code, whole(&failed))
+}
+
+fn reload_error(failed: ReloadError) -> ErrorObjectOwned {
+    let code = match &failed {
+        ReloadError::Unknown { .. } => NO_SUCH_MODULE,
+        ReloadError::NotLoaded { .. } => NOT_LOADED,
+        ReloadError::Refused { source: LoadError::Stopping, .. } => STOPPING,
+        _ => NOT_STARTED,
+    };
+    error(code, whole(&failed))
+}
+
+/// An error with its causes, in one line.
+fn whole(error: &dyn Error) -> String {
+    super::cli::in_one_line(error)
+}
