@@ -9,6 +9,7 @@
 //! | `rpc_command` | `blvm rpc` |
 //! | `module_command` | `blvm module …`, `blvm load`, `unload` and `reload` |
 //! | `module_text` | what they say to people |
+//! | `module_calls` | methods and commands of modules, through JSON-RPC |
 //! | `module_cli` | `blvm NAME COMMAND…`: the commands of modules |
 //! | `module_logs` | `blvm module logs` |
 //! | `operations` | what JSON-RPC asks of the node |
@@ -33,6 +34,7 @@ mod disk;
 mod doctor;
 mod ledger;
 mod limits;
+mod module_calls;
 mod module_cli;
 mod module_command;
 mod module_logs;
@@ -233,10 +235,29 @@ async fn run(arguments: RunArguments) -> Result<ExitCode, RunError> {
     }
     let mut assembly = Assembly::open(&arguments).await?;
     let outcome = serve(&arguments, &assembly, &mut stop).await;
-    assembly.stop(if outcome.is_ok() { "it was asked to" } else { "it failed" }).await;
+    let reason = if outcome.is_ok() { "it was asked to" } else { "it failed" };
+    stop_in_order(&mut assembly, reason, &mut stop).await;
     outcome?;
     report::print_summary(&report::Report::new(&assembly), arguments.json)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Stops everything in order. A second signal ends the modules at once; the node still writes its state.
+async fn stop_in_order(assembly: &mut Assembly, reason: &str, stop: &mut StopSignals) {
+    let modules = assembly.modules.clone();
+    let mut stopping = std::pin::pin!(assembly.stop(reason));
+    loop {
+        tokio::select! {
+            () = &mut stopping => return,
+            () = stop.wait() => {
+                tracing::warn!("asked again to stop: modules are not waited for any longer");
+                for module in modules.processes().iter().filter(|module| !module.has_exited()) {
+                    // It may exit at this very moment: then there is nobody to signal.
+                    let _ = module.signal(nix::sys::signal::Signal::SIGKILL);
+                }
+            }
+        }
+    }
 }
 
 /// Blocks are mined here on regtest only.

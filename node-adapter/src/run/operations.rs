@@ -10,9 +10,12 @@ use nix::sys::signal::{Signal, raise};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::module::{BeginError, LoadError, ModuleInfo, ModuleManager, ReloadError, UnloadError};
-use crate::rpc::error::{ALREADY_LOADED, NO_SUCH_MODULE, NOT_LOADED, NOT_STARTED, STOPPING, error, internal};
-use crate::rpc::{Answering, Call, Operations};
+use super::module_calls;
+use crate::module::{BeginError, LoadError, ModuleInfo, ModuleManager, Registry, ReloadError, UnloadError};
+use crate::rpc::error::{
+    ALREADY_LOADED, DEPENDENCY, NO_SUCH_MODULE, NOT_LOADED, NOT_STARTED, STOPPING, error, internal,
+};
+use crate::rpc::{Answering, Call, METHODS, Operations};
 use crate::topics::Topics;
 
 /// The node, as JSON-RPC reaches it.
@@ -20,6 +23,7 @@ use crate::topics::Topics;
 pub(super) struct NodeOperations {
     topics: Arc<Topics>,
     modules: ModuleManager,
+    registry: Arc<Registry>,
 }
 
 impl Operations for NodeOperations {
@@ -29,13 +33,15 @@ impl Operations for NodeOperations {
     }
 
     fn module_methods(&self) -> Vec<String> {
-        Vec::new()
+        self.registry.methods().into_iter().map(|offered| offered.method).collect()
     }
 }
 
 impl NodeOperations {
     pub(super) fn new(topics: Arc<Topics>, modules: ModuleManager) -> Self {
-        NodeOperations { topics, modules }
+        let registry = modules.host().registry();
+        registry.reserve_methods(METHODS.iter().map(|method| method.name));
+        NodeOperations { topics, modules, registry }
     }
 
     async fn answer(&self, call: Call) -> Result<Value, ErrorObjectOwned> {
@@ -50,6 +56,12 @@ impl NodeOperations {
             Call::ReloadModule { name } => said(&self.modules.reload(&name).await.map_err(reload_error)?),
             Call::ListModules => said(&self.modules.list()),
             Call::ModuleInfo { name } => self.module_info(&name),
+            Call::ModuleCliSpecs => Ok(module_calls::specs(&self.registry)),
+            Call::RunModuleCli { module, arguments } => {
+                module_calls::run(&self.registry, &module, arguments).await
+            }
+            Call::Module { method, params } => module_calls::call(&self.registry, &method, params).await,
+            // `help` is answered where the methods are.
             call => Err(internal(format!("nobody answers {call:?}"))),
         }
     }
@@ -111,6 +123,7 @@ fn load_error(failed: LoadError) -> ErrorObjectOwned {
         LoadError::Unknown { .. } => NO_SUCH_MODULE,
         LoadError::Loaded { .. } => ALREADY_LOADED,
         LoadError::Stopping | LoadError::Begin { source: BeginError::Stopping, .. } => STOPPING,
+        LoadError::Dependency(_) => DEPENDENCY,
         _ => NOT_STARTED,
     };
     error(code, whole(&failed))
