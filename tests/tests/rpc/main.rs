@@ -1,0 +1,182 @@
+//! JSON-RPC and the commands of `blvm` against a node with modules: what `docs/rpc.md` shows, run by `curl` as it is shown, and
+//! a module's methods and commands.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const DOCUMENT: &str = include_str!("../../../docs/rpc.md");
+
+/// A node with a modules directory, and in it one module that is loaded from there by name. Dropping it kills it.
+struct Node {
+    child: Child,
+    output: BufReader<ChildStdout>,
+    datadir: TempDir,
+    _modules: TempDir,
+}
+
+fn blvm(words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_idle-node"));
+    command.args(words).stdin(Stdio::null()).env("BLVM_LOG", "error").env_remove("RUST_BACKTRACE");
+    command
+}
+
+impl Node {
+    fn start(module: &str) -> Self {
+        let [datadir, modules] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let options = ["--mine-interval", "0s", "--listen", "127.0.0.1:0", "--rpc-listen", "127.0.0.1:0"];
+        let mut child = blvm(&["run", "--json", "--allow-weak-isolation"])
+            .args(options)
+            .args([Path::new("--datadir"), datadir.path(), Path::new("--modules-dir"), modules.path()])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        assert!(output.read_line(&mut String::new()).unwrap() > 0, "the node ended early");
+        // Installed by hand, as docs/operating.md says, while the node runs.
+        let directory = modules.path().join(module);
+        let release = directory.join("target/release");
+        std::fs::create_dir_all(&release).unwrap();
+        std::fs::copy(env!("CARGO_BIN_EXE_command-module"), release.join("command-module")).unwrap();
+        let manifest = format!(
+            "name = \"{module}\"\nversion = \"0.1.0\"\nentry_point = \"command-module\"\n\
+            capabilities = [\"register_rpc_endpoint\"]\n"
+        );
+        std::fs::write(directory.join("module.toml"), manifest).unwrap();
+        Node { child, output, datadir, _modules: modules }
+    }
+
+    /// Runs a command against it; `--datadir` goes before what is a module's, else behind it.
+    fn ask(&self, words: &[&str]) -> Output {
+        blvm(words).arg("--datadir").arg(self.datadir.path()).output().unwrap()
+    }
+
+    fn result(&self, words: &[&str]) -> String {
+        said(&self.ask(words), 0).0
+    }
+
+    fn module_command(&self, words: &[&str]) -> Output {
+        blvm(&[]).arg("--datadir").arg(self.datadir.path()).args(words).output().unwrap()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Standard output and error, after a look at the exit status.
+fn said(output: &Output, status: i32) -> (String, String) {
+    let [out, err] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8(bytes.clone()).unwrap());
+    assert_eq!(output.status.code(), Some(status), "{out}{err}");
+    (out, err)
+}
+
+/// The code blocks of the document: language and text.
+fn blocks() -> Vec<(&'static str, &'static str)> {
+    let mut blocks = Vec::new();
+    let mut rest = DOCUMENT;
+    while let Some((_, after)) = rest.split_once("\n```") {
+        let (language, after) = after.split_once('\n').unwrap();
+        let (text, after) = after.split_once("\n```").unwrap();
+        blocks.push((language, text));
+        rest = after;
+    }
+    blocks
+}
+
+/// Whether everything shown is there; of lists the first entry is looked at, of values only what they are.
+fn shows(shown: &Value, found: &Value) -> bool {
+    match (shown, found) {
+        (Value::Object(shown), Value::Object(found)) => {
+            shown.iter().all(|(key, value)| found.get(key).is_some_and(|found| shows(value, found)))
+        }
+        (Value::Array(shown), Value::Array(found)) => match (shown.first(), found.first()) {
+            (Some(shown), Some(found)) => shows(shown, found),
+            _ => true,
+        },
+        (Value::Null, _) | (_, Value::Null) => true,
+        _ => std::mem::discriminant(shown) == std::mem::discriminant(found),
+    }
+}
+
+#[test]
+fn what_the_document_shows_is_what_curl_gets() {
+    let mut node = Node::start("block-watch");
+    let blocks = blocks();
+    let mut count = 0;
+    for (index, (language, text)) in blocks.iter().enumerate() {
+        if *language != "sh" {
+            continue;
+        }
+        let output = Command::new("bash")
+            .args(["-c", text])
+            .env("DATADIR", node.datadir.path())
+            .env("no_proxy", "*")
+            .output()
+            .unwrap();
+        let (answer, _) = said(&output, 0);
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        assert!(answer.get("error").is_none(), "{text}: {answer}");
+        if let Some(("json", shown)) = blocks.get(index + 1) {
+            let shown: Value = serde_json::from_str(shown).unwrap();
+            assert!(shows(&shown, &answer["result"]), "{text}\n{answer}");
+        }
+        count += 1;
+    }
+    assert_eq!(count, 10, "every example");
+    // The last one stops the node.
+    let mut rest = String::new();
+    node.output.read_to_string(&mut rest).unwrap();
+    assert_eq!(node.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_module_is_loaded_shown_asked_reloaded_and_unloaded_by_commands() {
+    let node = Node::start("weather");
+    assert!(said(&node.module_command(&["weather"]), 2).1.contains("no command weather"));
+    assert!(node.result(&["load", "weather"]).starts_with("module weather 0.1.0 is running, process "));
+    let (_, error) = said(&node.ask(&["load", "weather"]), 1);
+    assert!(error.contains("loaded already") && error.contains("(-32021)"), "{error}");
+    assert!(
+        node.result(&["module", "list"]).lines().nth(1).unwrap().starts_with("weather  0.1.0    running")
+    );
+    let show = node.result(&["module", "show", "weather"]);
+    assert!(
+        show.contains("may          register_rpc_endpoint") && show.contains("enforced     seals"),
+        "{show}"
+    );
+    let pid = |json: &str| serde_json::from_str::<Value>(json).unwrap()["pid"].as_u64().unwrap();
+    let before = pid(&node.result(&["module", "show", "weather", "--json"]));
+    assert_ne!(pid(&node.result(&["reload", "weather", "--json"])), before);
+
+    // Its methods, as those of the node.
+    let echo = node.result(&["rpc", "weather_echo", "a=[1, null]", "b=x", "--json"]);
+    assert_eq!(serde_json::from_str::<Value>(&echo).unwrap(), serde_json::json!({"a": [1, null], "b": "x"}));
+    let (_, error) = said(&node.ask(&["rpc", "weather_fail"]), 1);
+    assert!(error.contains("it rains") && error.contains("(-32027)"), "{error}");
+    assert!(said(&node.ask(&["rpc", "weather_ehco"]), 1).1.contains("did you mean weather_echo?"));
+    assert!(node.result(&["rpc", "help"]).contains("weather_fail"));
+
+    // Its command.
+    let (help, _) = said(&node.module_command(&["weather"]), 0);
+    assert!(help.contains("blvm weather today CITY") && help.contains("the weather of today"), "{help}");
+    assert_eq!(said(&node.module_command(&["weather", "today", "Oslo"]), 0).0, "sun in Oslo\n");
+    let (out, error) = said(&node.module_command(&["weather", "tomorrow"]), 2);
+    assert_eq!((out.as_str(), error.as_str()), ("", "today CITY is all there is\n"));
+    let (_, error) = said(&node.module_command(&["climate"]), 2);
+    assert!(error.contains("no command climate") && error.contains("have weather"), "{error}");
+
+    // What it printed in both of its lives, and nothing of it once it is unloaded.
+    let logs = node.result(&["module", "logs", "weather", "-n", "50"]);
+    assert_eq!(logs.lines().filter(|line| line.ends_with("stdout it is ready")).count(), 2, "{logs}");
+    assert_eq!(node.result(&["unload", "weather"]), "module weather is unloaded\n");
+    assert!(said(&node.ask(&["unload", "weather"]), 1).1.contains("(-32022)"));
+    assert!(said(&node.ask(&["rpc", "weather_echo"]), 1).1.contains("(-32601)"));
+}
