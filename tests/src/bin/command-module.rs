@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         arguments: Vec::new(),
         commands: vec![today],
     })?;
-    println!("it is ready");
+    eprintln!("it is ready");
     while !session.is_stopping() {
         while let Some(call) = session.next_call()? {
             let reply = reply(call.call());

@@ -175,7 +175,7 @@ fn a_module_is_loaded_shown_asked_reloaded_and_unloaded_by_commands() {
 
     // What it printed in both of its lives, and nothing of it once it is unloaded.
     let logs = node.result(&["module", "logs", "weather", "-n", "50"]);
-    assert_eq!(logs.lines().filter(|line| line.ends_with("stdout it is ready")).count(), 2, "{logs}");
+    assert_eq!(logs.lines().filter(|line| line.ends_with("stderr it is ready")).count(), 2, "{logs}");
     assert_eq!(node.result(&["unload", "weather"]), "module weather is unloaded\n");
     assert!(said(&node.ask(&["unload", "weather"]), 1).1.contains("(-32022)"));
     assert!(said(&node.ask(&["rpc", "weather_echo"]), 1).1.contains("(-32601)"));
