@@ -54,8 +54,10 @@ pub struct ManagerOptions {
     pub build_directory: PathBuf,
     /// Where each module's log stands; none is written without it.
     pub log_directory: Option<PathBuf>,
-    /// The operator's `blvm.toml`, read anew whenever a module is loaded or reloaded; it may be missing.
-    pub node_file: Option<PathBuf>,
+    /// The operator's file, which then has to be there; read anew whenever a module is loaded or reloaded.
+    pub config: Option<PathBuf>,
+    /// The node's data directory: without [`Self::config`] its `blvm.toml` is read, if there is one.
+    pub data_directory: Option<PathBuf>,
     /// Loads nothing that is not signed by people the operator trusts, whatever `blvm.toml` says.
     pub require_signatures: bool,
     /// Time a module has after SIGTERM, before SIGKILL.
@@ -65,13 +67,14 @@ pub struct ManagerOptions {
 }
 
 impl ManagerOptions {
-    /// No modules directory, programs in `build_directory`, no logs, no `blvm.toml`; 3 s after SIGTERM.
+    /// No modules directory, programs in `build_directory`, no logs, no operator's file; 3 s after SIGTERM.
     pub fn new(build_directory: impl Into<PathBuf>) -> Self {
         ManagerOptions {
             modules_directory: None,
             build_directory: build_directory.into(),
             log_directory: None,
-            node_file: None,
+            config: None,
+            data_directory: None,
             require_signatures: false,
             terminate_deadline: Duration::from_secs(3),
             restart: RestartPolicy::default(),

@@ -315,7 +315,8 @@ fn manager_options(
         (None, None) => installed.is_dir().then_some(installed),
     };
     options.require_signatures = arguments.require_signatures;
-    options.node_file = Some(node_file.path.clone());
+    options.config.clone_from(&arguments.config);
+    options.data_directory = Some(datadir.to_owned());
     options.log_directory = Some(datadir.join(LOG_DIRECTORY));
     Ok(options)
 }

@@ -63,7 +63,7 @@ impl Managed {
         let mut options = ManagerOptions::new(path.join("nowhere"));
         options.modules_directory = Some(path.join("files"));
         options.log_directory = Some(path.join("logs"));
-        options.node_file = Some(path.join("blvm.toml"));
+        options.data_directory = Some(path.to_owned());
         change(&mut options);
         let manager = ModuleManager::new(host, Arc::clone(&topics), options);
         let attach = {

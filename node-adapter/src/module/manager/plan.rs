@@ -30,13 +30,12 @@ pub(super) struct Plan {
 impl Inner {
     /// What the operator says now.
     pub(super) fn node_file(&self) -> Result<NodeFile, LoadError> {
-        match &self.options.node_file {
-            Some(path) if path.exists() => {
-                NodeFile::read(Some(path), path).map_err(|error| LoadError::NodeFile(Box::new(error)))
-            }
-            Some(path) => Ok(NodeFile::empty(path)),
-            None => Ok(NodeFile::empty(PathBuf::new())),
+        let (config, data_directory) = (self.options.config.as_deref(), &self.options.data_directory);
+        if config.is_none() && data_directory.is_none() {
+            return Ok(NodeFile::empty(PathBuf::new()));
         }
+        let data_directory = data_directory.as_deref().unwrap_or(Path::new(""));
+        NodeFile::read(config, data_directory).map_err(|error| LoadError::NodeFile(Box::new(error)))
     }
 
     /// Reads and checks all that a start needs, on a thread that may wait for the disk.
@@ -85,7 +84,7 @@ impl Inner {
 
     /// Whom the operator trusts now.
     fn trust(&self, node_file: &NodeFile) -> Result<Trust, LoadError> {
-        if self.options.node_file.is_none() {
+        if node_file.path.as_os_str().is_empty() {
             return Ok(Trust::nobody(PathBuf::new()));
         }
         let asked = node_file.modules.trusted_keys.as_ref().map(|path| node_file.resolve(path));
