@@ -34,10 +34,10 @@ pub(super) fn table(modules: &[ModuleInfo]) -> Vec<String> {
 /// One of them, a line for each thing known.
 pub(super) fn card(module: &ModuleInfo) -> Vec<String> {
     let mut lines = vec![
-        format!("name         {} {}", module.name, module.version),
-        format!("state        {}, health {}", module.state, module.health),
+        format!("name           {} {}", module.name, module.version),
+        format!("state          {}, health {}", module.state, module.health),
     ];
-    let mut line = |title: &str, text: String| lines.push(format!("{title:12} {text}"));
+    let mut line = |title: &str, text: String| lines.push(format!("{title:14} {text}"));
     if let Some(pid) = module.pid {
         line("process", format!("{pid}, started again {} times after a crash", module.restarts));
     }
@@ -48,8 +48,14 @@ pub(super) fn card(module: &ModuleInfo) -> Vec<String> {
     if let Some(hash) = &module.program_sha256 {
         line("sha256", hash.clone());
     }
+    if let Some(trust) = &module.trust {
+        line("trust", trust.clone());
+    }
     line("may", all(&module.permissions));
-    line("enforced", all(&module.enforced));
+    for layer in &module.layers {
+        let holds = if layer.is_enforced { "holds" } else { "MISSING" };
+        line(&layer.layer, format!("{holds}: {}", layer.detail));
+    }
     for topic in &module.topics {
         line("received", format!("{} of {}, {} missed", topic.received, topic.topic, topic.missed));
     }

@@ -11,6 +11,8 @@ use blvm_bus::request;
 use blvm_sandbox::ExitReport;
 use serde::{Deserialize, Serialize};
 
+use crate::module::isolation::LayerReport;
+
 /// How far a module's life has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -204,6 +206,8 @@ pub struct ModuleInfo {
     pub permissions: Vec<String>,
     /// Layers of isolation that really hold for its process.
     pub enforced: Vec<String>,
+    /// Each layer, what it holds or why it is missing.
+    pub layers: Vec<LayerReport>,
     /// What it has received.
     pub topics: Vec<TopicInfo>,
 }

@@ -338,6 +338,7 @@ fn info(entry: &Entry) -> ModuleInfo {
         enforced: running.map_or(Vec::new(), |process| {
             process.enforced().iter().map(|layer| (*layer).to_owned()).collect()
         }),
+        layers: running.map_or(Vec::new(), |process| process.layers().to_vec()),
         topics: topics.collect(),
     }
 }
