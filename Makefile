@@ -144,7 +144,7 @@ crowd: install ## Modules of which half crashes beside a flood: what the flood c
 reload: export RELOADS ?= 100
 reload: install ## block-watch is reloaded beside 10,000 messages a second and misses none; RELOADS=100
 	@scripts/step --begin
-	@cargo build $(RELEASE) -p block-watch 1>&2
+	@cargo build $(RELEASE) $(PACKAGES) --bin block-watch 1>&2
 	@scripts/step reload $(RELOAD)
 	@scripts/step --sum
 

@@ -28,11 +28,14 @@ mod watch;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use blvm_manifest::Manifest;
+use blvm_manifest::NODE_FILE;
 use semver::Version;
 use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::host::{ModuleHost, RunningModule};
 use super::log_file::LogFile;
@@ -94,6 +97,10 @@ struct Inner {
     options: ManagerOptions,
     node_version: Version,
     known: Known,
+    /// Whether the node ends.
+    closing: CancellationToken,
+    /// Whether there was an operator's file: it must not vanish, and its rules with it.
+    had_node_file: AtomicBool,
     /// Held while something is loaded, unloaded or reloaded.
     changing: AsyncMutex<Gate>,
 }
@@ -110,7 +117,18 @@ impl ModuleManager {
         let known = Known::new(topics, host.directory());
         let changing = AsyncMutex::new(Gate { is_open: true });
         let node_version = node_version();
-        ModuleManager { inner: Arc::new(Inner { host, options, node_version, known, changing }) }
+        let had_node_file = options.data_directory.as_ref().is_some_and(|data| data.join(NODE_FILE).exists());
+        ModuleManager {
+            inner: Arc::new(Inner {
+                host,
+                options,
+                node_version,
+                known,
+                closing: CancellationToken::new(),
+                had_node_file: AtomicBool::new(had_node_file),
+                changing,
+            }),
+        }
     }
 
     /// What starts its modules and serves them.
@@ -162,6 +180,13 @@ impl ModuleManager {
     ///
     /// [`LoadError`]; then no process of it is left. What it needs and got to work stays.
     pub async fn load(&self, name: &str) -> Result<ModuleInfo, LoadError> {
+        let (manager, name) = (self.clone(), name.to_owned());
+        // A task of its own: what was begun is brought to its end, whether the caller waits for it or not.
+        let load = tokio::spawn(async move { manager.load_now(&name).await });
+        load.await.unwrap_or(Err(LoadError::Stopping))
+    }
+
+    async fn load_now(&self, name: &str) -> Result<ModuleInfo, LoadError> {
         let gate = self.inner.changing.lock().await;
         if !gate.is_open {
             return Err(LoadError::Stopping);
@@ -214,6 +239,10 @@ impl ModuleManager {
     async fn load_one(&self, name: &str) -> Result<(), LoadError> {
         let inner = &self.inner;
         let plan = inner.plan(self.read_again(name)?).await?;
+        if let Some(pid) = inner.known.living(name) {
+            let source = BeginError::StillRunning { pid };
+            return Err(LoadError::Begin { name: name.to_owned(), source });
+        }
         inner.known.set_manifest(&plan.manifest);
         inner.known.set_state(name, ModuleState::Starting);
         match inner.begin(&plan, None, BTreeMap::new()).await {
@@ -254,6 +283,13 @@ impl ModuleManager {
     ///
     /// [`UnloadError`].
     pub async fn unload(&self, name: &str) -> Result<Vec<String>, UnloadError> {
+        let (manager, asked) = (self.clone(), name.to_owned());
+        // A task of its own, as for a load.
+        let unload = tokio::spawn(async move { manager.unload_now(&asked).await });
+        unload.await.unwrap_or_else(|_| Err(UnloadError::Unknown { name: name.to_owned() }))
+    }
+
+    async fn unload_now(&self, name: &str) -> Result<Vec<String>, UnloadError> {
         let _gate = self.inner.changing.lock().await;
         let inner = &self.inner;
         if !inner.known.is_loaded(name) {
@@ -266,7 +302,8 @@ impl ModuleManager {
         order.retain(|name| inner.known.is_loaded(name));
         for name in &order {
             inner.end(name, Ending::Asked).await;
-            inner.known.unloaded(name, ModuleState::Stopped);
+            let is_down = inner.known.living(name).is_none();
+            inner.known.unloaded(name, if is_down { ModuleState::Stopped } else { ModuleState::Failed });
         }
         Ok(order)
     }
@@ -279,6 +316,16 @@ impl ModuleManager {
     ///
     /// [`ReloadError`].
     pub async fn reload(&self, name: &str) -> Result<ModuleInfo, ReloadError> {
+        let (manager, asked) = (self.clone(), name.to_owned());
+        // A task of its own, as for a load.
+        let reload = tokio::spawn(async move { manager.reload_now(&asked).await });
+        reload.await.unwrap_or_else(|_| {
+            let name = name.to_owned();
+            Err(ReloadError::Refused { name, source: LoadError::Stopping })
+        })
+    }
+
+    async fn reload_now(&self, name: &str) -> Result<ModuleInfo, ReloadError> {
         let gate = self.inner.changing.lock().await;
         let inner = &self.inner;
         let named = || name.to_owned();
@@ -299,6 +346,11 @@ impl ModuleManager {
         let Some(old) = inner.end(name, Ending::Asked).await else {
             return Err(ReloadError::NotLoaded { name: named() });
         };
+        if let Some(pid) = inner.known.living(name) {
+            inner.known.unloaded(name, ModuleState::Failed);
+            let still = || BeginError::StillRunning { pid };
+            return Err(ReloadError::Down { name: named(), reason: Box::new(still()), source: still() });
+        }
         inner.known.set_state(name, ModuleState::Starting);
         let failed = match inner.begin_healthy(&plan, old.process.resume()).await {
             Ok(process) => {
@@ -353,6 +405,8 @@ impl ModuleManager {
     /// Ends all modules, each within its deadlines and all at the same time; nothing is loaded afterwards. `close` closes the
     /// topics: modules read what is left and end by themselves.
     pub async fn shutdown(&self, close: impl FnOnce()) {
+        // What is being started is given up: nobody waits for it any more.
+        self.inner.closing.cancel();
         self.inner.changing.lock().await.is_open = false;
         // What ends from here on ends because the node does, whether it waits to be asked or not.
         self.inner.known.begin_closing();

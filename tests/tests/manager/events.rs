@@ -90,8 +90,11 @@ async fn the_directory_is_watched_and_each_change_told_once() {
     let mut told = managed.said_of_life();
     managed.write_manifest("second", "0.2.0");
     wait_for(&mut managed, &mut told, "updated second 0.2.0").await;
+    // A faulty manifest is there all the same.
+    std::fs::write(managed.files("second").join("module.toml"), "name = ").unwrap();
     std::fs::remove_dir_all(managed.files("first")).unwrap();
     wait_for(&mut managed, &mut told, "removed first").await;
+    assert!(managed.manager.info("second").is_some());
     assert!(managed.manager.info("first").is_none());
     let expected = [
         "discovered first 0.1.0",

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use blvm_node_adapter::module::{ExitReason, LoadError, ModuleState, UnloadError};
+use blvm_node_adapter::module::{BeginError, ExitReason, LoadError, ModuleState, UnloadError};
 
 use crate::managed::Managed;
 
@@ -39,6 +39,48 @@ async fn stubborn_modules_are_ended_side_by_side_at_shutdown_and_nothing_is_load
     assert!(start.elapsed() < Duration::from_secs(12), "{:?}", start.elapsed());
     assert!(managed.manager.list().iter().all(|info| !info.is_loaded && info.pid.is_none()));
     assert!(matches!(managed.manager.load(&names[0]).await, Err(LoadError::Stopping)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_waits_for_no_module_that_is_being_started() {
+    let managed = Managed::start();
+    managed.operator("[module_resource_limits]\nstartup_deadline_ms = 600000\n");
+    managed.install("slow", "never-attach");
+    let manager = managed.manager.clone();
+    let load = tokio::spawn(async move { manager.load("slow").await });
+    managed.becomes("slow", ModuleState::Starting).await;
+    let shutdown = managed.manager.shutdown(|| managed.topics.close());
+    tokio::time::timeout(blvm_tests::log::PATIENCE, shutdown).await.expect("it waits for ten minutes");
+    let error = load.await.unwrap().unwrap_err();
+    assert!(matches!(&error, LoadError::Begin { source: BeginError::Stopping, .. }), "{error:?}");
+}
+
+/// Two processes of one module on one state are what must never be.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_nobody_waits_for_any_more_comes_to_its_end_before_another_begins() {
+    let mut managed = Managed::start();
+    managed.operator("[module_resource_limits]\nstartup_deadline_ms = 500\n");
+    managed.install("slow", "never-attach");
+    let impatient = tokio::time::timeout(Duration::from_millis(50), managed.manager.load("slow")).await;
+    assert!(impatient.is_err(), "it attached");
+    let error = managed.manager.load("slow").await.unwrap_err();
+    assert!(matches!(&error, LoadError::Begin { source: BeginError::Late { .. }, .. }), "{error:?}");
+    let states: Vec<_> =
+        managed.said_of_life().into_iter().filter(|line| line.starts_with("state")).collect();
+    // Start and failure, twice, one after the other.
+    assert_eq!(states, ["state slow 1 to 2", "state slow 2 to 6", "state slow 6 to 2", "state slow 2 to 6"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operators_file_that_vanishes_takes_no_rule_with_it() {
+    let managed = Managed::start();
+    managed.operator("[modules]\ndisabled_modules = [\"watch\"]\n");
+    managed.install("watch", "");
+    let error = managed.manager.load("watch").await.unwrap_err();
+    assert!(matches!(&error, LoadError::LeftOut { .. }), "{error:?}");
+    std::fs::remove_file(managed.path().join("blvm.toml")).unwrap();
+    let error = managed.manager.load("watch").await.unwrap_err();
+    assert!(matches!(&error, LoadError::NodeFile(_)), "{error:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -34,7 +34,15 @@ pub enum BeginError {
         /// The time it had.
         deadline: Duration,
     },
-    /// The program's thread pool is gone: the node is stopping.
+    /// An earlier process of it could not be ended, and two must never work on one state.
+    #[error(
+        "its process {pid} does not end, even by SIGKILL: does it wait for a disk? try again once it is gone"
+    )]
+    StillRunning {
+        /// The process.
+        pid: u32,
+    },
+    /// The node is stopping.
     #[error("the node is stopping")]
     Stopping,
 }

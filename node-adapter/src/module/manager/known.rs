@@ -265,6 +265,20 @@ impl Known {
         }
     }
 
+    /// A process that never got to work, and that the kernel cannot end.
+    pub(super) fn lingers(&self, process: &Arc<RunningModule>) {
+        if let Some(entry) = self.modules.lock().get_mut(process.name()) {
+            entry.process = Some(Arc::clone(process));
+        }
+    }
+
+    /// The process of a module that still lives, whether the module is loaded or not.
+    pub(super) fn living(&self, name: &str) -> Option<u32> {
+        let modules = self.modules.lock();
+        let process = modules.get(name).and_then(|entry| entry.process.as_ref());
+        process.filter(|process| !process.has_exited()).map(|process| process.pid())
+    }
+
     /// From here on modules end because the node does.
     pub(super) fn begin_closing(&self) {
         // Under the lock that `unloaded` takes: a module is counted before it or after it.
@@ -278,7 +292,9 @@ impl Known {
         if let Some(entry) = self.modules.lock().get_mut(name) {
             self.change(name, entry, state);
             // Relaxed: the lock orders it.
-            if !self.is_closing.load(Ordering::Relaxed) {
+            let is_reported = self.is_closing.load(Ordering::Relaxed);
+            // One that could not be ended is remembered.
+            if !is_reported && entry.process.as_ref().is_some_and(|process| process.has_exited()) {
                 entry.process = None;
             }
             if entry.orders.take().is_some() {

@@ -4,9 +4,11 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use blvm_manifest::{
-    Configuration, ConfigurationSources, ModuleLimits, NodeFile, Trust, Verdict, module_environment,
+    Configuration, ConfigurationSources, ModuleLimits, NODE_FILE, NodeFile, Trust, Verdict,
+    module_environment,
 };
 
 use super::Inner;
@@ -35,7 +37,12 @@ impl Inner {
             return Ok(NodeFile::empty(PathBuf::new()));
         }
         let data_directory = data_directory.as_deref().unwrap_or(Path::new(""));
-        NodeFile::read(config, data_directory).map_err(|error| LoadError::NodeFile(Box::new(error)))
+        let usual = data_directory.join(NODE_FILE);
+        // Relaxed: it only ever becomes true.
+        let had = self.had_node_file.load(Ordering::Relaxed) || usual.exists();
+        self.had_node_file.store(had, Ordering::Relaxed);
+        let asked = config.or(had.then_some(usual.as_path()));
+        NodeFile::read(asked, data_directory).map_err(|error| LoadError::NodeFile(Box::new(error)))
     }
 
     /// Reads and checks all that a start needs, on a thread that may wait for the disk.

@@ -39,6 +39,9 @@ impl Inner {
         program: Option<SealedBinary>,
         resume: BTreeMap<u32, u64>,
     ) -> Result<Arc<RunningModule>, BeginError> {
+        if self.closing.is_cancelled() {
+            return Err(BeginError::Stopping);
+        }
         let host = Arc::clone(&self.host);
         let request = StartRequest {
             program,
@@ -53,11 +56,18 @@ impl Inner {
         let started = tokio::task::spawn_blocking(move || host.start_with(request)).await;
         let process = Arc::new(started.map_err(|_| BeginError::Stopping)??);
         let deadline = plan.limits.startup_deadline;
-        match tokio::time::timeout(deadline, process.attached()).await {
+        let attached = tokio::select! {
+            attached = tokio::time::timeout(deadline, process.attached()) => attached,
+            () = self.closing.cancelled() => {
+                self.kill(&process).await;
+                return Err(BeginError::Stopping);
+            }
+        };
+        match attached {
             Ok(Some(_)) => Ok(process),
             Ok(None) => Err(BeginError::Ended { how: process.exited().await.into() }),
             Err(_) => {
-                kill(&process).await;
+                self.kill(&process).await;
                 Err(BeginError::Late { deadline })
             }
         }
@@ -74,11 +84,15 @@ impl Inner {
         let health = tokio::select! {
             health = health::ask(&process, deadline) => health,
             how = process.exited() => return Err(BeginError::Ended { how: how.into() }),
+            () = self.closing.cancelled() => {
+                self.kill(&process).await;
+                return Err(BeginError::Stopping);
+            }
         };
         if health == Health::Healthy {
             return Ok(process);
         }
-        kill(&process).await;
+        self.kill(&process).await;
         Err(BeginError::Unhealthy { health, deadline })
     }
 
@@ -103,7 +117,9 @@ impl Inner {
         process.expect_exit();
         let name = process.name();
         let deadline = Instant::now() + plan.limits.stop_deadline;
-        if ending == Ending::Closed || ask_to_stop(process, plan.limits.stop_deadline).await {
+        // A module without topics does not see them close.
+        let has_topics = process.starts().is_some_and(|starts| !starts.is_empty());
+        if ending == Ending::Closed && has_topics || ask_to_stop(process, plan.limits.stop_deadline).await {
             let wait = deadline.saturating_duration_since(Instant::now());
             if let Ok(report) = tokio::time::timeout(NOTICE.min(wait), process.exited()).await {
                 return Some(report);
@@ -126,6 +142,17 @@ impl Inner {
         tracing::error!(module = name, "the module outlives SIGKILL");
         None
     }
+
+    /// Ends a process that is of no use. One that the kernel cannot end is remembered: no other is started beside it.
+    async fn kill(&self, process: &Arc<RunningModule>) {
+        process.expect_exit();
+        // It may exit at this very moment: then there is nobody to signal.
+        let _ = process.signal(Signal::SIGKILL);
+        if tokio::time::timeout(KILL_DEADLINE, process.exited()).await.is_err() {
+            tracing::error!(module = process.name(), "the module outlives SIGKILL");
+            self.known.lingers(process);
+        }
+    }
 }
 
 /// Whether the module has understood that it is to stop, or has ended already.
@@ -138,12 +165,4 @@ async fn ask_to_stop(process: &RunningModule, deadline: Duration) -> bool {
             false
         }
     }
-}
-
-/// Ends a process that is of no use.
-async fn kill(process: &RunningModule) {
-    process.expect_exit();
-    // It may exit at this very moment: then there is nobody to signal.
-    let _ = process.signal(Signal::SIGKILL);
-    process.exited().await;
 }

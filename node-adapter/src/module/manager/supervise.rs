@@ -1,8 +1,9 @@
 //! One loaded module: what is done when its process ends, wanted or not.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use tokio::sync::{mpsc, oneshot};
 
 use super::info::{ExitReason, ModuleState};
@@ -70,9 +71,14 @@ impl Supervisor {
         }
     }
 
-    /// Ends the process. Without an order the manager is gone, and dropping the process ends it.
+    /// Ends the process; without an order the manager is gone.
     async fn obey(self, order: Option<Order>) {
-        let Some(Order::Stop { ending, answer }) = order else { return };
+        let Some(Order::Stop { ending, answer }) = order else {
+            self.process.expect_exit();
+            // It may exit at this very moment: then there is nobody to signal.
+            let _ = self.process.signal(Signal::SIGKILL);
+            return;
+        };
         let (inner, name) = (&self.inner, self.process.name());
         if !self.process.has_exited() {
             inner.known.set_state(name, ModuleState::Stopping);
@@ -90,8 +96,9 @@ impl Supervisor {
         if exit == ExitReason::Status(0) {
             return Some(Next::End(ModuleState::Stopped));
         }
+        let mut worked = self.since.elapsed();
         loop {
-            let wait = match self.crashes.note(&self.inner.options.restart, self.since.elapsed()) {
+            let wait = match self.crashes.note(&self.inner.options.restart, worked) {
                 Verdict::Restart(wait) => wait,
                 Verdict::GiveUp => {
                     let crashes = self.crashes.in_a_row();
@@ -117,7 +124,6 @@ impl Supervisor {
                 () = tokio::time::sleep(wait) => {}
             }
             self.inner.known.set_state(&name, ModuleState::Starting);
-            self.since = Instant::now();
             // The program that was checked when it was loaded, whatever is in its place now.
             let program = Some(self.process.program().clone());
             match self.inner.begin(&self.plan, program, self.process.resume()).await {
@@ -127,7 +133,11 @@ impl Supervisor {
                     (self.process, self.since) = (process, Instant::now());
                     return Some(Next::Go);
                 }
-                Err(error) => tracing::warn!(module = name, %error, "the module could not be started again"),
+                // It did not get to work, however long that took.
+                Err(error) => {
+                    worked = Duration::ZERO;
+                    tracing::warn!(module = name, %error, "the module could not be started again");
+                }
             }
         }
     }

@@ -8,8 +8,9 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
-use blvm_manifest::{Discovered, MANIFEST_FILE};
+use blvm_manifest::{DiscoverError, Discovered, MANIFEST_FILE};
 
+use super::info::ModuleState;
 use super::known::Found;
 use super::{Inner, ModuleManager};
 use crate::module::Manifest;
@@ -26,7 +27,7 @@ struct Stamp {
 
 /// Makes the modules of the directory known; with `is_running` those that are new were installed meanwhile.
 pub(super) fn look(inner: &Inner, is_running: bool) {
-    for found in read(inner) {
+    for found in read(inner).unwrap_or_default() {
         if inner.known.contains(&found.manifest.name) {
             continue;
         }
@@ -48,8 +49,16 @@ pub(super) async fn watch(inner: Weak<Inner>, loads: bool, unloads: bool) {
         let Some(inner) = inner.upgrade() else { return };
         let reader = Arc::clone(&inner);
         // A slow disk holds up nobody else.
-        let Ok(found) = tokio::task::spawn_blocking(move || read(&reader)).await else { return };
-        let now: BTreeMap<_, _> =
+        let found = match tokio::task::spawn_blocking(move || read(&reader)).await {
+            Ok(Some(found)) => found,
+            // What cannot be looked at is not gone.
+            Ok(None) => continue,
+            Err(error) => {
+                tracing::error!(%error, "looking through the modules directory failed");
+                continue;
+            }
+        };
+        let mut now: BTreeMap<_, _> =
             found.iter().map(|found| (found.manifest.name.clone(), stamp(found))).collect();
         let manager = ModuleManager { inner };
         for found in found {
@@ -61,21 +70,31 @@ pub(super) async fn watch(inner: Weak<Inner>, loads: bool, unloads: bool) {
                 }
                 Some(None) => {
                     manager.inner.known.install(found);
-                    if loads && let Err(error) = manager.load(&name).await {
-                        tracing::warn!(
-                            module = name,
-                            error = &error as &dyn std::error::Error,
-                            "an installed module was not loaded"
-                        );
+                    if loads {
+                        load(&manager, &name).await;
                     }
                 }
                 Some(Some(stamp)) if now.get(&name) != Some(stamp) => {
                     manager.inner.known.updated(&name, &found.manifest.version.to_string());
+                    // It may have been half there when it was tried.
+                    let has_failed =
+                        manager.info(&name).is_some_and(|info| info.state == ModuleState::Failed);
+                    if loads && has_failed {
+                        load(&manager, &name).await;
+                    }
                 }
                 Some(Some(_)) => {}
             }
         }
-        for name in before.iter().flatten().map(|(name, _)| name).filter(|name| !now.contains_key(*name)) {
+        for (name, stamp) in before.iter().flatten() {
+            if now.contains_key(name) {
+                continue;
+            }
+            if !is_gone(&manager, name) {
+                // It is there, and faulty for now.
+                now.insert(name.clone(), stamp.clone());
+                continue;
+            }
             if unloads
                 && manager.inner.known.is_loaded(name)
                 && let Err(error) = manager.unload(name).await
@@ -88,8 +107,21 @@ pub(super) async fn watch(inner: Weak<Inner>, loads: bool, unloads: bool) {
     }
 }
 
-/// The modules of the directory; what cannot be used is logged once.
-fn read(inner: &Inner) -> Vec<Found> {
+async fn load(manager: &ModuleManager, name: &str) {
+    if let Err(error) = manager.load(name).await {
+        let error = &error as &dyn std::error::Error;
+        tracing::warn!(module = name, error, "an installed module was not loaded");
+    }
+}
+
+/// Whether a known module's manifest is there no more. What cannot be looked at is not gone.
+fn is_gone(manager: &ModuleManager, name: &str) -> bool {
+    let directory = manager.inner.known.found(name).and_then(|found| found.directory);
+    directory.is_some_and(|directory| matches!(directory.join(MANIFEST_FILE).try_exists(), Ok(false)))
+}
+
+/// The modules of the directory; what cannot be used is logged once. `None` if the directory itself cannot be read.
+fn read(inner: &Inner) -> Option<Vec<Found>> {
     let mut discovered = Discovered::default();
     if let Some(modules) = &inner.options.modules_directory {
         discovered.look(modules, Some(&inner.options.build_directory));
@@ -97,7 +129,9 @@ fn read(inner: &Inner) -> Vec<Found> {
     inner.known.complain(&discovered.refused);
     let found =
         |manifest: Manifest| Found { directory: Some(manifest.directory.clone()), text: None, manifest };
-    discovered.modules.into_values().map(found).collect()
+    let is_whole =
+        !discovered.refused.iter().any(|refused| matches!(refused, DiscoverError::ModulesDirectory { .. }));
+    is_whole.then(|| discovered.modules.into_values().map(found).collect())
 }
 
 fn stamp(found: &Found) -> Stamp {
