@@ -21,6 +21,8 @@ pub mod embedded;
 #[cfg(feature = "node")]
 pub mod module;
 pub mod p2p;
+#[cfg(feature = "node")]
+mod plain;
 mod private_file;
 pub mod rpc;
 #[cfg(feature = "node")]

@@ -14,7 +14,7 @@ mod merge;
 mod tests;
 mod written;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -130,20 +130,32 @@ impl Configuration {
     /// [`ConfigurationError`] of the weakest layer that is wrong, with everything that is wrong in it.
     pub fn read(sources: ConfigurationSources<'_>) -> Result<Self, ConfigurationError> {
         let mut configuration = Configuration::default();
-        // The module writes its data directory: a link there leads nowhere.
-        for (directory, follow_links) in
-            [(sources.manifest.directory.as_path(), true), (sources.data_directory, false)]
-        {
-            let path = directory.join(CONFIG_FILE);
-            match document::read(&path, follow_links) {
-                Ok(text) => configuration.add_file(&text, &path, sources.manifest)?,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(source) => return Err(FileError::Read { path, source }.into()),
-            }
-        }
+        configuration.read_file(&sources.manifest.directory, true, sources.manifest)?;
+        let mut set: BTreeSet<KeyPath> = configuration.origins.keys().cloned().collect();
+        // The module writes its data directory: a link there leads nowhere, and its keys open no variables.
+        configuration.read_file(sources.data_directory, false, sources.manifest)?;
         configuration.add_node_file(sources.node_file, sources.manifest)?;
-        configuration.add_environment(sources.environment, sources.manifest)?;
+        let is_of_node =
+            |origin: &Origin| matches!(origin, Origin::File { path, .. } if *path == sources.node_file.path);
+        let of_node = configuration.origins.iter().filter(|(_, origin)| is_of_node(origin));
+        set.extend(of_node.map(|(key, _)| key.clone()));
+        configuration.add_environment(sources.environment, sources.manifest, set)?;
         Ok(configuration)
+    }
+
+    /// Puts the directory's file over what is there, if it has one.
+    fn read_file(
+        &mut self,
+        directory: &Path,
+        follow_links: bool,
+        manifest: &Manifest,
+    ) -> Result<(), FileError> {
+        let path = directory.join(CONFIG_FILE);
+        match document::read(&path, follow_links) {
+            Ok(text) => self.add_file(&text, &path, manifest),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(source) => Err(FileError::Read { path, source }),
+        }
     }
 
     /// Puts a module's `config.toml` over what is there.

@@ -26,6 +26,9 @@ const MARKER: &str = "network";
 const NEW_MARKER: &str = "network.new";
 const LOCK: &str = "lock";
 
+/// What an operator puts into the directory before the first start: configuration, trusted keys, installed modules.
+const PREPARED: [&str; 3] = ["blvm.toml", "trusted-keys.toml", "installed"];
+
 /// Why a directory cannot be the node's.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -164,12 +167,14 @@ fn read_marker(path: &Path, network: Network) -> Result<Option<()>, DataDirector
     Ok(Some(()))
 }
 
-/// A start that was killed may have left the lock and an unfinished marker; anything else is not ours.
+/// A start that was killed may have left the lock and an unfinished marker, and an operator may have prepared files;
+/// anything else is not ours.
 fn refuse_foreign(path: &Path) -> Result<(), DataDirectoryError> {
     let access = |source| DataDirectoryError::Access { path: path.to_owned(), source };
     for entry in fs::read_dir(path).map_err(access)? {
         let name = entry.map_err(access)?.file_name();
-        if name != LOCK && name != NEW_MARKER && name != MARKER {
+        let is_ours = [LOCK, NEW_MARKER, MARKER].iter().chain(&PREPARED).any(|known| name == *known);
+        if !is_ours {
             return Err(DataDirectoryError::Foreign { path: path.to_owned() });
         }
     }
@@ -220,6 +225,20 @@ mod tests {
         fs::write(directory.path().join(LOCK), "").unwrap();
         fs::write(directory.path().join(NEW_MARKER), "forma").unwrap();
         DataDirectory::open(directory.path(), Network::Regtest).unwrap();
+    }
+
+    #[test]
+    fn what_an_operator_prepared_leaves_the_directory_new() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("blvm.toml"), "").unwrap();
+        fs::write(directory.path().join("trusted-keys.toml"), "").unwrap();
+        fs::create_dir(directory.path().join("installed")).unwrap();
+        DataDirectory::open(directory.path(), Network::Regtest).unwrap();
+        // But not somebody else's files beside it.
+        let mixed = tempfile::tempdir().unwrap();
+        fs::write(mixed.path().join("blvm.toml"), "").unwrap();
+        fs::write(mixed.path().join("letters"), "dear").unwrap();
+        assert!(matches!(error(mixed.path(), Network::Regtest), DataDirectoryError::Foreign { .. }));
     }
 
     #[test]

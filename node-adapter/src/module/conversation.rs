@@ -36,6 +36,7 @@ use super::host::Shared;
 use super::limits::{Pace, RefusalLog, RequestLimits};
 use super::party::Party;
 use super::reply::ReplyWriter;
+use crate::plain::one_line;
 use crate::source::CoinbaseConstraints;
 use crate::topics::access;
 use crate::watch::Watches;
@@ -46,6 +47,9 @@ const MAX_REPORTED_TOPICS: usize = 16;
 
 /// Longest name of a way to wait in a module's report.
 const MAX_WAIT_BYTES: usize = 32;
+
+/// Longest refusal in the node's log.
+const MAX_LOGGED_BYTES: usize = 512;
 
 /// How far the conversation has come.
 #[derive(Debug)]
@@ -513,7 +517,9 @@ impl Conversation {
             tracing::warn!(module = self.party.name(), untold = logged.untold, "more requests were refused");
         }
         if logged.is_told {
-            tracing::warn!(module = self.party.name(), %refusal, "a request was refused");
+            // It may quote what the party, or another one, has sent.
+            let refusal = one_line(&refusal.to_string(), MAX_LOGGED_BYTES);
+            tracing::warn!(module = self.party.name(), refusal, "a request was refused");
         }
         self.writer.send(head.correlation, &Reply::Refused(refusal), &[]).await
     }

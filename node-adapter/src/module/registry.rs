@@ -7,9 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use blvm_bus::request::{Call, CallReply, CliSpec, CommandOutput, ModuleRefusal, Refusal, encode};
+use blvm_manifest::is_module_name;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::calls::{CallFailure, ModuleCaller};
+use super::directory::Directory;
 
 /// Methods of JSON-RPC that one module may offer, and methods for other modules.
 const MAX_METHODS: usize = 64;
@@ -192,7 +194,7 @@ impl Registry {
         }
     }
 
-    /// Runs a command that a module offers; `name` is the command's, or the module's.
+    /// Runs a command that a module offers; `name` is the module's, or else the command's.
     ///
     /// # Errors
     ///
@@ -205,8 +207,8 @@ impl Registry {
     ) -> Result<CommandOutput, RegistryError> {
         let (caller, command) = {
             let state = self.lock();
-            let named = state.modules.values().find(|offers| offers.has_command(name));
-            let offers = named.or_else(|| state.modules.get(name).filter(|offers| offers.command.is_some()));
+            let of_module = state.modules.get(name).filter(|offers| offers.command.is_some());
+            let offers = of_module.or_else(|| state.modules.values().find(|offers| offers.has_command(name)));
             let spec = offers.and_then(|offers| Some((offers.caller.clone(), offers.command.as_ref()?)));
             let (caller, spec) = spec.ok_or_else(|| not_offered("command", name))?;
             (caller, spec.name.clone())
@@ -219,6 +221,12 @@ impl Registry {
 
     /// Who offers method `method` of `module` to other modules.
     pub(super) fn api(&self, module: &str, method: &str) -> Result<ModuleCaller, Refusal> {
+        // Both go into messages, and these into the node's log.
+        if !is_module_name(module) {
+            let message = "that is no name of a module".to_owned();
+            return Err(refusal(ModuleRefusal::BadName, message));
+        }
+        check_name("method", method)?;
         let state = self.lock();
         let Some(offers) = state.modules.get(module) else {
             let message = format!("no module {module} runs");
@@ -248,7 +256,14 @@ impl Registry {
         self.lock().modules.retain(|_, offers| offers.owner != owner);
     }
 
-    pub(super) fn register_method(&self, owner: u64, method: String, about: String) -> Result<(), Refusal> {
+    /// What begins with the name of another module of `directory` and `_` is that one's.
+    pub(super) fn register_method(
+        &self,
+        owner: u64,
+        method: String,
+        about: String,
+        directory: &Directory,
+    ) -> Result<(), Refusal> {
         check_name("method", &method)?;
         check_length("description", about.len(), MAX_ABOUT_BYTES)?;
         let mut state = self.lock();
@@ -259,6 +274,13 @@ impl Registry {
             return Err(taken("method", &method, other));
         }
         let offers = state.of(owner)?;
+        // No module's name has an underscore.
+        if let Some((module, _)) = method.split_once('_')
+            && module != offers.caller.module()
+            && directory.get(module).is_some()
+        {
+            return Err(named_after("method", &method, module));
+        }
         if offers.methods.len() >= MAX_METHODS && !offers.methods.contains_key(&method) {
             return Err(Refusal::Limit {
                 what: "methods of one module".to_owned(),
@@ -274,7 +296,13 @@ impl Registry {
         Ok(self.lock().of(owner)?.methods.remove(method).is_some())
     }
 
-    pub(super) fn register_command(&self, owner: u64, spec: CliSpec) -> Result<(), Refusal> {
+    /// The name of another module of `directory` is no name of a command, whether that module runs or not.
+    pub(super) fn register_command(
+        &self,
+        owner: u64,
+        spec: CliSpec,
+        directory: &Directory,
+    ) -> Result<(), Refusal> {
         check_name("command", &spec.name)?;
         check_length("bytes of a command's description", encode(&spec).len(), MAX_SPEC_BYTES)?;
         let mut state = self.lock();
@@ -283,10 +311,11 @@ impl Registry {
         }
         let own = state.of(owner)?.caller.module().to_owned();
         // A module's name is a way to its command too.
-        let is_other_module = spec.name != own && state.modules.contains_key(&spec.name);
-        let by_name = is_other_module.then(|| spec.name.clone());
-        let other = state.taken(owner, |offers| offers.has_command(&spec.name)).or(by_name);
-        if let Some(other) = other {
+        let is_module = state.modules.contains_key(&spec.name) || directory.get(&spec.name).is_some();
+        if is_module && spec.name != own {
+            return Err(named_after("command", &spec.name, &spec.name));
+        }
+        if let Some(other) = state.taken(owner, |offers| offers.has_command(&spec.name)) {
             return Err(taken("command", &spec.name, other));
         }
         state.of(owner)?.command = Some(spec);
@@ -368,6 +397,10 @@ fn taken(kind: &str, name: &str, module: String) -> Refusal {
     refusal(ModuleRefusal::NameTaken, format!("{kind} {name} is offered by module {module} already"))
 }
 
+fn named_after(kind: &str, name: &str, module: &str) -> Refusal {
+    refusal(ModuleRefusal::NameTaken, format!("{kind} {name} bears the name of module {module}"))
+}
+
 /// Lower-case letters, digits, hyphens and underscores, a letter first.
 fn check_name(kind: &str, name: &str) -> Result<(), Refusal> {
     let is_right = name.starts_with(|first: char| first.is_ascii_lowercase())
@@ -393,6 +426,8 @@ fn check_length(what: &str, found: usize, limit: usize) -> Result<(), Refusal> {
 
 #[cfg(test)]
 mod tests {
+    use blvm_bus::request::{ModuleHealth, ModuleState, ModuleSummary};
+
     use super::*;
     use crate::module::calls::CallDesk;
 
@@ -401,14 +436,15 @@ mod tests {
         let registry = Registry::default();
         let (old, new) = (CallDesk::new("mesh"), CallDesk::new("mesh"));
         registry.enter(1, old.caller());
-        registry.register_method(1, "routes".to_owned(), String::new()).unwrap();
+        let known = Directory::default();
+        registry.register_method(1, "routes".to_owned(), String::new(), &known).unwrap();
         registry.enter(2, new.caller());
-        let taken = registry.register_method(2, "more".to_owned(), String::new());
+        let taken = registry.register_method(2, "more".to_owned(), String::new(), &known);
         assert!(matches!(taken, Err(Refusal::Module { rule: ModuleRefusal::NameTaken, .. })));
         old.close();
         assert!(registry.methods().is_empty());
         registry.enter(2, new.caller());
-        registry.register_method(2, "routes".to_owned(), String::new()).unwrap();
+        registry.register_method(2, "routes".to_owned(), String::new(), &known).unwrap();
         // The old connection ends late: it takes nothing of the new one's with it.
         registry.leave(1);
         assert_eq!(registry.methods().len(), 1);
@@ -419,18 +455,60 @@ mod tests {
         let registry = Registry::default();
         let desk = CallDesk::new("mesh");
         registry.enter(1, desk.caller());
-        let register = |number: usize| registry.register_method(1, format!("method{number}"), String::new());
+        let known = Directory::default();
+        let method = |name: String, about: String| registry.register_method(1, name, about, &known);
+        let register = |number: usize| method(format!("method{number}"), String::new());
         assert!((0..MAX_METHODS).all(|number| register(number).is_ok()));
         assert!(matches!(register(MAX_METHODS), Err(Refusal::Limit { limit: 64, .. })));
         // Again is not more.
         register(3).unwrap();
-        let about = registry.register_method(1, "method1".to_owned(), "x".repeat(MAX_ABOUT_BYTES + 1));
+        let about = method("method1".to_owned(), "x".repeat(MAX_ABOUT_BYTES + 1));
         assert!(matches!(about, Err(Refusal::Limit { .. })));
         let api = |count| registry.register_api(1, (0..count).map(|number| format!("m{number}")).collect());
         assert!(api(MAX_METHODS).is_ok() && api(MAX_METHODS + 1).is_err());
         let spec =
             |about: usize| CliSpec { name: "c".to_owned(), about: "x".repeat(about), ..CliSpec::default() };
-        assert!(registry.register_command(1, spec(MAX_SPEC_BYTES - 200)).is_ok());
-        assert!(registry.register_command(1, spec(MAX_SPEC_BYTES)).is_err());
+        assert!(registry.register_command(1, spec(MAX_SPEC_BYTES - 200), &known).is_ok());
+        assert!(registry.register_command(1, spec(MAX_SPEC_BYTES), &known).is_err());
+    }
+
+    #[test]
+    fn a_module_takes_no_name_of_another_that_is_known_though_it_does_not_run() {
+        let (registry, known) = (Registry::default(), Directory::default());
+        for name in ["mesh", "pool"] {
+            let summary = ModuleSummary {
+                name: name.to_owned(),
+                version: "1.0.0".to_owned(),
+                state: ModuleState::Stopped,
+                health: ModuleHealth::default(),
+                is_loaded: false,
+                pid: None,
+            };
+            known.update(name, |module| *module = Some(summary), || {});
+        }
+        let desk = CallDesk::new("mesh");
+        registry.enter(1, desk.caller());
+        let method = |name: &str| registry.register_method(1, name.to_owned(), String::new(), &known);
+        let command = |name: &str| {
+            registry.register_command(1, CliSpec { name: name.to_owned(), ..CliSpec::default() }, &known)
+        };
+        let is_taken =
+            |outcome| matches!(outcome, Err(Refusal::Module { rule: ModuleRefusal::NameTaken, .. }));
+        assert!(is_taken(method("pool_balance")) && is_taken(command("pool")));
+        for name in ["mesh_routes", "poolside", "other_thing", "pool-balance"] {
+            method(name).unwrap();
+        }
+        command("mesh").unwrap();
+        command("pools").unwrap();
+    }
+
+    #[test]
+    fn a_name_that_would_forge_a_line_of_the_log_is_in_no_message() {
+        let registry = Registry::default();
+        for (module, method) in [("x\n2026 INFO forged", "ask"), ("mesh", "a\u{1b}[2J"), ("", "ask")] {
+            let refused = registry.api(module, method).unwrap_err();
+            assert!(matches!(refused, Refusal::Module { rule: ModuleRefusal::BadName, .. }), "{refused}");
+            assert!(!refused.to_string().contains(char::is_control));
+        }
     }
 }

@@ -15,6 +15,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use super::config_command::{ConfigCommand, PathArguments};
 use super::limits::LimitArguments;
 use crate::embedded::{Network, WireNetwork as _};
+use crate::plain;
 use crate::rpc::error::nearest;
 
 #[derive(Debug, Parser)]
@@ -460,7 +461,8 @@ pub(super) fn in_one_line(error: &dyn Error) -> String {
         }
         cause = error.source();
     }
-    line.replace('\n', " ")
+    // A module may have said part of it.
+    plain::one_line(&line, usize::MAX)
 }
 
 /// The name of a command of `blvm` itself that sounds like `word`.

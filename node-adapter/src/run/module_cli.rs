@@ -9,6 +9,7 @@ use super::RunError;
 use super::cli::{NodeArguments, nearest_command};
 use super::rpc_client::{AskError, Client};
 use super::status::write_line;
+use crate::plain::printable;
 
 /// Runs the command in the module and prints what it answers.
 pub(super) async fn run(words: Vec<OsString>, node: NodeArguments) -> Result<ExitCode, RunError> {
@@ -27,7 +28,8 @@ pub(super) async fn run(words: Vec<OsString>, node: NodeArguments) -> Result<Exi
         }
         outcome => outcome?,
     };
-    let Some(spec) = specs.iter().find(|spec| spec["name"] == module || spec["module"] == module) else {
+    let named = |key: &str| specs.iter().find(|spec| spec[key] == module);
+    let Some(spec) = named("module").or_else(|| named("name")) else {
         let names: Vec<_> = specs.iter().filter_map(|spec| spec["name"].as_str()).collect();
         let names = if names.is_empty() { "no command".to_owned() } else { names.join(", ") };
         return Err(unknown(&format!("(loaded modules have {names})")));
@@ -37,7 +39,7 @@ pub(super) async fn run(words: Vec<OsString>, node: NodeArguments) -> Result<Exi
         arguments.first().is_some_and(|first| ["help", "--help", "-h"].contains(&first.as_str()))
             || (arguments.is_empty() && has_commands(spec));
     if wants_help {
-        help(spec).iter().try_for_each(|line| write_line(line))?;
+        help(spec).iter().try_for_each(|line| write_line(&printable(line)))?;
         return Ok(ExitCode::SUCCESS);
     }
     let params = json!({ "module": module, "arguments": arguments });
@@ -47,7 +49,7 @@ pub(super) async fn run(words: Vec<OsString>, node: NodeArguments) -> Result<Exi
         write_line(&result.to_string())?;
         return Ok(ExitCode::from(status));
     }
-    let said = |key: &str| result[key].as_str().unwrap_or_default().trim_end_matches('\n').to_owned();
+    let said = |key: &str| printable(result[key].as_str().unwrap_or_default().trim_end_matches('\n'));
     match said("output") {
         text if text.is_empty() => {}
         text => write_line(&text)?,

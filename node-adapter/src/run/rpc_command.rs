@@ -8,6 +8,7 @@ use super::RunError;
 use super::cli::RpcArguments;
 use super::rpc_client::Client;
 use super::status::write_line;
+use crate::plain::printable;
 
 /// Calls the method and prints its result.
 pub(super) async fn run(arguments: RpcArguments) -> Result<ExitCode, RunError> {
@@ -22,8 +23,9 @@ pub(super) fn print(result: &Value, as_json: bool) -> Result<(), RunError> {
     match result {
         result if as_json => write_line(&result.to_string()),
         Value::Null => Ok(()),
-        Value::String(text) => write_line(text),
-        result => write_line(&format!("{result:#}")),
+        // It may be a module's answer.
+        Value::String(text) => write_line(&printable(text)),
+        result => write_line(&printable(&format!("{result:#}"))),
     }
 }
 

@@ -1,8 +1,10 @@
 //! `MODULE_CONFIG_KEY` in the node's environment.
 //!
-//! A variable stands for a key that the module's schema describes or that a weaker layer has: the key in capitals, each
-//! character that is no letter or digit as `_`, so `pool.min-fee` is `MODULE_CONFIG_POOL_MIN_FEE`. Every module with such a
-//! key gets it. What stands for no key of a module is not for that module.
+//! A variable stands for a key that the module's schema describes, or that its author or the operator has set in a weaker
+//! layer: the key in capitals, each character that is no letter or digit as `_`, so `pool.min-fee` is
+//! `MODULE_CONFIG_POOL_MIN_FEE`. Every module with such a key gets it. What stands for no key of a module is not for that
+//! module; a key that only the file in its data directory has does not count, because the module writes there and could ask
+//! for any variable.
 //!
 //! Where a weaker layer has a value, the text is read as that kind: a string as it stands, anything else as TOML writes
 //! it. Where none has, it is read as TOML writes it, and as a string if it is nothing in TOML.
@@ -33,7 +35,8 @@ fn variable(key: &[String]) -> String {
 }
 
 impl Configuration {
-    /// Puts the variables that stand for keys of this module over what is there.
+    /// Puts the variables that stand for keys of this module over what is there: keys of its schema, and `set`, those that a
+    /// layer has which the module cannot write.
     ///
     /// # Errors
     ///
@@ -42,11 +45,12 @@ impl Configuration {
         &mut self,
         environment: &[(String, String)],
         manifest: &Manifest,
+        set: impl IntoIterator<Item = KeyPath>,
     ) -> Result<(), ConfigurationError> {
         let described = manifest.config_schema.iter().flat_map(|schema| schema.keys());
         let described = described.map(|key| key.split('.').map(str::to_owned).collect::<KeyPath>());
         let mut keys: BTreeMap<String, Vec<KeyPath>> = BTreeMap::new();
-        for key in described.chain(self.origins.keys().cloned()) {
+        for key in described.chain(set) {
             let keys = keys.entry(variable(&key)).or_default();
             if !keys.contains(&key) {
                 keys.push(key);

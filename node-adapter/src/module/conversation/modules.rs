@@ -58,13 +58,13 @@ impl Conversation {
                 registry.register_api(number, Vec::new()).map(|()| ModulesReply::Unregistered(true))
             }
             ModulesRequest::RegisterRpcEndpoint { method, about } => {
-                registry.register_method(number, method, about).map(|()| ModulesReply::Registered)
+                registry.register_method(number, method, about, directory).map(|()| ModulesReply::Registered)
             }
             ModulesRequest::UnregisterRpcEndpoint { method } => {
                 registry.unregister_method(number, &method).map(ModulesReply::Unregistered)
             }
             ModulesRequest::RegisterCliSpec(spec) => {
-                registry.register_command(number, spec).map(|()| ModulesReply::Registered)
+                registry.register_command(number, spec, directory).map(|()| ModulesReply::Registered)
             }
             ModulesRequest::DiscoverModules => Ok(ModulesReply::Modules(directory.all())),
             ModulesRequest::GetModuleInfo { name } => Ok(ModulesReply::Module(directory.get(&name))),
