@@ -149,7 +149,7 @@ fn a_module_is_loaded_shown_asked_reloaded_and_unloaded_by_commands() {
     );
     let show = node.result(&["module", "show", "weather"]);
     assert!(
-        show.contains("may          register_rpc_endpoint") && show.contains("enforced     seals"),
+        show.contains("may            register_rpc_endpoint") && show.contains("seals          holds: "),
         "{show}"
     );
     let pid = |json: &str| serde_json::from_str::<Value>(json).unwrap()["pid"].as_u64().unwrap();
