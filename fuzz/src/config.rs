@@ -5,7 +5,9 @@
 
 use std::path::Path;
 
-use blvm_manifest::{Assignment, Configuration, ConfigurationError, Manifest, NodeFile, VARIABLE_PREFIX};
+use blvm_manifest::{
+    Assignment, Configuration, ConfigurationError, Manifest, NodeFile, Origin, VARIABLE_PREFIX,
+};
 
 use crate::manifest::one_line;
 
@@ -59,7 +61,12 @@ fn read(
     let pairs = variables.lines().filter_map(|line| line.split_once('='));
     let environment: Vec<_> =
         pairs.map(|(name, value)| (format!("{VARIABLE_PREFIX}{name}"), value.to_owned())).collect();
-    configuration.add_environment(&environment, manifest)?;
+    // What the module can write opens no variable.
+    let own =
+        |origin: &Origin| matches!(origin, Origin::File { path, .. } if path == Path::new("own/config.toml"));
+    let set: Vec<_> =
+        configuration.origins.iter().filter(|(_, origin)| !own(origin)).map(|(key, _)| key.clone()).collect();
+    configuration.add_environment(&environment, manifest, set)?;
     Ok(configuration)
 }
 
