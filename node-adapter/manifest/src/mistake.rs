@@ -235,7 +235,7 @@ pub enum Wrong {
         /// The module.
         name: String,
     },
-    /// The table of a module beside [modules] instead of in it.
+    /// The table of a module beside `[modules]` instead of in it.
     #[error("a module's table is called [modules.{name}]")]
     ModuleTable {
         /// The module.

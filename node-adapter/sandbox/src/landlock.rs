@@ -109,7 +109,7 @@ impl Reach {
         }
     }
 
-    /// Makes the ruleset, for [`crate::SpawnRequest::landlock`].
+    /// Makes the ruleset, for a process that is to reach no more.
     ///
     /// # Errors
     ///
