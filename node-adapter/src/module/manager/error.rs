@@ -110,6 +110,15 @@ pub enum LoadError {
         #[source]
         source: Box<ConfigurationError>,
     },
+    /// Its configuration cannot be handed to it: it is never started without.
+    #[error("module {name} cannot be given its configuration")]
+    Unwritable {
+        /// The name.
+        name: String,
+        /// Why.
+        #[source]
+        source: Box<toml::ser::Error>,
+    },
     /// Another module has its name.
     #[error("two modules are called {name}: change a name in a module.toml")]
     SameName {

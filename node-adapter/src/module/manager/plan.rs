@@ -83,8 +83,8 @@ impl Inner {
             let cut = limits.cut.join(", ");
             tracing::info!(module = manifest.name, cut, "the module gets less than its manifest asks for");
         }
-        // A table of TOML is always text.
-        let config = toml::to_string(&configuration.table).unwrap_or_default();
+        let config = toml::to_string(&configuration.table)
+            .map_err(|source| LoadError::Unwritable { name: name(), source: Box::new(source) })?;
         let program_sha256 = program.sha256;
         Ok(Plan { manifest, config, limits, program_sha256, trust })
     }
