@@ -23,7 +23,7 @@ mod status;
 mod token;
 mod watch;
 
-pub use answer::{AnswerError, read_answer, seal_answer};
+pub use answer::{AnswerError, SealedAnswer, read_answer};
 pub use call::{
     Call, CallOutcome, CallReply, CommandOutput, HealthState, MAX_HEALTH_BYTES, ModuleError, ModuleHealth,
 };

@@ -14,7 +14,7 @@ pub use named::{NamedError, NamedSegment, open_named, sweep_named};
 #[cfg(not(loom))]
 pub use sealed::{CreateError, OpenError, SEGMENT_SEALS, SealedSegment, open_sealed};
 #[cfg(not(loom))]
-pub(crate) use sealed::{add_seals, create_memfd};
+pub(crate) use sealed::{add_seals, create_memfd, reopen_read_only};
 
 use crate::clock::Clock;
 use crate::layout::{Geometry, GeometryError, LAYOUT_VERSION, Layout};

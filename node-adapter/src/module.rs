@@ -26,6 +26,7 @@ mod calls;
 mod codec;
 mod conversation;
 mod directory;
+mod held;
 mod host;
 mod isolation;
 mod limits;

@@ -124,6 +124,35 @@ pub fn unread_bytes(socket: impl AsFd) -> io::Result<usize> {
     Ok(usize::try_from(unread).unwrap_or(0))
 }
 
+/// Whether the file of `descriptor` is open by another open(2) than the one `descriptor` comes from, in whatever hands: a
+/// descriptor, a message on its way, a mapping. All of them, `descriptor` too, must be without the right to write.
+///
+/// A write lease is granted on a file that is open once only; it is given back at once.
+///
+/// # Errors
+///
+/// What fcntl(2) says of leases but that the file is open elsewhere: EINVAL where its file system has none.
+///
+/// Source: fcntl(2), "Leases"; `check_conflicting_open` in Linux' fs/locks.c counts readers since 5.3.
+pub(super) fn is_open_elsewhere(descriptor: BorrowedFd<'_>) -> io::Result<bool> {
+    // include/uapi/asm-generic/fcntl.h
+    const F_SETSIG: libc::c_int = 10;
+    let set = |command: libc::c_int, argument: libc::c_int| {
+        // SAFETY: these commands take an integer, and touch no memory of this process.
+        nix::Error::result(unsafe { libc::fcntl(descriptor.as_raw_fd(), command, argument) })
+    };
+    // Whoever opened the file in between would have this process told by SIGIO, which ends it: SIGURG does nothing.
+    set(F_SETSIG, libc::SIGURG)?;
+    match set(libc::F_SETLEASE, libc::F_WRLCK) {
+        Ok(_) => {
+            set(libc::F_SETLEASE, libc::F_UNLCK)?;
+            Ok(false)
+        }
+        Err(nix::Error::EAGAIN) => Ok(true),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
 /// Makes the kernel refuse descriptors that the peer of `socket` sends (EPERM there); `false` where it cannot.
 ///
 /// A descriptor that nobody takes is closed by the thread that receives its message, and closing can take as long as

@@ -83,10 +83,10 @@ pub enum Refusal {
         /// With its numbers, for people.
         message: String,
     },
-    /// Too many answers wait for this module to take them.
-    #[error("{limit} answers wait to be taken: read them first")]
-    Unread {
-        /// How many may wait.
+    /// This module has too many long answers: in its socket, open, or mapped.
+    #[error("{limit} long answers are unread or still held: read, unmap and close them first")]
+    AnswersHeld {
+        /// How many it may have.
         limit: u32,
     },
     /// The node could not answer in time.

@@ -209,7 +209,7 @@ pub(crate) fn add_seals(file: impl AsFd, seals: SealFlag) -> nix::Result<()> {
     if found & seals.bits() == seals.bits() { Ok(()) } else { Err(nix::Error::EPERM) }
 }
 
-fn reopen_read_only(file: impl AsFd) -> nix::Result<OwnedFd> {
+pub(crate) fn reopen_read_only(file: impl AsFd) -> nix::Result<OwnedFd> {
     // A description of its own without the right to write: with the seals, two layers say no.
     let path = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
     open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())

@@ -226,10 +226,15 @@ impl Door {
                 let peer = Arc::new(PathPeer::new(name.clone(), Arc::clone(&self.shared)));
                 let shared = Arc::clone(&self.shared);
                 let attach_by = Some(start + self.deadlines.attach);
+                let held = Arc::clone(writer.held());
                 let outcome = Conversation::new(writer, peer, shared, attach_by).go_on(&socket, reader).await;
                 let error = outcome.err().map(|error| error.to_string());
                 tracing::info!(module = name, error, "a program that attached by path has left");
-                drop(place);
+                // Coming back would be a way to hold more than it may: its place is free once it has given back all.
+                tokio::spawn(async move {
+                    held.released().await;
+                    drop(place);
+                });
             }
             // Reported by who refused it.
             Ok(None) => drop(writer),

@@ -1,4 +1,4 @@
-//! What one party may ask of the node: how fast, how long, and how much it may leave unread.
+//! What one party may ask of the node: how fast, how long, and how many of its answers it may hold.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ pub struct RequestLimits {
     pub burst: u32,
     /// The node's own bound on the time a request may take.
     pub deadline: Duration,
-    /// Bytes of long answers that may wait to be taken; a single longer one may wait alone.
-    pub unread_bytes: u64,
-    /// Long answers that may wait to be taken.
-    pub unread_answers: u32,
+    /// Bytes of the long answers that it may hold; a single longer one it may hold alone.
+    pub held_answer_bytes: u64,
+    /// Long answers that it may hold: unread, open or mapped.
+    pub held_answers: u32,
     /// Bytes of a frame's body.
     pub frame_bytes: usize,
     /// Bytes of a frame's body with a block in it.
@@ -38,8 +38,8 @@ impl Default for RequestLimits {
             per_second: 20_000,
             burst: 20_000,
             deadline: Duration::from_secs(30),
-            unread_bytes: 256 << 20,
-            unread_answers: 8,
+            held_answer_bytes: 256 << 20,
+            held_answers: 8,
             frame_bytes: MAX_FRAME_BYTES,
             submission_bytes: MAX_SUBMISSION_BYTES,
             queued_blocks: 64,

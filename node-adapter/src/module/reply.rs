@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use blvm_bus::request::{
-    FrameHead, INLINE_ANSWER_BYTES, Refusal, Reply, encode, seal_answer, send_with_descriptors, unread_bytes,
+    FrameHead, INLINE_ANSWER_BYTES, Refusal, Reply, SealedAnswer, encode, send_with_descriptors,
 };
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
+use super::held::HeldAnswers;
 use super::limits::RequestLimits;
 
 /// The writing side of a module's socket.
@@ -21,13 +22,7 @@ pub(super) struct ReplyWriter {
     patience: Option<Duration>,
     /// What is being sent and has no part that travels with it: a call.
     sending: Option<Sending>,
-    unread_memfds: u32,
-    unread_bytes: u64,
-    /// Long answers that may wait for a module to take them: each is a descriptor in flight, and these are counted per user
-    /// for all modules together (unix(7), ETOOMANYREFS).
-    unread_limit: u32,
-    /// Their bytes; a single longer one may wait alone.
-    unread_limit_bytes: u64,
+    held: Arc<HeldAnswers>,
 }
 
 /// A frame on its way, and how much of it is sent.
@@ -39,17 +34,13 @@ struct Sending {
 
 impl ReplyWriter {
     pub(super) fn new(socket: Arc<UnixStream>, patience: Option<Duration>, limits: &RequestLimits) -> Self {
-        let (unread_limit, unread_limit_bytes) = (limits.unread_answers.max(1), limits.unread_bytes);
-        let sending = None;
-        ReplyWriter {
-            socket,
-            patience,
-            sending,
-            unread_memfds: 0,
-            unread_bytes: 0,
-            unread_limit,
-            unread_limit_bytes,
-        }
+        let held = HeldAnswers::new(&socket, limits);
+        ReplyWriter { socket, patience, sending: None, held }
+    }
+
+    /// The long answers that the other side holds.
+    pub(super) fn held(&self) -> &Arc<HeldAnswers> {
+        &self.held
     }
 
     /// Whether a call is being sent.
@@ -98,31 +89,22 @@ impl ReplyWriter {
         if archive.len() <= INLINE_ANSWER_BYTES {
             return self.send_frame(correlation, &archive, descriptors, false).await;
         }
-        if unread_bytes(self.stream())? == 0 {
-            (self.unread_memfds, self.unread_bytes) = (0, 0);
-        }
-        if self.unread_memfds >= self.unread_limit {
-            let refusal = encode(&Reply::Refused(Refusal::Unread { limit: self.unread_limit }));
-            return self.send_frame(correlation, &refusal, &[], false).await;
-        }
-        let bytes = archive.len() as u64;
-        if self.unread_memfds > 0 && self.unread_bytes + bytes > self.unread_limit_bytes {
-            let what = "bytes of answers that wait to be taken".to_owned();
-            let refusal = encode(&Reply::Refused(Refusal::Limit { what, limit: self.unread_limit_bytes }));
-            return self.send_frame(correlation, &refusal, &[], false).await;
-        }
-        let memory = match seal_answer(&archive) {
-            Ok(memory) => memory,
-            Err(error) => {
-                let refusal = Refusal::Node { reason: format!("no memory for the answer: {error}") };
+        let made = self.held.room_for(archive.len() as u64).and_then(|()| {
+            let sealed = SealedAnswer::new(&archive).and_then(|answer| Ok((answer.to_send()?, answer)));
+            sealed.map_err(|error| Refusal::Node { reason: format!("no memory for the answer: {error}") })
+        });
+        let (memory, answer) = match made {
+            Ok(made) => made,
+            Err(refusal) => {
                 return self.send_frame(correlation, &encode(&Reply::Refused(refusal)), &[], false).await;
             }
         };
-        self.unread_memfds += 1;
-        self.unread_bytes += bytes;
+        let bytes = answer.bytes();
+        // Kept before it is sent: what is sent in part is held too.
+        self.held.keep(answer);
         let mut all = descriptors.to_vec();
         all.push(memory.as_fd());
-        self.send_frame(correlation, &(archive.len() as u64).to_le_bytes(), &all, true).await
+        self.send_frame(correlation, &bytes.to_le_bytes(), &all, true).await
     }
 
     async fn send_frame(

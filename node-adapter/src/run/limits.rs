@@ -45,13 +45,13 @@ pub(crate) struct LimitArguments {
     #[arg(long, default_value = "8MiB", value_name = "BYTES", value_parser = bytes(LEAST_SUBMISSION_BYTES, MOST_FRAME_BYTES))]
     submission_bytes: u64,
 
-    /// Long answers that may wait to be read, each with a descriptor.
+    /// Long answers that it may hold: unread, open or mapped. Each is a descriptor of the node's.
     #[arg(long, default_value = "8", value_name = "N", value_parser = count(1, 64))]
-    unread_answers: u64,
+    held_answers: u64,
 
-    /// Bytes of these answers; a single longer one may wait alone.
+    /// Bytes of these answers; a single longer one it may hold alone.
     #[arg(long, default_value = "256MiB", value_name = "BYTES", value_parser = bytes(64 << 10, 16 << 30))]
-    unread_bytes: u64,
+    held_answer_bytes: u64,
 
     /// Blocks from elsewhere that may wait to be judged.
     #[arg(long, default_value = "64", value_name = "N", value_parser = count(1, 100_000))]
@@ -79,8 +79,8 @@ impl LimitArguments {
             per_second: small(self.request_rate),
             burst: small(self.request_burst.unwrap_or(self.request_rate)),
             deadline: self.request_deadline,
-            unread_bytes: self.unread_bytes,
-            unread_answers: small(self.unread_answers),
+            held_answer_bytes: self.held_answer_bytes,
+            held_answers: small(self.held_answers),
             frame_bytes: size(self.request_bytes),
             submission_bytes: size(self.submission_bytes.max(self.request_bytes)),
             queued_blocks: small(self.queued_blocks),
@@ -163,8 +163,8 @@ mod tests {
                 RequestLimits { frame_bytes: 16 << 20, submission_bytes: 16 << 20, ..default },
             ),
             ("--submission-bytes", "5MiB", RequestLimits { submission_bytes: 5 << 20, ..default }),
-            ("--unread-answers", "1", RequestLimits { unread_answers: 1, ..default }),
-            ("--unread-bytes", "1GiB", RequestLimits { unread_bytes: 1 << 30, ..default }),
+            ("--held-answers", "1", RequestLimits { held_answers: 1, ..default }),
+            ("--held-answer-bytes", "1GiB", RequestLimits { held_answer_bytes: 1 << 30, ..default }),
             ("--queued-blocks", "2", RequestLimits { queued_blocks: 2, ..default }),
             ("--queued-block-bytes", "8000000", RequestLimits { queued_block_bytes: 8_000_000, ..default }),
             ("--event-rate", "5", RequestLimits { events_per_second: 5, ..default }),
@@ -186,8 +186,8 @@ mod tests {
             ("--request-bytes", "1GiB", "between 4096 and"),
             ("--submission-bytes", "1MiB", "between 4259840 and"),
             ("--submission-bytes", "much", "such as 512KiB"),
-            ("--unread-answers", "65", "between 1 and 64"),
-            ("--unread-bytes", "1", "between 65536 and"),
+            ("--held-answers", "65", "between 1 and 64"),
+            ("--held-answer-bytes", "1", "between 65536 and"),
             ("--queued-blocks", "0", "between 1 and 100000"),
             ("--queued-block-bytes", "0", "between 1048576 and"),
         ] {

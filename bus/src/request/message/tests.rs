@@ -183,7 +183,7 @@ fn refusals_have_the_documented_numbers() {
         Refusal::TooLarge { found_bytes: 0, limit_bytes: 0 },
         Refusal::LeasePage { reason: String::new() },
         Refusal::Transaction { rule: TransactionRefusal::Invalid, message: String::new() },
-        Refusal::Unread { limit: 0 },
+        Refusal::AnswersHeld { limit: 0 },
         Refusal::Deadline { deadline_ms: 0 },
         Refusal::Node { reason: String::new() },
         Refusal::Unnamed { topic: String::new() },

@@ -417,8 +417,8 @@ fn requests_faster_than_the_limit_are_refused_with_how_long_to_wait() {
 }
 
 #[test]
-fn bytes_of_long_answers_left_unread_are_bounded_but_for_a_single_one() {
-    let limits = RequestLimits { unread_bytes: 250 << 10, ..RequestLimits::default() };
+fn bytes_of_long_answers_held_are_bounded_but_for_a_single_one() {
+    let limits = RequestLimits { held_answer_bytes: 250 << 10, ..RequestLimits::default() };
     with_limited_peer(limits, &Permission::ALL, |peer, _, module| {
         peer.attach();
         for _ in 0..3 {
@@ -612,11 +612,34 @@ fn long_answers_left_unread_are_bounded() {
             if answer < 8 {
                 assert!(matches!(reply, Reply::Block(Some(_))));
             } else {
-                assert_eq!(reply, Reply::Refused(Refusal::Unread { limit: 8 }));
+                assert_eq!(reply, Reply::Refused(Refusal::AnswersHeld { limit: 8 }));
             }
         }
         assert_eq!(peer.receive().1, Reply::Noted);
         assert!(matches!(peer.ask(&Request::GetBlock { hash: [100; 32] }), Reply::Block(Some(_))));
+    });
+}
+
+#[test]
+fn long_answers_that_are_read_and_kept_are_bounded_and_make_room_once_they_are_given_back() {
+    with_peer(&Permission::ALL, |peer, _, _| {
+        peer.attach();
+        let block = || encode(&Request::GetBlock { hash: [100; 32] });
+        let mut kept = Vec::new();
+        for _ in 0..8 {
+            peer.send_raw(&block(), 0);
+            let (head, _) = peer.receive_frame();
+            assert!(head.is_in_memfd);
+            kept.push(peer.descriptors.remove(0));
+        }
+        // The socket is read: what is kept counts alone.
+        assert_eq!(peer.refusal(&Request::GetBlock { hash: [100; 32] }), Refusal::AnswersHeld { limit: 8 });
+        // Short answers are free.
+        assert!(matches!(peer.ask(&Request::GetChainTip), Reply::ChainTip(_)));
+        kept.truncate(7);
+        for _ in 0..3 {
+            assert!(matches!(peer.ask(&Request::GetBlock { hash: [100; 32] }), Reply::Block(Some(_))));
+        }
     });
 }
 

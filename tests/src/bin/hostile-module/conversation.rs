@@ -101,6 +101,11 @@ impl Conversation {
         }
     }
 
+    /// The memfd of the last answer.
+    pub(crate) fn take_memfd(&mut self) -> Option<OwnedFd> {
+        self.descriptors.pop()
+    }
+
     /// The next answer, whatever it answers. One in a memfd is not read.
     pub(crate) fn answer(&mut self) -> io::Result<Reply> {
         self.fill(FRAME_HEAD_BYTES)?;
@@ -111,7 +116,8 @@ impl Conversation {
         self.fill(end)?;
         let frame: Vec<u8> = self.bytes.drain(..end).collect();
         if head.is_in_memfd {
-            self.descriptors.clear();
+            // The last one is kept, for who likes to keep it.
+            self.descriptors.drain(..self.descriptors.len().saturating_sub(1));
             return Ok(Reply::Block(None));
         }
         decode(&frame[FRAME_HEAD_BYTES..]).map_err(io::Error::other)

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use blvm_bus::request::{FRAME_HEAD_BYTES, MAX_FRAME_BYTES, Refusal, Reply, Request, send_with_descriptors};
 use blvm_bus::wake::{Record, Want};
+use libc::{MAP_SHARED, PROT_READ};
 use nix::errno::Errno;
 
 use crate::conversation::Conversation;
-use crate::kernel::{Answer, call};
+use crate::kernel::{Answer, View, call};
 use crate::report::{Layer, Report, Target};
 
 /// Longer than a node that is well takes for anything here.
@@ -22,6 +23,9 @@ const LINGER_S: i32 = 3;
 
 const GARBAGE_FRAMES: usize = 2_000;
 const UNREAD_REQUESTS: usize = 20_000;
+/// More than any node lets a module hold.
+const KEPT_ANSWERS: usize = 1_000;
+const PAGE_BYTES: usize = 4096;
 const RECORDS: usize = 20_000;
 
 /// Everything on the request socket; the conversation must go on after each of it.
@@ -42,6 +46,7 @@ pub(crate) fn attack_requests(
     oversized(report, talk)?;
     false_heads(report, talk)?;
     unread(report, target, talk)?;
+    kept(report, talk)?;
     descriptors(report, target, talk)
 }
 
@@ -116,6 +121,28 @@ fn unread(report: &mut Report, target: &Target, talk: &mut Conversation) -> io::
     report.harmless("requests: ask on and read no answer", Layer::Node, &Ok(0), || {
         is_well && is_written && is_answered(talk)
     })
+}
+
+/// Maps every long answer it gets and closes its descriptor: the memory would be the node's for as long as this lives.
+fn kept(report: &mut Report, talk: &mut Conversation) -> io::Result<()> {
+    let ask = |talk: &mut Conversation| talk.ask(&Request::GetBlockByHeight { height: 1 });
+    // What was not read before is given back.
+    drop(talk.take_memfd());
+    let mut mapped = Vec::new();
+    let is_refused = loop {
+        match ask(talk)? {
+            Reply::Refused(refusal) => break matches!(refusal, Refusal::AnswersHeld { .. }),
+            _ if mapped.len() == KEPT_ANSWERS => break false,
+            _ => {
+                let memory = talk.take_memfd().ok_or_else(|| io::Error::other("an answer without memory"))?;
+                mapped.push(View::map(memory.as_raw_fd(), PAGE_BYTES, PROT_READ, MAP_SHARED)?);
+            }
+        }
+    };
+    drop(mapped);
+    let is_served_again = !matches!(ask(talk)?, Reply::Refused(_));
+    drop(talk.take_memfd());
+    report.refused_by_the_node("requests: keep every long answer mapped", is_refused && is_served_again)
 }
 
 /// Descriptors nobody asked for: the node must not even have to close them.
