@@ -82,7 +82,7 @@ fn raw_of(body: &Body) -> Option<&[u8]> {
 /// # fn follow(checkpoint: ChainPosition) -> Result<(), Box<dyn std::error::Error>> {
 /// let mut session = Session::attach(Topics::new().with::<Chain>(), Wait::Park)?;
 /// let mut follower = ChainFollower::new(&mut session, checkpoint)?;
-/// while !follower.feed().is_closed() {
+/// while !follower.feed().is_closed() && !session.is_stopping() {
 ///     match follower.next(session.client())? {
 ///         Some(ChainStep::Connect(block)) => eprintln!("{} bytes", block.raw().len()),
 ///         Some(ChainStep::Disconnect(block)) => eprintln!("back to {}", block.position.height - 1),

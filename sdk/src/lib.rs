@@ -10,7 +10,7 @@
 //! fn main() -> Result<(), blvm_sdk::SessionError> {
 //!     let mut session = Session::attach(Topics::new().with::<Chain>(), Wait::SpinThenPark)?;
 //!     let mut chain = session.feed::<Chain>()?;
-//!     while !chain.is_closed() {
+//!     while !chain.is_closed() && !session.is_stopping() {
 //!         match chain.poll() {
 //!             Ok(Some(sample)) => {
 //!                 if let Ok(ChainEvent::BlockConnected(block)) = sample.event() {
