@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `info` | what is said of a module |
 //! | `error` | why something was not done |
+//! | `fresh` | manifests as they are on disk now |
 //! | `known` | what the manager knows, and the events it sends when that changes |
 //! | `plan` | what a process is started from |
 //! | `health` | asking a module how it does |
@@ -16,6 +17,7 @@
 //! Every wait has an end, so a module that does not answer holds nothing up for longer than its deadlines.
 
 mod error;
+mod fresh;
 mod health;
 mod info;
 mod known;
@@ -28,7 +30,7 @@ mod watch;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use blvm_manifest::Manifest;
@@ -41,6 +43,7 @@ use super::host::{ModuleHost, RunningModule};
 use super::log_file::LogFile;
 use crate::topics::Topics;
 pub use error::{BeginError, LoadError, ReloadError, UnloadError};
+use fresh::Fresh;
 pub use info::{ExitReason, Health, ModuleInfo, ModuleState, TopicInfo};
 use known::{Found, Known};
 use plan::Plan;
@@ -101,6 +104,8 @@ struct Inner {
     closing: CancellationToken,
     /// Whether there was an operator's file: it must not vanish, and its rules with it.
     had_node_file: AtomicBool,
+    /// Looks through the modules directory by the watcher, each to its end.
+    looks: AtomicU64,
     /// Held while something is loaded, unloaded or reloaded.
     changing: AsyncMutex<Gate>,
 }
@@ -126,6 +131,7 @@ impl ModuleManager {
                 known,
                 closing: CancellationToken::new(),
                 had_node_file: AtomicBool::new(had_node_file),
+                looks: AtomicU64::new(0),
                 changing,
             }),
         }
@@ -136,7 +142,8 @@ impl ModuleManager {
         &self.inner.host
     }
 
-    /// Looks through the modules directory. What cannot be read is logged and left out; the others are known afterwards.
+    /// Looks through the modules directory, on the caller's thread. What cannot be read is logged and left out; the others are
+    /// known afterwards.
     pub fn discover(&self) {
         watch::look(&self.inner, false);
     }
@@ -146,6 +153,12 @@ impl ModuleManager {
     /// `unloads`, what is removed is unloaded.
     pub fn watch(&self, loads: bool, unloads: bool) {
         tokio::spawn(watch::watch(Arc::downgrade(&self.inner), loads, unloads));
+    }
+
+    /// How often the modules directory was looked through as [`Self::watch`] says, and all that was seen acted upon.
+    pub fn looks(&self) -> u64 {
+        // Relaxed: whoever sees a look asks for its results under locks.
+        self.inner.looks.load(Ordering::Relaxed)
     }
 
     /// Makes the module in `directory` known, wherever it is.
@@ -180,13 +193,18 @@ impl ModuleManager {
     ///
     /// [`LoadError`]; then no process of it is left. What it needs and got to work stays.
     pub async fn load(&self, name: &str) -> Result<ModuleInfo, LoadError> {
+        self.load_from(None, name).await
+    }
+
+    /// Takes manifests from `read`, where they were read already.
+    async fn load_from(&self, read: Option<Fresh>, name: &str) -> Result<ModuleInfo, LoadError> {
         let (manager, name) = (self.clone(), name.to_owned());
         // A task of its own: what was begun is brought to its end, whether the caller waits for it or not.
-        let load = tokio::spawn(async move { manager.load_now(&name).await });
+        let load = tokio::spawn(async move { manager.load_now(read, &name).await });
         load.await.unwrap_or(Err(LoadError::Stopping))
     }
 
-    async fn load_now(&self, name: &str) -> Result<ModuleInfo, LoadError> {
+    async fn load_now(&self, read: Option<Fresh>, name: &str) -> Result<ModuleInfo, LoadError> {
         let gate = self.inner.changing.lock().await;
         if !gate.is_open {
             return Err(LoadError::Stopping);
@@ -196,26 +214,36 @@ impl ModuleManager {
             return Err(LoadError::Loaded { name: name.to_owned() });
         }
         if !known.contains(name) {
-            watch::look(&self.inner, true);
+            self.look_again().await?;
         }
-        let manifest = self.read_again(name)?;
         // What it needs may be another version than when it was found; what is wrong there is told when it is loaded.
-        for other in known.names().into_iter().filter(|other| !known.is_loaded(other)) {
-            if let Ok(manifest) = self.read_again(&other) {
-                known.set_manifest(&manifest);
-            }
-        }
+        let fresh = match read {
+            Some(fresh) => fresh,
+            None => self.read_unloaded().await?,
+        };
+        fresh.for_each(|manifest| known.set_manifest(manifest));
+        let manifest = self.take(&fresh, name).await?;
         known.set_manifest(&manifest);
-        for needed in known.graph(None).load_order_of(name)? {
+        for needed in known.graph(None).load_order_of(name)?.into_iter().filter(|needed| needed != name) {
             if !known.is_loaded(&needed) {
-                self.load_one(&needed).await?;
+                self.load_one(self.take(&fresh, &needed).await?).await?;
             }
         }
-        self.info(name).ok_or_else(|| self.unknown(name))
+        self.load_one(manifest).await?;
+        self.info(name).ok_or_else(|| self.inner.unknown(name))
     }
 
-    /// Loads every known module that is enabled and not loaded, each after those it needs; answers what was not loaded.
+    /// Loads every known module that is enabled and not loaded, each after those it needs; answers what was not loaded. What is
+    /// in their directories is read once, at the beginning.
     pub async fn load_all(&self) -> Vec<(String, LoadError)> {
+        let fresh = match self.read_unloaded().await {
+            Ok(fresh) => fresh,
+            Err(error) => {
+                tracing::error!(%error, "the manifests of modules were not read");
+                return Vec::new();
+            }
+        };
+        fresh.for_each(|manifest| self.inner.known.set_manifest(manifest));
         let resolution = self.inner.known.graph(None).resolve();
         for ignored in &resolution.ignored {
             tracing::warn!("an optional module is left out: {ignored}");
@@ -223,7 +251,7 @@ impl ModuleManager {
         let mut failed: Vec<_> =
             resolution.refused.into_iter().map(|(name, error)| (name, error.into())).collect();
         for name in resolution.order {
-            match self.load(&name).await {
+            match self.load_from(Some(fresh.clone()), &name).await {
                 Ok(_) => {}
                 // Loaded meanwhile because another one needs it.
                 Err(LoadError::Loaded { .. }) => {}
@@ -236,9 +264,10 @@ impl ModuleManager {
         failed
     }
 
-    async fn load_one(&self, name: &str) -> Result<(), LoadError> {
+    async fn load_one(&self, manifest: Manifest) -> Result<(), LoadError> {
         let inner = &self.inner;
-        let plan = inner.plan(self.read_again(name)?).await?;
+        let name = &manifest.name.clone();
+        let plan = inner.plan(manifest).await?;
         if let Some(pid) = inner.known.living(name) {
             let source = BeginError::StillRunning { pid };
             return Err(LoadError::Begin { name: name.to_owned(), source });
@@ -255,25 +284,6 @@ impl ModuleManager {
                 Err(LoadError::Begin { name: name.to_owned(), source })
             }
         }
-    }
-
-    /// The manifest as it is now. A directory that is gone makes the module unknown.
-    fn read_again(&self, name: &str) -> Result<Manifest, LoadError> {
-        let inner = &self.inner;
-        let found = inner.known.found(name).ok_or_else(|| self.unknown(name))?;
-        let manifest = match (&found.directory, found.text) {
-            (Some(directory), _) => Manifest::read(directory, &inner.options.build_directory)?,
-            (None, Some(text)) => Manifest::read_text(text, &inner.options.build_directory)?,
-            (None, None) => found.manifest,
-        };
-        if manifest.name != name {
-            return Err(self.unknown(name));
-        }
-        Ok(manifest)
-    }
-
-    fn unknown(&self, name: &str) -> LoadError {
-        LoadError::Unknown { name: name.to_owned(), known: self.inner.known.names() }
     }
 
     /// Ends a module, and before it those that need it; answers the names of those that were ended, in order. For each it takes
@@ -340,7 +350,7 @@ impl ModuleManager {
             return Err(ReloadError::NotLoaded { name: named() });
         }
         // Everything that can be wrong with the new one without starting it is found out before the old one ends.
-        let manifest = self.read_again(name).map_err(refused)?;
+        let manifest = self.read_again(name).await.map_err(refused)?;
         self.check_dependents(&manifest).map_err(refused)?;
         let plan = inner.plan(manifest).await.map_err(refused)?;
         let Some(old) = inner.end(name, Ending::Asked).await else {

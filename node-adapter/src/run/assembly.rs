@@ -162,7 +162,9 @@ impl Assembly {
             let name = self.modules.add_text(DEMO_MANIFEST)?;
             self.modules.load(&name).await?;
         }
-        self.modules.discover();
+        let modules = self.modules.clone();
+        // Reads every manifest: not on a thread that serves others.
+        tokio::task::spawn_blocking(move || modules.discover()).await.map_err(join_error)?;
         for (name, error) in self.modules.load_all().await {
             log_failure(&name, &error);
         }
@@ -356,7 +358,8 @@ pub(crate) fn random_seed() -> io::Result<[u8; 32]> {
     Ok(seed)
 }
 
-fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// A new file that only its owner may read and write; one that is there already is an error.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     io::Write::write_all(&mut file, bytes)?;

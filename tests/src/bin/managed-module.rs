@@ -9,10 +9,12 @@
 //! | `done` | exits with status 0 as soon as it has attached |
 //! | `stubborn` | neither ends when it is asked nor on SIGTERM |
 //! | `chatty` | prints 8 MB before it attaches |
+//! | `blank` | prints empty lines for ever; makes the file `flooded` after 448 KiB of them |
+//! | `wait` | waits for the file `go` before it attaches |
 //! | `unhealthy` | says that it does not work |
 //! | `record` | appends the sequence of each message of `mempool` it has finished to the file `record` |
 //!
-//! It leaves its configuration in the file `configuration`. Otherwise it reads `mempool` and `system` until they close or it is asked to stop.
+//! It leaves its process id and these words in the file `began`, and its configuration in `configuration`. Otherwise it reads `mempool` and `system` until they close or it is asked to stop.
 #![forbid(unsafe_code)]
 
 use std::fs::{File, OpenOptions};
@@ -48,6 +50,9 @@ fn live() -> Result<ExitCode, Failed> {
             writeln!(output, "line {number:05} {}", "x".repeat(88))?;
         }
     }
+    // Whole or not at all, as others read it.
+    std::fs::write("began.new", format!("{} {behaviour}", std::process::id()))?;
+    std::fs::rename("began.new", "began")?;
     if has("early-exit") {
         eprintln!("nothing works here");
         return Ok(ExitCode::from(3));
@@ -56,6 +61,9 @@ fn live() -> Result<ExitCode, Failed> {
         let mut signals = SigSet::empty();
         signals.add(Signal::SIGTERM);
         signals.thread_block()?;
+    }
+    while has("wait") && !std::path::Path::new("go").exists() {
+        std::thread::sleep(Duration::from_millis(5));
     }
     while has("never-attach") {
         std::thread::sleep(Duration::from_secs(3600));
@@ -66,6 +74,9 @@ fn live() -> Result<ExitCode, Failed> {
     let mut system = session.feed::<System>()?;
     std::fs::write("configuration", session.config())?;
     eprintln!("attached");
+    if has("blank") {
+        std::thread::spawn(print_nothing);
+    }
     if has("crash") {
         std::process::abort();
     }
@@ -97,6 +108,18 @@ fn live() -> Result<ExitCode, Failed> {
         }
         session.wait(&[&mempool, &system])?;
     }
+}
+
+/// Prints empty lines until its process ends.
+fn print_nothing() -> std::io::Result<()> {
+    let lines = [b'\n'; 64 << 10];
+    for round in 1_u64.. {
+        std::io::stderr().lock().write_all(&lines)?;
+        if round == 7 {
+            File::create("flooded")?;
+        }
+    }
+    Ok(())
 }
 
 fn open_record() -> std::io::Result<File> {

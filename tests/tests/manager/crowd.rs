@@ -111,17 +111,12 @@ async fn a_crowd_of_which_half_crashes_costs_the_flood_nothing_and_leaves_nothin
         managed.behave(name, "");
     }
     managed
-        .until("all run, or are given up", || {
-            managed.manager.list().iter().all(|info| {
-                matches!(info.state, ModuleState::Running | ModuleState::Failed | ModuleState::Stopped)
-            })
-        })
-        .await;
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    managed
-        .until("all run, or are given up", || {
-            managed.manager.list().iter().all(|info| {
-                matches!(info.state, ModuleState::Running | ModuleState::Failed | ModuleState::Stopped)
+        .until("all run as they were told now, or are given up", || {
+            managed.manager.list().iter().all(|info| match info.state {
+                ModuleState::Running => {
+                    info.pid.is_some_and(|pid| managed.began(&info.name) == (pid, String::new()))
+                }
+                state => matches!(state, ModuleState::Failed | ModuleState::Stopped),
             })
         })
         .await;

@@ -83,8 +83,8 @@ async fn the_directory_is_watched_and_each_change_told_once() {
     managed.install("first", "");
     managed.manager.discover();
     managed.manager.watch(false, false);
-    // Two looks: what is there at the first is not new.
-    tokio::time::sleep(std::time::Duration::from_millis(1_200)).await;
+    // What is there at the first look is not new.
+    managed.until("the directory was looked at", || managed.manager.looks() > 0).await;
     managed.install("second", "");
     managed.until("the second is known", || managed.manager.info("second").is_some()).await;
     let mut told = managed.said_of_life();
@@ -119,7 +119,7 @@ async fn wait_for(managed: &mut Managed, told: &mut Vec<String>, line: &str) {
 async fn what_is_installed_is_loaded_and_what_is_removed_unloaded_where_that_is_asked_for() {
     let managed = Managed::start();
     managed.manager.watch(true, true);
-    tokio::time::sleep(std::time::Duration::from_millis(1_200)).await;
+    managed.until("the directory was looked at", || managed.manager.looks() > 0).await;
     managed.install("new", "");
     managed.until("it is loaded", || managed.manager.info("new").is_some_and(|info| info.is_loaded)).await;
     std::fs::remove_dir_all(managed.files("new")).unwrap();

@@ -101,3 +101,70 @@ async fn what_cannot_be_done_is_said_with_what_can() {
     let faulty = managed.manager.load("watch").await.unwrap_err();
     assert!(faulty.to_string().contains("module.toml"), "{faulty}");
 }
+
+const README: &str = include_str!("../../../README.md");
+
+/// The program that authors of modules see first, and what they write after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_module_of_the_readme_stops_when_it_is_asked_to() {
+    let program = include_str!("../../src/bin/first-module.rs");
+    let shown = README.split_once("```rust\n").unwrap().1.split_once("```").unwrap().0;
+    assert!(program.ends_with(&format!("\n\n{shown}")), "the program is another than the README's");
+    let of_sdk = include_str!("../../../sdk/src/lib.rs").lines().filter_map(|line| line.strip_prefix("//!"));
+    let of_sdk: String = of_sdk.map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(line))).collect();
+    assert!(of_sdk.contains(shown), "the SDK shows another one");
+
+    let managed = Managed::start();
+    managed.install("first-module", "");
+    let directory = managed.files("first-module");
+    std::fs::copy(env!("CARGO_BIN_EXE_first-module"), directory.join("first-module")).unwrap();
+    let manifest = README.split_once("```toml\n").unwrap().1.split_once("```").unwrap().0;
+    std::fs::write(directory.join("module.toml"), manifest).unwrap();
+    managed.manager.load("first-module").await.unwrap();
+    managed.manager.unload("first-module").await.unwrap();
+    let info = managed.manager.info("first-module").unwrap();
+    // A module that is not looking ends by SIGTERM, once its stop deadline has passed.
+    assert_eq!((info.state, info.last_exit), (ModuleState::Stopped, Some(ExitReason::Status(0))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn load_all_takes_the_manifests_as_they_were_when_it_began() {
+    let managed = Managed::start();
+    managed.install("early", "wait");
+    managed.install("late", "");
+    managed.manager.discover();
+    let manager = managed.manager.clone();
+    let load = tokio::spawn(async move { manager.load_all().await });
+    managed.becomes("early", ModuleState::Starting).await;
+    // Each is read once: what changes afterwards is for the next load.
+    managed.write_manifest("late", "0.2.0");
+    std::fs::write(managed.data("early").join("go"), "").unwrap();
+    assert!(load.await.unwrap().is_empty());
+    assert_eq!(managed.manager.info("late").unwrap().version, "0.1.0");
+    assert_eq!(managed.manager.reload("late").await.unwrap().version, "0.2.0");
+}
+
+/// Bytes that the runtime's only worker has read so far.
+async fn read_by_the_worker() -> u64 {
+    let io = tokio::spawn(async { std::fs::read_to_string("/proc/thread-self/io").unwrap() }).await.unwrap();
+    io.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap()
+}
+
+/// A disk that takes long would hold up whatever else the worker serves.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn manifests_are_not_read_on_the_runtime() {
+    const BYTES: usize = 200_000;
+    let managed = Managed::start();
+    for name in ["first", "second"] {
+        managed.install(name, "");
+        managed.write_manifest_with(name, "0.1.0", &format!("# {}\n", "x".repeat(BYTES)));
+    }
+    let before = read_by_the_worker().await;
+    // Found in the directory by the load itself.
+    managed.manager.load("first").await.unwrap();
+    managed.manager.reload("first").await.unwrap();
+    assert!(managed.manager.load_all().await.is_empty());
+    assert!(managed.manager.info("second").unwrap().is_loaded);
+    let read = read_by_the_worker().await - before;
+    assert!(read < BYTES as u64, "{read} bytes");
+}

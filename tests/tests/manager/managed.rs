@@ -125,6 +125,13 @@ impl Managed {
         std::fs::write(self.data(name).join("behaviour"), behaviour).unwrap();
     }
 
+    /// The last process that got as far as attaching, and what it was told to do.
+    pub fn began(&self, name: &str) -> (u32, String) {
+        let text = std::fs::read_to_string(self.data(name).join("began")).unwrap_or_default();
+        let (pid, behaviour) = text.split_once(' ').unwrap_or_default();
+        (pid.parse().unwrap_or(0), behaviour.to_owned())
+    }
+
     /// Waits until the module is `state`.
     pub async fn becomes(&self, name: &str, state: ModuleState) {
         self.until(&format!("{name} is {state}"), || {

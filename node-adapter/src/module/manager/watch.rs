@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
@@ -104,6 +105,8 @@ pub(super) async fn watch(inner: Weak<Inner>, loads: bool, unloads: bool) {
             manager.inner.known.removed(name);
         }
         before = Some(now);
+        // Relaxed: what it counts is seen under locks.
+        manager.inner.looks.fetch_add(1, Ordering::Relaxed);
     }
 }
 
