@@ -12,6 +12,7 @@
 //! | `module_calls` | methods and commands of modules, through JSON-RPC |
 //! | `module_cli` | `blvm NAME COMMAND…`: the commands of modules |
 //! | `module_logs` | `blvm module logs` |
+//! | `trust_command` | `blvm module sign` and `verify`: who answers for a module |
 //! | `operations` | what JSON-RPC asks of the node |
 //! | `operator` | commands on the standard input |
 //! | `status` | the line per second |
@@ -47,6 +48,7 @@ mod rpc_client;
 mod rpc_command;
 mod status;
 mod tail;
+mod trust_command;
 
 use std::io;
 use std::path::PathBuf;
@@ -66,6 +68,9 @@ use cli::{ModuleCommand, RunArguments};
 
 /// What is logged unless `BLVM_LOG` says otherwise.
 const DEFAULT_LOG: &str = "info,kernel=warn";
+
+/// How often modules are looked for that are still there after the second signal.
+const HASTE: Duration = Duration::from_millis(100);
 
 /// Why `blvm run` ended early.
 #[derive(Debug, thiserror::Error)]
@@ -153,6 +158,14 @@ pub enum RunError {
     /// A running node did not do what it was asked by JSON-RPC.
     #[error(transparent)]
     Ask(#[from] rpc_client::AskError),
+    /// A module was not signed, or is not trusted.
+    #[error(transparent)]
+    Trust(#[from] trust_command::TrustCommandError),
+    /// It was asked a second time to stop.
+    #[error(
+        "asked twice to stop: the node's state is written, but its modules were killed before they had finished"
+    )]
+    CutShort,
     /// A module has never printed anything.
     #[error("there is no log of a module {name}: it would be {}; blvm module list says what there is", path.display())]
     NoLog {
@@ -236,26 +249,31 @@ async fn run(arguments: RunArguments) -> Result<ExitCode, RunError> {
     let mut assembly = Assembly::open(&arguments).await?;
     let outcome = serve(&arguments, &assembly, &mut stop).await;
     let reason = if outcome.is_ok() { "it was asked to" } else { "it failed" };
-    stop_in_order(&mut assembly, reason, &mut stop).await;
+    let was_cut_short = stop_in_order(&mut assembly, reason, &mut stop).await;
     outcome?;
     report::print_summary(&report::Report::new(&assembly), arguments.json)?;
-    Ok(ExitCode::SUCCESS)
+    if was_cut_short { Err(RunError::CutShort) } else { Ok(ExitCode::SUCCESS) }
 }
 
-/// Stops everything in order. A second signal ends the modules at once; the node still writes its state.
-async fn stop_in_order(assembly: &mut Assembly, reason: &str, stop: &mut StopSignals) {
+/// Stops everything in order. A second signal ends the modules at once; the node still writes its state. Answers whether a module
+/// was ended that way.
+async fn stop_in_order(assembly: &mut Assembly, reason: &str, stop: &mut StopSignals) -> bool {
     let modules = assembly.modules.clone();
+    let (mut is_in_haste, mut has_killed) = (false, false);
     let mut stopping = std::pin::pin!(assembly.stop(reason));
     loop {
         tokio::select! {
-            () = &mut stopping => return,
+            () = &mut stopping => return has_killed,
             () = stop.wait() => {
+                is_in_haste = true;
                 tracing::warn!("asked again to stop: modules are not waited for any longer");
-                for module in modules.processes().iter().filter(|module| !module.has_exited()) {
-                    // It may exit at this very moment: then there is nobody to signal.
-                    let _ = module.signal(nix::sys::signal::Signal::SIGKILL);
-                }
             }
+            // One that was just being started comes later.
+            () = tokio::time::sleep(HASTE), if is_in_haste => {}
+        }
+        for module in modules.processes().iter().filter(|module| is_in_haste && !module.has_exited()) {
+            // It may exit at this very moment: then there is nobody to signal.
+            has_killed |= module.signal(nix::sys::signal::Signal::SIGKILL).is_ok();
         }
     }
 }

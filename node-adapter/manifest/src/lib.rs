@@ -9,6 +9,7 @@
 //! | `compatibility` | whether a module works with this node |
 //! | `node_file` | `blvm.toml`: what the operator says of modules, and what each may use |
 //! | `configuration` | what a module's configuration is, from all its layers |
+//! | `replace_file` | another text for one of these files, all of it or nothing |
 //! | `trust` | whether a module's program and manifest are what trusted people signed |
 //! | `discover` | the modules in a directory |
 //! | `dependency` | who needs whom, in which order modules are loaded |
@@ -26,6 +27,7 @@ mod manifest;
 mod mistake;
 mod nearest;
 mod node_file;
+mod replace_file;
 mod trust;
 
 pub use compatibility::Incompatible;
@@ -46,6 +48,7 @@ pub use node_file::{
     Assignment, LeftOut, LimitDefaults, LimitOverrides, ModuleLimits, ModuleTable, ModulesTable, NODE_FILE,
     NODE_FILE_KEYS, NodeFile, SetError,
 };
+pub use replace_file::replace_file;
 pub use trust::{
     Program, SecretKey, SecretKeyError, SignError, Trust, TrustError, TrustedKey, Verdict, hash_program,
     sign, statement,

@@ -14,6 +14,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::config_command::{ConfigCommand, PathArguments};
 use super::limits::LimitArguments;
+use super::trust_command::{SignArguments, VerifyArguments};
 use crate::embedded::{Network, WireNetwork as _};
 use crate::plain;
 use crate::rpc::error::nearest;
@@ -294,6 +295,12 @@ pub(crate) enum ModuleCommand {
     Reload(NamedModule),
     /// What a module printed. Reads the file in the data directory, whether the node runs or not.
     Logs(LogArguments),
+    /// Sign a module in a directory, as one of the maintainers that its manifest lists. No node has to run.
+    Sign(SignArguments),
+    /// Say whether enough of the people whom the operator trusts have signed a module in a directory. No node has to run.
+    ///
+    /// Exit status 0 if they have, 1 if not.
+    Verify(VerifyArguments),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -445,24 +452,7 @@ fn one_line(text: &str) -> String {
 
 /// Says in one line what went wrong, with its causes.
 pub(super) fn complain(error: &dyn Error) {
-    eprintln!("blvm: {}", in_one_line(error));
-}
-
-/// What went wrong, with its causes, in one line.
-pub(super) fn in_one_line(error: &dyn Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        // A transparent error, or one that tells its cause, has said it already.
-        if !line.contains(&text) {
-            line.push_str(": ");
-            line.push_str(&text);
-        }
-        cause = error.source();
-    }
-    // A module may have said part of it.
-    plain::one_line(&line, usize::MAX)
+    eprintln!("blvm: {}", plain::with_causes(error));
 }
 
 /// The name of a command of `blvm` itself that sounds like `word`.
@@ -516,6 +506,9 @@ mod tests {
             (vec!["blvm", "rpc"], "METHOD"),
             (vec!["blvm", "module", "look"], "look"),
             (vec!["blvm", "module", "logs", "watch", "-n", "all"], "all"),
+            (vec!["blvm", "module", "sign", "pool"], "--key"),
+            (vec!["blvm", "module", "sign", "pool", "--generate-key", "new"], "--generate-key"),
+            (vec!["blvm", "module", "verify"], "DIR"),
             (vec!["blvm", "run", "--no-rpc", "--rpc-listen", "127.0.0.1:0"], "--no-rpc"),
             (vec!["blvm"], "command is missing"),
         ] {

@@ -17,6 +17,7 @@ use serde_json::json;
 use super::RunError;
 use super::cli::DoctorArguments;
 use crate::module::{Isolation, Manifest, StartRequest};
+use crate::plain;
 
 /// Any user that owns nothing; the first that modules are given.
 const MODULE_UID: u32 = 61_184;
@@ -80,7 +81,7 @@ pub(super) async fn run(arguments: DoctorArguments) -> Result<ExitCode, RunError
     // Forks and waits: not on a thread that serves others.
     let started = tokio::task::spawn_blocking(move || try_a_module(&groups, is_root)).await;
     let started = started.map_err(|error| RunError::Runtime(io::Error::other(error)))?;
-    findings.extend(judge_start(started.map_err(|error| with_causes(&*error))));
+    findings.extend(judge_start(started.map_err(|error| why(&*error))));
     print(&findings, arguments.json).map_err(RunError::Output)?;
     let can_start = findings.iter().all(|finding| finding.state != State::Refuses);
     Ok(if can_start { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -204,18 +205,11 @@ fn judge_start(started: Result<Child, String>) -> Vec<Finding> {
     }
 }
 
-fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+fn why(error: &(dyn std::error::Error + 'static)) -> String {
     if let Some(error @ SpawnError::WeakIsolation { .. }) = error.downcast_ref() {
         return error.to_string();
     }
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
+    plain::with_causes(error)
 }
 
 fn print(findings: &[Finding], is_json: bool) -> io::Result<()> {

@@ -9,6 +9,7 @@ use super::cli::{ModuleCommand, NamedModule, NodeArguments};
 use super::module_text;
 use super::rpc_client::{AskError, Client};
 use super::status::write_line;
+use super::trust_command;
 use crate::module::ModuleInfo;
 
 /// Does it, and says what came of it.
@@ -29,6 +30,8 @@ pub(super) async fn run(command: ModuleCommand) -> Result<ExitCode, RunError> {
             .await
         }
         ModuleCommand::Logs(arguments) => super::module_logs::run(arguments).await,
+        ModuleCommand::Sign(arguments) => trust_command::add_signature(&arguments),
+        ModuleCommand::Verify(arguments) => trust_command::verify(&arguments),
     }
 }
 

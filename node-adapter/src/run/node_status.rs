@@ -9,8 +9,9 @@ use serde_json::{Map, Value, json};
 use super::RunError;
 use super::attach::attach;
 use super::cli::StatusArguments;
-use super::report::{display_hash, hex};
+use super::report::display_hash;
 use super::status::write_line;
+use crate::plain::hex;
 
 /// Why there is no status.
 #[derive(Debug, thiserror::Error)]

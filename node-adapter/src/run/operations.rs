@@ -1,6 +1,5 @@
 //! What JSON-RPC asks of the node.
 
-use std::error::Error;
 use std::sync::Arc;
 
 use blvm_bus::layout::LAYOUT_VERSION;
@@ -12,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::module_calls;
 use crate::module::{BeginError, LoadError, ModuleInfo, ModuleManager, Registry, ReloadError, UnloadError};
+use crate::plain::with_causes;
 use crate::rpc::error::{
     ALREADY_LOADED, DEPENDENCY, NO_SUCH_MODULE, NOT_LOADED, NOT_STARTED, STOPPING, error, internal,
 };
@@ -126,7 +126,7 @@ fn load_error(failed: LoadError) -> ErrorObjectOwned {
         LoadError::Dependency(_) => DEPENDENCY,
         _ => NOT_STARTED,
     };
-    error(code, whole(&failed))
+    error(code, with_causes(&failed))
 }
 
 fn unload_error(failed: UnloadError) -> ErrorObjectOwned {
@@ -134,7 +134,7 @@ fn unload_error(failed: UnloadError) -> ErrorObjectOwned {
         UnloadError::Unknown { .. } => NO_SUCH_MODULE,
         UnloadError::NotLoaded { .. } => NOT_LOADED,
     };
-    error(code, whole(&failed))
+    error(code, with_causes(&failed))
 }
 
 fn reload_error(failed: ReloadError) -> ErrorObjectOwned {
@@ -144,10 +144,5 @@ fn reload_error(failed: ReloadError) -> ErrorObjectOwned {
         ReloadError::Refused { source: LoadError::Stopping, .. } => STOPPING,
         _ => NOT_STARTED,
     };
-    error(code, whole(&failed))
-}
-
-/// An error with its causes, in one line.
-fn whole(error: &dyn Error) -> String {
-    super::cli::in_one_line(error)
+    error(code, with_causes(&failed))
 }

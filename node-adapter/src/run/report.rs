@@ -9,6 +9,7 @@ use super::RunError;
 use super::assembly::Assembly;
 use super::status::{topic_name, write_line};
 use crate::module::RunningModule;
+use crate::plain::hex;
 use crate::source::{Hash, NodeApi, NodeError};
 
 /// Version of the report's shape.
@@ -152,10 +153,6 @@ pub(crate) fn print_summary(report: &Report, as_json: bool) -> Result<(), RunErr
         }
     }
     Ok(())
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A hash as people see it: reversed.

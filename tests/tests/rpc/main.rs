@@ -1,11 +1,19 @@
 //! JSON-RPC and the commands of `blvm` against a node with modules: what `docs/rpc.md` shows, run by `curl` as it is shown, and
-//! a module's methods and commands.
+//! a module's methods and commands, its log, and who answers for it.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+mod logs;
+mod shutdown;
+mod trust;
 
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use blvm_tests::log::PATIENCE;
+use parking_lot::Mutex;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -15,8 +23,10 @@ const DOCUMENT: &str = include_str!("../../../docs/rpc.md");
 struct Node {
     child: Child,
     output: BufReader<ChildStdout>,
+    /// What it has logged.
+    log: Arc<Mutex<String>>,
     datadir: TempDir,
-    _modules: TempDir,
+    modules: TempDir,
 }
 
 fn blvm(words: &[&str]) -> Command {
@@ -27,27 +37,68 @@ fn blvm(words: &[&str]) -> Command {
 
 impl Node {
     fn start(module: &str) -> Self {
+        let node = Node::start_with(&[]);
+        node.install(module, "command-module", "0.1.0", "capabilities = [\"register_rpc_endpoint\"]\n");
+        node
+    }
+
+    fn start_with(more: &[&str]) -> Self {
         let [datadir, modules] = [(); 2].map(|()| tempfile::tempdir().unwrap());
         let options = ["--mine-interval", "0s", "--listen", "127.0.0.1:0", "--rpc-listen", "127.0.0.1:0"];
         let mut child = blvm(&["run", "--json", "--allow-weak-isolation"])
             .args(options)
+            .args(more)
             .args([Path::new("--datadir"), datadir.path(), Path::new("--modules-dir"), modules.path()])
+            .env("BLVM_LOG", "info")
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());
         assert!(output.read_line(&mut String::new()).unwrap() > 0, "the node ended early");
-        // Installed by hand, as docs/operating.md says, while the node runs.
-        let directory = modules.path().join(module);
-        let release = directory.join("target/release");
+        let log = read_all(child.stderr.take().unwrap());
+        Node { child, output, log, datadir, modules }
+    }
+
+    /// Installs a module by hand, as docs/operating.md says, while the node runs.
+    fn install(&self, module: &str, program: &str, version: &str, more: &str) {
+        let release = self.files(module).join("target/release");
         std::fs::create_dir_all(&release).unwrap();
-        std::fs::copy(env!("CARGO_BIN_EXE_command-module"), release.join("command-module")).unwrap();
-        let manifest = format!(
-            "name = \"{module}\"\nversion = \"0.1.0\"\nentry_point = \"command-module\"\n\
-            capabilities = [\"register_rpc_endpoint\"]\n"
-        );
-        std::fs::write(directory.join("module.toml"), manifest).unwrap();
-        Node { child, output, datadir, _modules: modules }
+        let built = match program {
+            "command-module" => env!("CARGO_BIN_EXE_command-module"),
+            _ => env!("CARGO_BIN_EXE_managed-module"),
+        };
+        std::fs::copy(built, release.join(program)).unwrap();
+        let manifest =
+            format!("name = \"{module}\"\nversion = \"{version}\"\nentry_point = \"{program}\"\n{more}");
+        std::fs::write(self.files(module).join("module.toml"), manifest).unwrap();
+    }
+
+    /// The directory of a module's files.
+    fn files(&self, module: &str) -> PathBuf {
+        self.modules.path().join(module)
+    }
+
+    /// Installs a module that does, from its next start on, what the words say: see `managed-module`.
+    fn install_managed(&self, module: &str, behaviour: &str) {
+        self.behave(module, behaviour);
+        let capabilities = "capabilities = [\"read_mempool\", \"subscribe_events\"]\n";
+        self.install(module, "managed-module", "0.1.0", capabilities);
+    }
+
+    fn behave(&self, module: &str, behaviour: &str) {
+        let data = self.datadir.path().join("modules").join(module);
+        std::fs::create_dir_all(&data).unwrap();
+        std::fs::write(data.join("behaviour"), behaviour).unwrap();
+    }
+
+    /// Waits until the node's log holds `text`.
+    fn wait_for_log(&self, text: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.log.lock().contains(text) {
+            assert!(Instant::now() < deadline, "not logged: {text}\n{}", self.log.lock());
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Runs a command against it; `--datadir` goes before what is a module's, else behind it.
@@ -62,6 +113,19 @@ impl Node {
     fn module_command(&self, words: &[&str]) -> Output {
         blvm(&[]).arg("--datadir").arg(self.datadir.path()).args(words).output().unwrap()
     }
+}
+
+/// What comes of a pipe until it is closed.
+fn read_all(mut pipe: impl Read + Send + 'static) -> Arc<Mutex<String>> {
+    let read = Arc::new(Mutex::new(String::new()));
+    let to = Arc::clone(&read);
+    std::thread::spawn(move || {
+        let mut some = [0; 4096];
+        while let Ok(count @ 1..) = pipe.read(&mut some) {
+            to.lock().push_str(&String::from_utf8_lossy(&some[..count]));
+        }
+    });
+    read
 }
 
 impl Drop for Node {

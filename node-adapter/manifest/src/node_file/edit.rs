@@ -1,15 +1,14 @@
 //! Changing one value of `blvm.toml`: comments, order and everything else stay.
 
-use std::fs::{File, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 
 use toml_edit::{DocumentMut, Item, Key, Table, TableLike, Value};
 
 use super::NodeFile;
 use crate::configuration::{KeyPath, dotted};
 use crate::file_error::FileError;
+use crate::replace_file::replace_file;
 
 /// `KEY=VALUE`, as `blvm config set` takes it.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,18 +96,8 @@ impl NodeFile {
     ///
     /// [`SetError::Write`].
     pub fn write(&self) -> Result<(), SetError> {
-        let at = |source| SetError::Write { path: self.path.clone(), source };
-        // What a link leads to is replaced, not the link.
-        let path = std::fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let directory = directory.unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(directory).map_err(at)?;
-        let mode = std::fs::metadata(&path).map_or(0o600, |old| old.permissions().mode());
-        file.as_file().set_permissions(Permissions::from_mode(mode)).map_err(at)?;
-        file.write_all(self.text.as_bytes()).map_err(at)?;
-        file.as_file().sync_all().map_err(at)?;
-        file.persist(&path).map_err(|error| at(error.error))?;
-        File::open(directory).and_then(|directory| directory.sync_all()).map_err(at)
+        replace_file(&self.path, &self.text)
+            .map_err(|source| SetError::Write { path: self.path.clone(), source })
     }
 }
 
@@ -147,6 +136,10 @@ fn put(root: &mut Table, key: &[String], mut value: Value) -> Result<(), SetErro
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+
     use proptest::prelude::*;
 
     use super::*;

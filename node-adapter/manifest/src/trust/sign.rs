@@ -1,7 +1,7 @@
 //! Signing a module: what a maintainer does.
 
 use secp256k1::{Keypair, Message, Secp256k1};
-use toml_edit::{DocumentMut, InlineTable, Item, TableLike};
+use toml_edit::{DocumentMut, InlineTable, Item, TableLike, Value};
 
 use super::program::Program;
 use super::{hex, statement};
@@ -108,7 +108,7 @@ fn put(
     let mut put_in = |maintainer: &mut dyn TableLike| {
         let own = maintainer.get("public_key").and_then(Item::as_str).and_then(parse::hexadecimal::<32>);
         if own.as_ref() == Some(key) {
-            maintainer.insert("signature", hex(signature).into());
+            set(maintainer, "signature", hex(signature).into());
             is_put = true;
         } else if !keeps_others {
             maintainer.remove("signature");
@@ -127,6 +127,14 @@ fn put(
     what.insert("version", signed.version.to_string().into());
     what.insert("program", format!("sha256:{}", hex(&signed.program_sha256)).into());
     what.insert("manifest", format!("sha256:{}", hex(&signed.manifest_sha256)).into());
-    table.insert("signed", Item::Value(what.into()));
+    set(table, "signed", what.into());
     is_put.then(|| document.to_string())
+}
+
+/// Gives a key its value; a comment behind the old value stays.
+fn set(table: &mut dyn TableLike, key: &str, mut value: Value) {
+    if let Some(old) = table.get(key).and_then(Item::as_value) {
+        *value.decor_mut() = old.decor().clone();
+    }
+    table.insert(key, Item::Value(value));
 }

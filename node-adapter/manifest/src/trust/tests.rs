@@ -64,6 +64,30 @@ fn enough_signatures_by_trusted_keys_are_right() {
 }
 
 #[test]
+fn signing_anew_keeps_comments_and_every_other_key() {
+    let text = format!(
+        "# first\nname = \"pool\" # the name\nversion = \"1.0.0\"\nentry_point = \"pool\"\n\n[sandbox] # ports\nlisten = [3333]\n\n\
+         [signatures]\n# how many\nthreshold = \"1-of-1\" # one\nsigned = {{ name = \"pool\", version = \"0.9.0\", program = \"sha256:{hash}\", manifest = \"sha256:{hash}\" }} # what\n\
+         [[signatures.maintainers]] # me\nname = \"m\"\npublic_key = \"{key}\" # mine\nsignature = \"{signature}\" # old\n# last\n",
+        hash = "11".repeat(32),
+        key = public(1),
+        signature = "22".repeat(64),
+    );
+    let signed = sign(&text, &read(&text), PROGRAM, &key(1)).unwrap();
+    assert_eq!(trust(&[1]).verify(&read(&signed), PROGRAM).unwrap(), ["trusted 1"]);
+    let others = |text: &str| {
+        let lines =
+            text.lines().filter(|line| !line.starts_with("signed =") && !line.starts_with("signature ="));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(others(&signed), others(&text));
+    for (key, comment) in [("signed =", "# what"), ("signature =", "# old")] {
+        let line = signed.lines().find(|line| line.starts_with(key)).unwrap();
+        assert!(line.ends_with(comment) && !text.contains(line), "{line}");
+    }
+}
+
+#[test]
 fn a_changed_program_is_told_apart() {
     let text = signed("1-of-1", &[1], &[1]);
     let other = Program { sha256: [8; 32], ..PROGRAM };

@@ -1,7 +1,6 @@
 //! What the manager knows of each module. Whatever changes here is told on `system` under the same lock: once, and in order.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +21,7 @@ use super::supervise::Order;
 use crate::module::Manifest;
 use crate::module::directory::Directory;
 use crate::module::host::RunningModule;
+use crate::plain::{hex, with_causes};
 use crate::topics::Topics;
 
 /// A module that was found.
@@ -70,7 +70,7 @@ impl Known {
 
     /// Logs what is wrong in the modules directory, each thing once until it was mended.
     pub(super) fn complain(&self, errors: &[DiscoverError]) {
-        let texts: BTreeSet<String> = errors.iter().map(text).collect();
+        let texts: BTreeSet<String> = errors.iter().map(|error| with_causes(error)).collect();
         let mut complaints = self.complaints.lock();
         for new in texts.difference(&complaints) {
             tracing::warn!("left out of the modules: {new}");
@@ -357,20 +357,4 @@ fn info(entry: &Entry) -> ModuleInfo {
         layers: running.map_or(Vec::new(), |process| process.layers().to_vec()),
         topics: topics.collect(),
     }
-}
-
-/// An error with its causes, in one line.
-fn text(error: &DiscoverError) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
