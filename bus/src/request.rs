@@ -18,6 +18,7 @@ mod network;
 mod path;
 mod permission;
 mod refusal;
+mod room;
 mod statistics;
 mod status;
 mod token;
@@ -61,6 +62,10 @@ pub use network::{
 pub use path::{SOCKET_NAME, TOKEN_NAME, connect_path, listen_path};
 pub use permission::{Permission, UnknownPermission};
 pub use refusal::{MiningRefusal, ModuleRefusal, NetworkRefusal, QuotaUnit, Refusal, TransactionRefusal};
+pub use room::{
+    CallOrigin, CallRoom, MAX_CALLS_OF_CALLER, MAX_CALLS_OF_MODULES, MAX_CALLS_OF_NODE,
+    MAX_CALLS_OF_OPERATOR, NoRoom,
+};
 pub use statistics::{LatencyNs, Statistics, TopicStatistics};
 pub use status::{NodeStatus, SegmentStatus};
 pub use token::{TOKEN_BYTES, Token, TokenError};

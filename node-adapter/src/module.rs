@@ -26,6 +26,7 @@ mod calls;
 mod codec;
 mod conversation;
 mod directory;
+mod flight;
 mod held;
 mod host;
 mod isolation;
@@ -43,7 +44,7 @@ mod waits;
 
 pub use blvm_manifest::{Manifest, ManifestError, ManifestTopic, Sandbox};
 pub use by_path::{ListenError, PathListener};
-pub use calls::{CallFailure, MAX_CALLS, ModuleCaller};
+pub use calls::{CallFailure, ModuleCaller};
 pub use directory::Directory;
 pub use host::{ModuleHost, ModuleOptions, RunningModule, StartModuleError, StartRequest};
 pub(crate) use isolation::Isolation;

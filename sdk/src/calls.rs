@@ -5,14 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use blvm_bus::request::{
-    Call, CallOutcome, CallReply, FrameHead, HealthState, MAX_HEALTH_BYTES, ModuleError, ModuleHealth,
+    Call, CallOutcome, CallReply, FrameHead, HealthState, MAX_HEALTH_BYTES, ModuleError, ModuleHealth, NoRoom,
 };
 
 use crate::client::CallError;
 use crate::wire::Wire;
-
-/// Calls that wait to be taken; more are answered `Busy`. As many as the node lets wait.
-const MAX_WAITING: usize = 32;
 
 /// A call of the node. Dropped without an answer, it is answered as failed.
 ///
@@ -80,7 +77,8 @@ impl Drop for ReceivedCall {
     }
 }
 
-/// The calls that came and were not taken yet.
+/// The calls that came and were not taken yet. How many may wait is the node's rule too
+/// ([`CallRoom`](blvm_bus::request::CallRoom)): more are answered `Busy`.
 #[derive(Debug)]
 pub(crate) struct Calls {
     wire: Arc<Wire>,
@@ -115,11 +113,12 @@ impl Calls {
                 self.wire.send_outcome(number, &CallOutcome::Replied(CallReply::Stopping))?;
             }
             Call::Health => self.health_asked.push(number),
-            _ if self.waiting.len() >= MAX_WAITING => {
-                let busy = ModuleError::Busy { limit: MAX_WAITING as u32 };
-                self.wire.send_outcome(number, &CallOutcome::Failed(busy))?;
-            }
             call => {
+                if let Err(NoRoom::OfCaller { limit } | NoRoom::Of { limit, .. }) = self.find_room(&call) {
+                    let busy = ModuleError::Busy { limit };
+                    self.wire.send_outcome(number, &CallOutcome::Failed(busy))?;
+                    return Ok(());
+                }
                 self.is_news = true;
                 let until = Instant::now() + Duration::from_millis(u64::from(head.deadline_ms));
                 let wire = Arc::clone(&self.wire);
@@ -127,6 +126,19 @@ impl Calls {
             }
         }
         Ok(())
+    }
+
+    /// Whether `call` may wait too, by the node's own rule. Where it may not, those that nobody waits for any more make room:
+    /// the node counts them no longer.
+    fn find_room(&mut self, call: &Call) -> Result<(), NoRoom> {
+        let find = |waiting: &VecDeque<ReceivedCall>| {
+            call.origin().find_room(waiting.iter().map(|waiting| waiting.call.origin()))
+        };
+        if find(&self.waiting).is_ok() {
+            return Ok(());
+        }
+        self.waiting.retain(|waiting| !waiting.time_left().is_zero());
+        find(&self.waiting)
     }
 
     /// Answers questions after the module's health: called where the module waits, which shows that it gets there.
@@ -148,8 +160,11 @@ impl Calls {
         self.health = health;
     }
 
+    /// The operator's first: what other modules ask must not make them late. Of each the oldest.
     pub(crate) fn next(&mut self) -> Option<ReceivedCall> {
-        self.waiting.pop_front()
+        let rooms = self.waiting.iter().map(|waiting| waiting.call.origin().room);
+        let (place, _) = rooms.enumerate().min_by_key(|(place, room)| (*room, *place))?;
+        self.waiting.remove(place)
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

@@ -278,9 +278,7 @@ impl Session {
     ///
     /// [`SessionError`] if the node is gone.
     pub fn next_call(&mut self) -> Result<Option<ReceivedCall>, SessionError> {
-        if let Some(call) = self.client.calls.next() {
-            return Ok(Some(call));
-        }
+        // Also while others wait: the operator's, which come later, go before those of modules.
         self.client.take_calls()?;
         Ok(self.client.calls.next())
     }

@@ -1,5 +1,9 @@
-//! Who was granted what, and who was denied it: in the node's log under the target `audit`, and in a file, one JSON object
+//! Who was granted what, and who was denied it: in the node's log under the target `audit`, and in files, one JSON object
 //! per line.
+//!
+//! Files are bounded, so what is written often pushes out what was written before. Each file has what one kind of party may
+//! bring about, so that nobody's lines push out those of another kind: a module has one line of grants in its process's life,
+//! and starts of processes are the operator's and the restart limit's; it may be denied as often as it asks.
 
 use std::io;
 use std::path::Path;
@@ -10,13 +14,20 @@ use serde::Serialize;
 
 use super::log_file::LogFile;
 
-/// Name of the file, without its ending: `audit.log` in the node's data directory.
-const NAME: &str = "audit";
-
 /// Where decisions are written down.
 #[derive(Debug, Default)]
 pub(super) struct Audit {
-    file: OnceLock<LogFile>,
+    files: OnceLock<Files>,
+}
+
+#[derive(Debug)]
+struct Files {
+    /// `audit.log`: what modules that the node started were granted.
+    granted: LogFile,
+    /// `audit-denied.log`: what these were denied.
+    denied: LogFile,
+    /// `audit-attached.log`: both, of programs that attached by path; they may come and go as they like.
+    attached: LogFile,
 }
 
 /// One line.
@@ -58,11 +69,12 @@ pub(super) enum Decision<'a> {
 }
 
 impl Audit {
-    /// Writes to `audit.log` in `directory` from here on; full ones are set aside.
+    /// Writes to files in `directory` from here on; full ones are set aside.
     pub(super) fn write_to(&self, directory: &Path) -> io::Result<()> {
-        let file = LogFile::open(directory, NAME)?;
+        let open = |name| LogFile::open(directory, name);
+        let (granted, denied, attached) = (open("audit")?, open("audit-denied")?, open("audit-attached")?);
         // A second one is not used: the first has the lines so far.
-        let _ = self.file.set(file);
+        let _ = self.files.set(Files { granted, denied, attached });
         Ok(())
     }
 
@@ -79,7 +91,12 @@ impl Audit {
                 tracing::warn!(target: "audit", module, pid, count, "denied, more often than told one by one");
             }
         }
-        if let Some(file) = self.file.get() {
+        if let Some(files) = self.files.get() {
+            let file = match (&decision, pid) {
+                (_, None) => &files.attached,
+                (Decision::Granted { .. }, Some(_)) => &files.granted,
+                (Decision::Denied { .. } | Decision::DeniedMore { .. }, Some(_)) => &files.denied,
+            };
             let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
             match serde_json::to_string(&Line { time, module, pid, decision }) {
                 Ok(line) => file.write_line(&line),
@@ -104,10 +121,11 @@ mod tests {
         let missing = "read_blockchain".to_owned();
         audit.tell("mesh\n\"", Some(7), Decision::Denied { request: "get_block", missing });
         audit.tell("peer 1", None, Decision::DeniedMore { count: 90 });
-        let text = std::fs::read_to_string(directory.path().join("audit.log")).unwrap();
-        let lines: Vec<serde_json::Value> =
-            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert_eq!(lines.len(), 3);
+        let lines = ["audit", "audit-denied", "audit-attached"].map(|name| {
+            let text = std::fs::read_to_string(directory.path().join(format!("{name}.log"))).unwrap();
+            assert_eq!(text.lines().count(), 1, "{name}");
+            serde_json::from_str::<serde_json::Value>(text.trim_end()).unwrap()
+        });
         assert_eq!(
             (&lines[0]["decision"], &lines[0]["permissions"][1]),
             (&"granted".into(), &"publish:PaymentSettled".into())
@@ -117,5 +135,29 @@ mod tests {
             (&"mesh\n\"".into(), &"read_blockchain".into())
         );
         assert_eq!((&lines[2]["count"], lines[2].get("pid")), (&90.into(), None));
+    }
+
+    #[test]
+    fn neither_denials_nor_who_attaches_by_path_push_a_grant_out_of_the_log() {
+        let directory = tempfile::tempdir().unwrap();
+        let audit = Audit::default();
+        audit.write_to(directory.path()).unwrap();
+        let granted =
+            || Decision::Granted { permissions: vec!["read_mempool".to_owned()], topics: Vec::new() };
+        audit.tell("mesh", Some(7), granted());
+        // More than all files kept of one log hold.
+        let missing = "x".repeat(1 << 20);
+        let denied = || Decision::Denied { request: "get_block", missing: missing.clone() };
+        let permissions = || Decision::Granted { permissions: vec![missing.clone()], topics: Vec::new() };
+        for _ in 0..=4 * (1 + super::super::log_file::KEPT_LOG_FILES) {
+            audit.tell("noisy", Some(8), denied());
+            audit.tell("peer 1", None, denied());
+            audit.tell("peer 2", None, permissions());
+        }
+        let oldest = std::fs::read_to_string(directory.path().join("audit-denied.log.4")).unwrap();
+        assert!(oldest.contains("noisy"), "the flood was enough to set files aside");
+        let text = std::fs::read_to_string(directory.path().join("audit.log")).unwrap();
+        let line: serde_json::Value = serde_json::from_str(text.trim_end()).unwrap();
+        assert_eq!((&line["module"], &line["decision"]), (&"mesh".into(), &"granted".into()));
     }
 }

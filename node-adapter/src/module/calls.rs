@@ -7,22 +7,19 @@
 //! ```
 //!
 //! Nobody waits for a module longer than the deadline they set, and nothing of a call stays when they stop waiting: not its
-//! number, not its place in the queue. What does not fit is refused at once.
+//! number, not its place in the queue. What does not fit is refused at once; each asker has room of its own
+//! ([`CallRoom`]).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use blvm_bus::request::{Call, CallOutcome, CallReply, MAX_FRAME_BYTES, ModuleError, decode, encode};
+use blvm_bus::request::{
+    Call, CallOrigin, CallOutcome, CallReply, CallRoom, MAX_FRAME_BYTES, ModuleError, NoRoom, decode, encode,
+};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
-
-/// Calls that a module may have at a time, waiting to be sent or to be answered.
-pub const MAX_CALLS: u32 = 32;
-
-/// Room beyond that for what is asked on the node's own behalf: whether the module lives, and that it end.
-const MAX_OWN_CALLS: u32 = 8;
 
 /// Why a call brought no reply.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,9 +45,19 @@ pub enum CallFailure {
         /// The time it had.
         deadline_ms: u64,
     },
-    /// As many calls as may wait for it.
-    #[error("{limit} calls wait for module {module} already: try again later")]
+    /// As many calls of these askers as may wait for it.
+    #[error("{limit} calls of {} wait for module {module} already: try again later", room.asker())]
     TooMany {
+        /// Its name.
+        module: String,
+        /// Whose calls.
+        room: CallRoom,
+        /// How many may.
+        limit: u32,
+    },
+    /// As many calls of one module as may wait for it; others may call it.
+    #[error("{limit} calls of this module wait for module {module} already: let one be answered first")]
+    TooManyOfCaller {
         /// Its name.
         module: String,
         /// How many may.
@@ -168,7 +175,22 @@ struct State {
     /// Not sent yet, in order.
     queue: VecDeque<Outgoing>,
     /// Not answered yet, sent or not.
-    open: BTreeMap<u64, oneshot::Sender<Answer>>,
+    open: BTreeMap<u64, Open>,
+}
+
+/// A call that has no answer yet.
+#[derive(Debug)]
+struct Open {
+    room: CallRoom,
+    /// Name of the module that calls, else empty.
+    caller: String,
+    sender: oneshot::Sender<Answer>,
+}
+
+impl Open {
+    fn origin(&self) -> CallOrigin<'_> {
+        CallOrigin { room: self.room, caller: &self.caller }
+    }
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -185,6 +207,7 @@ type Answer = Result<CallOutcome, CallFailure>;
 #[derive(Debug)]
 pub(super) struct Outgoing {
     pub(super) number: u64,
+    room: CallRoom,
     pub(super) archive: Vec<u8>,
     until: Instant,
 }
@@ -236,29 +259,27 @@ impl CallDesk {
             let (bytes, limit_bytes) = (archive.len() as u64, MAX_FRAME_BYTES as u64);
             return Err(CallFailure::TooLong { bytes, limit_bytes });
         }
-        let is_own = matches!(call, Call::Stop { .. } | Call::Health);
-        let limit = if is_own { MAX_CALLS + MAX_OWN_CALLS } else { MAX_CALLS };
+        let origin = call.origin();
         let mut state = self.state.lock();
         match state.stage {
             Stage::Before => return Err(CallFailure::NotAttached { module: module() }),
             Stage::Closed => return Err(CallFailure::Gone { module: module() }),
-            Stage::Attached if state.open.len() >= limit as usize => {
-                return Err(CallFailure::TooMany { module: module(), limit });
-            }
             Stage::Attached => {}
         }
+        origin.find_room(state.open.values().map(Open::origin)).map_err(|full| match full {
+            NoRoom::OfCaller { limit } => CallFailure::TooManyOfCaller { module: module(), limit },
+            NoRoom::Of { room, limit } => CallFailure::TooMany { module: module(), room, limit },
+        })?;
         state.last_number += 1;
         let number = state.last_number;
         let (sender, receiver) = oneshot::channel();
-        state.open.insert(number, sender);
+        let (room, caller) = (origin.room, origin.caller.to_owned());
+        state.open.insert(number, Open { room, caller, sender });
         // A deadline beyond the clock's end is none to speak of.
         let until = Instant::now() + deadline.min(Duration::from_secs(u64::from(u32::MAX) / 1000));
-        let outgoing = Outgoing { number, archive: archive.to_vec(), until };
-        if is_own {
-            state.queue.push_front(outgoing);
-        } else {
-            state.queue.push_back(outgoing);
-        }
+        // The node's calls go first, then the operator's: those of modules must not make them late.
+        let place = state.queue.partition_point(|other| other.room <= room);
+        state.queue.insert(place, Outgoing { number, room, archive: archive.to_vec(), until });
         drop(state);
         self.to_send.notify_one();
         Ok((number, receiver))
@@ -306,10 +327,10 @@ impl CallDesk {
     }
 
     fn resolve(&self, number: u64, answer: Answer) {
-        let sender = self.state.lock().open.remove(&number);
-        if let Some(sender) = sender {
+        let open = self.state.lock().open.remove(&number);
+        if let Some(open) = open {
             // Who waited may have gone this moment.
-            let _ = sender.send(answer);
+            let _ = open.sender.send(answer);
         }
     }
 

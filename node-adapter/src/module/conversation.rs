@@ -32,8 +32,9 @@ use super::answer::ask;
 use super::audit::Decision;
 use super::calls::Outgoing;
 use super::codec::{FrameReader, Incoming};
+use super::flight::{Flight, InFlight};
 use super::host::Shared;
-use super::limits::{Pace, RefusalLog, RequestLimits};
+use super::limits::{AUDIT_INTERVAL, LOG_INTERVAL, Pace, RefusalLog, RequestLimits};
 use super::party::Party;
 use super::reply::ReplyWriter;
 use crate::plain::one_line;
@@ -88,9 +89,10 @@ pub(super) struct Conversation {
     number: u64,
     /// A `watch_next` that has no answer yet.
     waiting: Option<Waiting>,
-    /// Calls to other modules that have no answer yet; the head of the request, and the answer.
-    calls_out: JoinSet<(FrameHead, Reply)>,
+    /// Calls to other modules that have no answer yet; the head of the request, the answer, and its place in flight.
+    calls_out: JoinSet<(FrameHead, Reply, InFlight)>,
     pace: Pace,
+    flight: Flight,
     quota: Quota,
     refusals: RefusalLog,
     denials: RefusalLog,
@@ -105,6 +107,7 @@ struct Waiting {
     limit: u32,
     until: Instant,
     notify: Arc<Notify>,
+    _place: InFlight,
 }
 
 impl Waiting {
@@ -152,9 +155,10 @@ impl Conversation {
             waiting: None,
             calls_out: JoinSet::new(),
             pace: Pace::new(&shared.limits, now),
+            flight: Flight::new(&shared.limits),
             quota: Quota::new(&shared.limits, now),
-            refusals: RefusalLog::new(now),
-            denials: RefusalLog::new(now),
+            refusals: RefusalLog::new(LOG_INTERVAL, now),
+            denials: RefusalLog::new(AUDIT_INTERVAL, now),
             has_constraints: false,
             shared,
         }
@@ -202,15 +206,15 @@ impl Conversation {
                     continue;
                 }
                 (correlation, events) = watched(self.waiting.as_ref(), &self.shared.topics.watches, self.number) => {
-                    self.waiting = None;
+                    let _answered = self.waiting.take();
                     let reply = Reply::Watch(Box::new(WatchReply::Events(events)));
                     self.writer.send(correlation, &reply, &[]).await?;
                     continue;
                 }
                 Some(called) = self.calls_out.join_next() => {
                     match called {
-                        Ok((head, Reply::Refused(refusal))) => self.refuse(head, refusal).await?,
-                        Ok((head, reply)) => self.writer.send(head.correlation, &reply, &[]).await?,
+                        Ok((head, Reply::Refused(refusal), _place)) => self.refuse(head, refusal).await?,
+                        Ok((head, reply, _place)) => self.writer.send(head.correlation, &reply, &[]).await?,
                         Err(error) => tracing::error!(module = party.name(), %error, "calling a module failed"),
                     }
                     continue;
@@ -241,9 +245,10 @@ impl Conversation {
     }
 
     async fn take(&mut self, head: FrameHead, body: &[u8]) -> io::Result<()> {
-        if let Err(refusal) = self.pace.take(Instant::now()) {
-            return self.refuse(head, refusal).await;
-        }
+        let place = match self.pace.take(Instant::now()).and_then(|()| self.flight.take(body.len() as u64)) {
+            Ok(place) => place,
+            Err(refusal) => return self.refuse(head, refusal).await,
+        };
         let request = match decode::<Request>(body) {
             Ok(request) => request,
             Err(error) => {
@@ -281,10 +286,10 @@ impl Conversation {
                 if let Request::Watch(watch) = &request
                     && let WatchRequest::Next { limit } = **watch
                 {
-                    return self.wait_for_watched(head, limit).await;
+                    return self.wait_for_watched(head, limit, place).await;
                 }
                 if let Request::Modules(request) = request {
-                    return self.modules(head, *request).await;
+                    return self.modules(head, *request, place).await;
                 }
                 self.has_constraints |= matches!(&request, Request::Mining(mining)
                     if matches!(**mining, MiningRequest::SetCoinbaseConstraints(_)));
@@ -295,7 +300,7 @@ impl Conversation {
     }
 
     /// Answers once there is something, or when the deadline has passed; other requests are served meanwhile.
-    async fn wait_for_watched(&mut self, head: FrameHead, limit: u32) -> io::Result<()> {
+    async fn wait_for_watched(&mut self, head: FrameHead, limit: u32, place: InFlight) -> io::Result<()> {
         if self.waiting.is_some() {
             let refusal = Refusal::Limit { what: "watch_next that wait".to_owned(), limit: 1 };
             return self.refuse(head, refusal).await;
@@ -306,6 +311,7 @@ impl Conversation {
             limit,
             until: Instant::now() + asked,
             notify: self.shared.topics.watches.notify(self.number),
+            _place: place,
         });
         Ok(())
     }

@@ -42,6 +42,11 @@ impl Directory {
         self.0.lock().get(name).cloned()
     }
 
+    /// Whether there is a module `name`.
+    pub(super) fn is_known(&self, name: &str) -> bool {
+        self.0.lock().contains_key(name)
+    }
+
     /// Whether module `name` is loaded and runs.
     pub fn is_available(&self, name: &str) -> bool {
         self.0.lock().get(name).is_some_and(|module| module.is_loaded && module.state == ModuleState::Running)

@@ -126,7 +126,8 @@ impl Shared {
     ) -> Self {
         let blocks = Arc::new(BlockQueue::default());
         let (network, parties) = (network.to_owned(), AtomicU64::new(0));
-        let (directory, registry) = (Arc::default(), Arc::default());
+        let directory = Arc::default();
+        let registry = Arc::new(Registry::new(Arc::clone(&directory)));
         let (waits, audit) = (Waits::default(), Audit::default());
         Shared { topics, node, peers, network, parties, limits, blocks, directory, registry, waits, audit }
     }
@@ -504,12 +505,18 @@ impl ModuleHost {
         Arc::clone(&self.shared.directory)
     }
 
+    /// What each module may ask.
+    pub fn limits(&self) -> RequestLimits {
+        self.shared.limits
+    }
+
     /// What modules offer: methods of JSON-RPC and commands.
     pub fn registry(&self) -> Arc<Registry> {
         Arc::clone(&self.shared.registry)
     }
 
-    /// Writes who was granted what, and who was denied it, to `audit.log` in `directory` from here on.
+    /// Writes who was granted what, and who was denied it, to `audit.log`,
+    /// `audit-denied.log` and `audit-attached.log` in `directory` from here on.
     ///
     /// # Errors
     ///

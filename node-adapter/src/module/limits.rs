@@ -14,6 +14,10 @@ pub struct RequestLimits {
     pub burst: u32,
     /// The node's own bound on the time a request may take.
     pub deadline: Duration,
+    /// Requests taken and not answered yet.
+    pub requests_in_flight: u32,
+    /// Bytes of their bodies; a single longer one may be taken alone.
+    pub bytes_in_flight: u64,
     /// Bytes of the long answers that it may hold; a single longer one it may hold alone.
     pub held_answer_bytes: u64,
     /// Long answers that it may hold: unread, open or mapped.
@@ -38,6 +42,8 @@ impl Default for RequestLimits {
             per_second: 20_000,
             burst: 20_000,
             deadline: Duration::from_secs(30),
+            requests_in_flight: 32,
+            bytes_in_flight: 32 << 20,
             held_answer_bytes: 256 << 20,
             held_answers: 8,
             frame_bytes: MAX_FRAME_BYTES,
@@ -115,11 +121,15 @@ impl Pace {
 const LOGGED_REFUSALS: u64 = 10;
 
 /// The others of this time share one line.
-const LOG_INTERVAL: Duration = Duration::from_secs(10);
+pub(super) const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// As that, in the audit log: at this pace one module takes two months to fill it.
+pub(super) const AUDIT_INTERVAL: Duration = Duration::from_secs(10 * 60);
 
 /// Says which requests of a party were refused, without letting it write the log full.
 #[derive(Debug)]
 pub(super) struct RefusalLog {
+    interval: Duration,
     since: Instant,
     count: u64,
 }
@@ -134,14 +144,15 @@ pub(super) struct Logged {
 }
 
 impl RefusalLog {
-    pub(super) fn new(now: Instant) -> Self {
-        RefusalLog { since: now, count: 0 }
+    /// One in which the refusals of each `interval` take few lines.
+    pub(super) fn new(interval: Duration, now: Instant) -> Self {
+        RefusalLog { interval, since: now, count: 0 }
     }
 
     /// One more refusal.
     pub(super) fn note(&mut self, now: Instant) -> Logged {
         let mut untold = 0;
-        if now.saturating_duration_since(self.since) >= LOG_INTERVAL {
+        if now.saturating_duration_since(self.since) >= self.interval {
             untold = self.untold();
             (self.since, self.count) = (now, 0);
         }
@@ -177,7 +188,7 @@ mod tests {
     #[test]
     fn a_flood_of_refusals_takes_few_lines_and_none_goes_uncounted() {
         let start = Instant::now();
-        let mut log = RefusalLog::new(start);
+        let mut log = RefusalLog::new(LOG_INTERVAL, start);
         let told = (0..1_000).filter(|_| log.note(start).is_told).count();
         assert_eq!((told, log.untold()), (10, 990));
         let later = log.note(start + LOG_INTERVAL);

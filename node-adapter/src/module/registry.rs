@@ -1,9 +1,11 @@
 //! What modules offer through the node: methods of JSON-RPC, commands, and methods for other modules.
 //!
 //! What a module registers is its own while its process lives, and gone with it. Nobody takes a name that another has, or the
-//! node; who offers what is known by the process, not by a name it sends.
+//! node; who offers what is known by the process, not by a name it sends. What bears the name of another module that is known
+//! ends when that becomes known: `pool_balance` is never had of anybody but `pool`, where there is one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use blvm_bus::request::{Call, CallReply, CliSpec, CommandOutput, ModuleRefusal, Refusal, encode};
@@ -106,7 +108,10 @@ pub struct ModuleCommand {
 
 /// What the modules of one node offer.
 #[derive(Debug)]
-pub struct Registry(Mutex<State>);
+pub struct Registry {
+    state: Mutex<State>,
+    directory: Arc<Directory>,
+}
 
 #[derive(Debug)]
 struct State {
@@ -127,17 +132,17 @@ struct Offers {
     api: BTreeSet<String>,
 }
 
-impl Default for Registry {
-    fn default() -> Self {
-        Registry(Mutex::new(State {
+impl Registry {
+    /// Nothing is offered yet. The names of the modules in `directory` are theirs.
+    pub(super) fn new(directory: Arc<Directory>) -> Self {
+        let state = State {
             modules: BTreeMap::new(),
             node_methods: NODE_METHODS.map(str::to_owned).into(),
             node_commands: NODE_COMMANDS.map(str::to_owned).into(),
-        }))
+        };
+        Registry { state: Mutex::new(state), directory }
     }
-}
 
-impl Registry {
     /// Keeps names of the node's own JSON-RPC from modules. Call it before modules are started.
     pub fn reserve_methods<'a>(&self, names: impl IntoIterator<Item = &'a str>) {
         self.lock().node_methods.extend(names.into_iter().map(str::to_owned));
@@ -150,7 +155,7 @@ impl Registry {
 
     /// Every method of JSON-RPC that modules offer now.
     pub fn methods(&self) -> Vec<ModuleMethod> {
-        let state = self.lock();
+        let state = self.offered();
         let offers = state.modules.iter();
         offers
             .flat_map(|(module, offers)| {
@@ -165,7 +170,7 @@ impl Registry {
 
     /// Every command that modules offer now.
     pub fn specs(&self) -> Vec<ModuleCommand> {
-        let state = self.lock();
+        let state = self.offered();
         let offers = state.modules.iter();
         offers
             .filter_map(|(module, offers)| {
@@ -206,7 +211,7 @@ impl Registry {
         deadline: Duration,
     ) -> Result<CommandOutput, RegistryError> {
         let (caller, command) = {
-            let state = self.lock();
+            let state = self.offered();
             let of_module = state.modules.get(name).filter(|offers| offers.command.is_some());
             let offers = of_module.or_else(|| state.modules.values().find(|offers| offers.has_command(name)));
             let spec = offers.and_then(|offers| Some((offers.caller.clone(), offers.command.as_ref()?)));
@@ -256,17 +261,11 @@ impl Registry {
         self.lock().modules.retain(|_, offers| offers.owner != owner);
     }
 
-    /// What begins with the name of another module of `directory` and `_` is that one's.
-    pub(super) fn register_method(
-        &self,
-        owner: u64,
-        method: String,
-        about: String,
-        directory: &Directory,
-    ) -> Result<(), Refusal> {
+    /// What begins with the name of another module that is known and `_` is that one's.
+    pub(super) fn register_method(&self, owner: u64, method: String, about: String) -> Result<(), Refusal> {
         check_name("method", &method)?;
         check_length("description", about.len(), MAX_ABOUT_BYTES)?;
-        let mut state = self.lock();
+        let mut state = self.offered();
         if state.node_methods.contains(&method) {
             return Err(reserved("method", &method));
         }
@@ -274,11 +273,7 @@ impl Registry {
             return Err(taken("method", &method, other));
         }
         let offers = state.of(owner)?;
-        // No module's name has an underscore.
-        if let Some((module, _)) = method.split_once('_')
-            && module != offers.caller.module()
-            && directory.get(module).is_some()
-        {
+        if let Some(module) = self.bears_name_of(&method, offers.caller.module()) {
             return Err(named_after("method", &method, module));
         }
         if offers.methods.len() >= MAX_METHODS && !offers.methods.contains_key(&method) {
@@ -296,22 +291,17 @@ impl Registry {
         Ok(self.lock().of(owner)?.methods.remove(method).is_some())
     }
 
-    /// The name of another module of `directory` is no name of a command, whether that module runs or not.
-    pub(super) fn register_command(
-        &self,
-        owner: u64,
-        spec: CliSpec,
-        directory: &Directory,
-    ) -> Result<(), Refusal> {
+    /// The name of another module that is known is no name of a command, whether that module runs or not.
+    pub(super) fn register_command(&self, owner: u64, spec: CliSpec) -> Result<(), Refusal> {
         check_name("command", &spec.name)?;
         check_length("bytes of a command's description", encode(&spec).len(), MAX_SPEC_BYTES)?;
-        let mut state = self.lock();
+        let mut state = self.offered();
         if state.node_commands.contains(&spec.name) {
             return Err(reserved("command", &spec.name));
         }
         let own = state.of(owner)?.caller.module().to_owned();
         // A module's name is a way to its command too.
-        let is_module = state.modules.contains_key(&spec.name) || directory.get(&spec.name).is_some();
+        let is_module = state.modules.contains_key(&spec.name) || self.directory.is_known(&spec.name);
         if is_module && spec.name != own {
             return Err(named_after("command", &spec.name, &spec.name));
         }
@@ -338,9 +328,44 @@ impl Registry {
     /// What is offered now. The process of a module may have exited before its connection is done with its last request: what
     /// it offered is gone with the process.
     fn lock(&self) -> MutexGuard<'_, State> {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.modules.retain(|_, offers| !offers.caller.is_gone());
         state
+    }
+
+    /// As [`Self::lock`]; what bears the name of a module that has become known since it was registered has ended too.
+    fn offered(&self) -> MutexGuard<'_, State> {
+        let mut state = self.lock();
+        for (module, offers) in &mut state.modules {
+            offers.methods.retain(|method, _| {
+                let other = self.bears_name_of(method, module);
+                if let Some(other) = other {
+                    tracing::warn!(
+                        module,
+                        method,
+                        other,
+                        "a method bears the name of another module: it ends"
+                    );
+                }
+                other.is_none()
+            });
+            let is_others = |spec: &CliSpec| spec.name != *module && self.directory.is_known(&spec.name);
+            if let Some(spec) = offers.command.take_if(|spec| is_others(spec)) {
+                tracing::warn!(
+                    module,
+                    command = spec.name,
+                    "a command bears the name of another module: it ends"
+                );
+            }
+        }
+        state
+    }
+
+    /// The module besides `module` that is known and whose name `method` begins with.
+    fn bears_name_of<'a>(&self, method: &'a str, module: &str) -> Option<&'a str> {
+        // No module's name has an underscore.
+        let (other, _) = method.split_once('_')?;
+        (other != module && self.directory.is_known(other)).then_some(other)
     }
 
     fn find(
@@ -349,7 +374,7 @@ impl Registry {
         name: &str,
         offers_it: impl Fn(&Offers) -> bool,
     ) -> Result<ModuleCaller, RegistryError> {
-        let state = self.lock();
+        let state = self.offered();
         let found = state.modules.values().find(|offers| offers_it(offers));
         found.map(|offers| offers.caller.clone()).ok_or_else(|| not_offered(kind, name))
     }
@@ -433,18 +458,17 @@ mod tests {
 
     #[test]
     fn what_an_exited_process_offered_is_free_though_its_connection_has_not_ended() {
-        let registry = Registry::default();
+        let registry = Registry::new(Arc::default());
         let (old, new) = (CallDesk::new("mesh"), CallDesk::new("mesh"));
         registry.enter(1, old.caller());
-        let known = Directory::default();
-        registry.register_method(1, "routes".to_owned(), String::new(), &known).unwrap();
+        registry.register_method(1, "routes".to_owned(), String::new()).unwrap();
         registry.enter(2, new.caller());
-        let taken = registry.register_method(2, "more".to_owned(), String::new(), &known);
+        let taken = registry.register_method(2, "more".to_owned(), String::new());
         assert!(matches!(taken, Err(Refusal::Module { rule: ModuleRefusal::NameTaken, .. })));
         old.close();
         assert!(registry.methods().is_empty());
         registry.enter(2, new.caller());
-        registry.register_method(2, "routes".to_owned(), String::new(), &known).unwrap();
+        registry.register_method(2, "routes".to_owned(), String::new()).unwrap();
         // The old connection ends late: it takes nothing of the new one's with it.
         registry.leave(1);
         assert_eq!(registry.methods().len(), 1);
@@ -452,11 +476,10 @@ mod tests {
 
     #[test]
     fn one_module_offers_so_much_and_no_more() {
-        let registry = Registry::default();
+        let registry = Registry::new(Arc::default());
         let desk = CallDesk::new("mesh");
         registry.enter(1, desk.caller());
-        let known = Directory::default();
-        let method = |name: String, about: String| registry.register_method(1, name, about, &known);
+        let method = |name: String, about: String| registry.register_method(1, name, about);
         let register = |number: usize| method(format!("method{number}"), String::new());
         assert!((0..MAX_METHODS).all(|number| register(number).is_ok()));
         assert!(matches!(register(MAX_METHODS), Err(Refusal::Limit { limit: 64, .. })));
@@ -468,29 +491,63 @@ mod tests {
         assert!(api(MAX_METHODS).is_ok() && api(MAX_METHODS + 1).is_err());
         let spec =
             |about: usize| CliSpec { name: "c".to_owned(), about: "x".repeat(about), ..CliSpec::default() };
-        assert!(registry.register_command(1, spec(MAX_SPEC_BYTES - 200), &known).is_ok());
-        assert!(registry.register_command(1, spec(MAX_SPEC_BYTES), &known).is_err());
+        assert!(registry.register_command(1, spec(MAX_SPEC_BYTES - 200)).is_ok());
+        assert!(registry.register_command(1, spec(MAX_SPEC_BYTES)).is_err());
+    }
+
+    fn becomes_known(directory: &Directory, name: &str) {
+        let summary = ModuleSummary {
+            name: name.to_owned(),
+            version: "1.0.0".to_owned(),
+            state: ModuleState::Stopped,
+            health: ModuleHealth::default(),
+            is_loaded: false,
+            pid: None,
+        };
+        directory.update(name, |module| *module = Some(summary), || {});
+    }
+
+    #[test]
+    fn what_was_registered_under_the_name_of_a_module_that_comes_later_ends_when_it_comes() {
+        let known = Arc::default();
+        let registry = Registry::new(Arc::clone(&known));
+        becomes_known(&known, "mesh");
+        let desk = CallDesk::new("mesh");
+        registry.enter(1, desk.caller());
+        for name in ["pool_balance", "mesh_routes", "pools_all", "pool"] {
+            registry.register_method(1, name.to_owned(), String::new()).unwrap();
+        }
+        let command = CliSpec { name: "pool".to_owned(), ..CliSpec::default() };
+        registry.register_command(1, command.clone()).unwrap();
+        assert_eq!((registry.methods().len(), registry.specs().len()), (4, 1));
+
+        becomes_known(&known, "pool");
+        let named = |registry: &Registry| -> Vec<_> {
+            registry.methods().into_iter().map(|method| method.method).collect()
+        };
+        assert_eq!(named(&registry), ["mesh_routes", "pool", "pools_all"]);
+        assert!(registry.specs().is_empty());
+        // It is that module's, as if nobody had ever had it.
+        let pool = CallDesk::new("pool");
+        registry.enter(2, pool.caller());
+        registry.register_method(2, "pool_balance".to_owned(), String::new()).unwrap();
+        registry.register_command(2, command).unwrap();
+        let found =
+            registry.find("method", "pool_balance", |offers| offers.methods.contains_key("pool_balance"));
+        assert_eq!(found.unwrap().module(), "pool");
+        assert_eq!(registry.specs()[0].module, "pool");
     }
 
     #[test]
     fn a_module_takes_no_name_of_another_that_is_known_though_it_does_not_run() {
-        let (registry, known) = (Registry::default(), Directory::default());
-        for name in ["mesh", "pool"] {
-            let summary = ModuleSummary {
-                name: name.to_owned(),
-                version: "1.0.0".to_owned(),
-                state: ModuleState::Stopped,
-                health: ModuleHealth::default(),
-                is_loaded: false,
-                pid: None,
-            };
-            known.update(name, |module| *module = Some(summary), || {});
-        }
+        let known = Arc::default();
+        let registry = Registry::new(Arc::clone(&known));
+        ["mesh", "pool"].iter().for_each(|name| becomes_known(&known, name));
         let desk = CallDesk::new("mesh");
         registry.enter(1, desk.caller());
-        let method = |name: &str| registry.register_method(1, name.to_owned(), String::new(), &known);
+        let method = |name: &str| registry.register_method(1, name.to_owned(), String::new());
         let command = |name: &str| {
-            registry.register_command(1, CliSpec { name: name.to_owned(), ..CliSpec::default() }, &known)
+            registry.register_command(1, CliSpec { name: name.to_owned(), ..CliSpec::default() })
         };
         let is_taken =
             |outcome| matches!(outcome, Err(Refusal::Module { rule: ModuleRefusal::NameTaken, .. }));
@@ -504,7 +561,7 @@ mod tests {
 
     #[test]
     fn a_name_that_would_forge_a_line_of_the_log_is_in_no_message() {
-        let registry = Registry::default();
+        let registry = Registry::new(Arc::default());
         for (module, method) in [("x\n2026 INFO forged", "ask"), ("mesh", "a\u{1b}[2J"), ("", "ask")] {
             let refused = registry.api(module, method).unwrap_err();
             assert!(matches!(refused, Refusal::Module { rule: ModuleRefusal::BadName, .. }), "{refused}");

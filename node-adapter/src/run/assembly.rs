@@ -95,7 +95,7 @@ impl Assembly {
         let network_api = Some(Arc::clone(&p2p) as Arc<dyn NetworkApi>);
         let host = ModuleHost::new(Arc::clone(&topics), api, network_api, arguments.network.name(), options)?;
         if let Err(error) = host.write_audit_log(&datadir) {
-            tracing::warn!(%error, "audit.log cannot be written: grants and denials are in this log only");
+            tracing::warn!(%error, "the audit logs cannot be written: grants and denials are in this log only");
         }
         let by_path = if arguments.no_attach { None } else { Some(host.listen(&datadir)?) };
         let tip = node.chain_tip();

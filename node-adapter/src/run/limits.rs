@@ -33,9 +33,17 @@ pub(crate) struct LimitArguments {
     #[arg(long, value_name = "N", value_parser = count(1, MOST_REQUESTS))]
     request_burst: Option<u64>,
 
-    /// Longest that the node works on a request.
+    /// Longest that the node works on a request, and that a module may take for a call.
     #[arg(long, default_value = "30s", value_name = "TIME", value_parser = parse_deadline)]
     request_deadline: Duration,
+
+    /// Requests that it may have without an answer.
+    #[arg(long, default_value = "32", value_name = "N", value_parser = count(1, 1_000))]
+    requests_in_flight: u64,
+
+    /// Bytes of these requests; a single longer one is taken alone.
+    #[arg(long, default_value = "32MiB", value_name = "BYTES", value_parser = bytes(4 << 10, 1 << 30))]
+    request_bytes_in_flight: u64,
 
     /// Length of a request.
     #[arg(long, default_value = "1MiB", value_name = "BYTES", value_parser = bytes(LEAST_FRAME_BYTES, MOST_FRAME_BYTES))]
@@ -79,6 +87,8 @@ impl LimitArguments {
             per_second: small(self.request_rate),
             burst: small(self.request_burst.unwrap_or(self.request_rate)),
             deadline: self.request_deadline,
+            requests_in_flight: small(self.requests_in_flight),
+            bytes_in_flight: self.request_bytes_in_flight,
             held_answer_bytes: self.held_answer_bytes,
             held_answers: small(self.held_answers),
             frame_bytes: size(self.request_bytes),
@@ -156,6 +166,8 @@ mod tests {
                 "250ms",
                 RequestLimits { deadline: Duration::from_millis(250), ..default },
             ),
+            ("--requests-in-flight", "3", RequestLimits { requests_in_flight: 3, ..default }),
+            ("--request-bytes-in-flight", "2MiB", RequestLimits { bytes_in_flight: 2 << 20, ..default }),
             ("--request-bytes", "64KiB", RequestLimits { frame_bytes: 64 << 10, ..default }),
             (
                 "--request-bytes",
@@ -182,6 +194,8 @@ mod tests {
             ("--request-burst", "1.5", "whole number"),
             ("--request-deadline", "0s", "between 1ms and 1day"),
             ("--request-deadline", "2days", "between 1ms and 1day"),
+            ("--requests-in-flight", "0", "between 1 and 1000"),
+            ("--request-bytes-in-flight", "1", "between 4096 and"),
             ("--request-bytes", "1KiB", "between 4096 and"),
             ("--request-bytes", "1GiB", "between 4096 and"),
             ("--submission-bytes", "1MiB", "between 4259840 and"),

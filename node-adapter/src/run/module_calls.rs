@@ -11,27 +11,26 @@ use crate::rpc::error::{
     BUSY, MODULE_FAILED, MODULE_GONE, NO_SUCH_COMMAND, TIMED_OUT, error, invalid_params,
 };
 
-/// How long a module may take for a call.
-const DEADLINE: Duration = Duration::from_secs(30);
-
-/// Calls a method that a module has registered; the result is the module's own.
+/// Calls a method that a module has registered, and waits at most `deadline`; the result is the module's own.
 pub(super) async fn call(
     registry: &Registry,
     method: &str,
     params: Value,
+    deadline: Duration,
 ) -> Result<Value, ErrorObjectOwned> {
-    let result = registry.call_rpc(method, params.to_string(), DEADLINE).await.map_err(call_error)?;
+    let result = registry.call_rpc(method, params.to_string(), deadline).await.map_err(call_error)?;
     serde_json::from_str(&result)
         .map_err(|wrong| error(MODULE_FAILED, format!("what the module answered is no JSON: {wrong}")))
 }
 
-/// Runs a command that a module has registered.
+/// Runs a command that a module has registered, and waits at most `deadline`.
 pub(super) async fn run(
     registry: &Registry,
     module: &str,
     arguments: Vec<String>,
+    deadline: Duration,
 ) -> Result<Value, ErrorObjectOwned> {
-    let ran = registry.run_command(module, arguments, DEADLINE).await.map_err(call_error)?;
+    let ran = registry.run_command(module, arguments, deadline).await.map_err(call_error)?;
     let CommandOutput { output, error, status } = ran;
     Ok(json!({ "status": status, "output": output, "error": error }))
 }
@@ -76,7 +75,7 @@ fn call_error(failed: RegistryError) -> ErrorObjectOwned {
         RegistryError::Call(failure) => match failure {
             CallFailure::NotAttached { .. } | CallFailure::Gone { .. } => error(MODULE_GONE, message),
             CallFailure::Deadline { .. } => error(TIMED_OUT, message),
-            CallFailure::TooMany { .. } => error(BUSY, message),
+            CallFailure::TooMany { .. } | CallFailure::TooManyOfCaller { .. } => error(BUSY, message),
             CallFailure::TooLong { .. } => invalid_params(message),
             CallFailure::Module { error: ModuleError::WrongParameters { .. }, .. } => invalid_params(message),
             CallFailure::Module { error: ModuleError::UnknownMethod { .. }, .. } => {

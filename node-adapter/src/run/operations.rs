@@ -1,6 +1,7 @@
 //! What JSON-RPC asks of the node.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use blvm_bus::layout::LAYOUT_VERSION;
 use blvm_bus::request::PROTOCOL_VERSION;
@@ -24,6 +25,8 @@ pub(super) struct NodeOperations {
     topics: Arc<Topics>,
     modules: ModuleManager,
     registry: Arc<Registry>,
+    /// How long a module may take for a call.
+    deadline: Duration,
 }
 
 impl Operations for NodeOperations {
@@ -39,9 +42,9 @@ impl Operations for NodeOperations {
 
 impl NodeOperations {
     pub(super) fn new(topics: Arc<Topics>, modules: ModuleManager) -> Self {
-        let registry = modules.host().registry();
+        let (registry, deadline) = (modules.host().registry(), modules.host().limits().deadline);
         registry.reserve_methods(METHODS.iter().map(|method| method.name));
-        NodeOperations { topics, modules, registry }
+        NodeOperations { topics, modules, registry, deadline }
     }
 
     async fn answer(&self, call: Call) -> Result<Value, ErrorObjectOwned> {
@@ -58,9 +61,11 @@ impl NodeOperations {
             Call::ModuleInfo { name } => self.module_info(&name),
             Call::ModuleCliSpecs => Ok(module_calls::specs(&self.registry)),
             Call::RunModuleCli { module, arguments } => {
-                module_calls::run(&self.registry, &module, arguments).await
+                module_calls::run(&self.registry, &module, arguments, self.deadline).await
             }
-            Call::Module { method, params } => module_calls::call(&self.registry, &method, params).await,
+            Call::Module { method, params } => {
+                module_calls::call(&self.registry, &method, params, self.deadline).await
+            }
             // `help` is answered where the methods are.
             call => Err(internal(format!("nobody answers {call:?}"))),
         }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::Conversation;
 use crate::module::calls::CallFailure;
+use crate::module::flight::InFlight;
 use crate::module::host::Shared;
 use crate::topics::modules::{is_of_the_node, is_payment};
 
@@ -36,9 +37,14 @@ impl Conversation {
     }
 
     /// Answers a request about modules that this party may send.
-    pub(super) async fn modules(&mut self, head: FrameHead, request: ModulesRequest) -> io::Result<()> {
+    pub(super) async fn modules(
+        &mut self,
+        head: FrameHead,
+        request: ModulesRequest,
+        place: InFlight,
+    ) -> io::Result<()> {
         if let ModulesRequest::CallModule { module, method, payload } = request {
-            return self.call_module(head, module, method, payload).await;
+            return self.call_module(head, place, module, method, payload).await;
         }
         match self.answer_modules(request) {
             Ok(reply) => self.writer.send(head.correlation, &Reply::Modules(Box::new(reply)), &[]).await,
@@ -58,13 +64,13 @@ impl Conversation {
                 registry.register_api(number, Vec::new()).map(|()| ModulesReply::Unregistered(true))
             }
             ModulesRequest::RegisterRpcEndpoint { method, about } => {
-                registry.register_method(number, method, about, directory).map(|()| ModulesReply::Registered)
+                registry.register_method(number, method, about).map(|()| ModulesReply::Registered)
             }
             ModulesRequest::UnregisterRpcEndpoint { method } => {
                 registry.unregister_method(number, &method).map(ModulesReply::Unregistered)
             }
             ModulesRequest::RegisterCliSpec(spec) => {
-                registry.register_command(number, spec, directory).map(|()| ModulesReply::Registered)
+                registry.register_command(number, spec).map(|()| ModulesReply::Registered)
             }
             ModulesRequest::DiscoverModules => Ok(ModulesReply::Modules(directory.all())),
             ModulesRequest::GetModuleInfo { name } => Ok(ModulesReply::Module(directory.get(&name))),
@@ -116,6 +122,7 @@ impl Conversation {
     async fn call_module(
         &mut self,
         head: FrameHead,
+        place: InFlight,
         module: String,
         method: String,
         payload: Vec<u8>,
@@ -131,7 +138,7 @@ impl Conversation {
                 Ok(payload) => Reply::Modules(Box::new(ModulesReply::Called { payload })),
                 Err(refusal) => Reply::Refused(refusal),
             };
-            (head, reply)
+            (head, reply, place)
         });
         Ok(())
     }
@@ -156,6 +163,11 @@ async fn call_other(
             let message = format!("module {module} answered with something else");
             Err(Refusal::Module { rule: ModuleRefusal::BadAnswer, message })
         }
+        // Its own calls, not the other module, are what stands in the way.
+        Err(CallFailure::TooManyOfCaller { limit, .. }) => {
+            let what = format!("calls of one module that wait for module {module}");
+            Err(Refusal::Limit { what, limit: u64::from(limit) })
+        }
         Err(failure) => Err(Refusal::Module { rule: rule(&failure), message: failure.to_string() }),
     }
 }
@@ -165,7 +177,7 @@ fn rule(failure: &CallFailure) -> ModuleRefusal {
         CallFailure::NotAttached { .. } => ModuleRefusal::NotAvailable,
         CallFailure::Gone { .. } => ModuleRefusal::Gone,
         CallFailure::Deadline { .. } => ModuleRefusal::Deadline,
-        CallFailure::TooMany { .. } => ModuleRefusal::Busy,
+        CallFailure::TooMany { .. } | CallFailure::TooManyOfCaller { .. } => ModuleRefusal::Busy,
         CallFailure::TooLong { .. } | CallFailure::AnswerTooLong { .. } | CallFailure::NoAnswer { .. } => {
             ModuleRefusal::BadAnswer
         }

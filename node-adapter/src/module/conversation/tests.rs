@@ -1,4 +1,5 @@
 mod calls;
+mod flight;
 
 use std::collections::BTreeMap;
 use std::io::Write;

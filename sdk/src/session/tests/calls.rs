@@ -30,13 +30,17 @@ fn attach_alone(wait: Wait) -> (UnixStream, OwnedFd, Session) {
 }
 
 fn frame(is_call: bool, correlation: u64, archive: &[u8]) -> Vec<u8> {
+    frame_for(is_call, correlation, archive, if is_call { 60_000 } else { 0 })
+}
+
+fn frame_for(is_call: bool, correlation: u64, archive: &[u8], deadline_ms: u32) -> Vec<u8> {
     let head = FrameHead {
         body_bytes: archive.len() as u32,
         descriptors: 0,
         is_in_memfd: false,
         is_call,
         correlation,
-        deadline_ms: if is_call { 60_000 } else { 0 },
+        deadline_ms,
     };
     [&head.encode()[..], archive].concat()
 }
@@ -186,6 +190,43 @@ fn a_call_that_nobody_answers_fails_with_the_reason_and_too_many_are_refused() {
     }
     session.attend().unwrap();
     assert_eq!(outcome(&node), (42, CallOutcome::Failed(ModuleError::Busy { limit: 32 })));
+}
+
+#[test]
+fn calls_of_modules_keep_the_operators_neither_out_nor_back_and_those_given_up_make_room() {
+    let (node, _wake, mut session) = attach_alone(Wait::Park);
+    let api = |from: u64| Call::Api {
+        caller: format!("other-{from}"),
+        method: "ask".to_owned(),
+        payload: Vec::new(),
+    };
+    for number in 0..9 {
+        send(&node, 10 + number, &api(0));
+    }
+    session.attend().unwrap();
+    assert_eq!(outcome(&node), (18, CallOutcome::Failed(ModuleError::Busy { limit: 8 })));
+    for number in 8..32 {
+        send(&node, 20 + number, &api(number / 8));
+    }
+    send(&node, 60, &rpc("operator"));
+    let first = session.next_call().unwrap().unwrap();
+    assert_eq!(first.call(), &rpc("operator"));
+    let second = session.next_call().unwrap().unwrap();
+    assert_eq!(second.call(), &api(0), "then the oldest");
+    drop((first, second));
+    assert_eq!([outcome(&node).0, outcome(&node).0], [60, 10]);
+
+    let (node, _wake, mut session) = attach_alone(Wait::Park);
+    for number in 0..8 {
+        // Its caller has gone already: in the node it takes no place any more.
+        (&node).write_all(&frame_for(true, number, &encode(&api(0)), 0)).unwrap();
+    }
+    session.attend().unwrap();
+    send(&node, 8, &api(0));
+    session.attend().unwrap();
+    let unanswered = CallOutcome::Failed(ModuleError::Unanswered);
+    assert!((0..8).all(|number| outcome(&node) == (number, unanswered.clone())));
+    assert_eq!(session.next_call().unwrap().unwrap().call(), &api(0));
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! Calls from the node to a module that is spoken for by hand.
 
-use blvm_bus::request::{Call, CallOutcome, CallReply, ModuleError, ModuleHealth};
+use blvm_bus::request::{
+    Call, CallOutcome, CallReply, CallRoom, MAX_CALLS_OF_CALLER, MAX_CALLS_OF_MODULES, MAX_CALLS_OF_OPERATOR,
+    ModuleError, ModuleHealth,
+};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::module::calls::{CallFailure, MAX_CALLS, ModuleCaller};
+use crate::module::calls::{CallFailure, ModuleCaller};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -110,33 +113,45 @@ fn every_way_to_fail_has_its_own_error_and_leaves_nothing() {
     });
 }
 
+/// Waits until so many calls of `module` have no answer.
+fn await_open(module: &Module, count: usize) {
+    while module.calls_open().1 != count {
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn a_module_that_reads_nothing_is_called_no_more_than_its_bound_and_is_served_all_the_same() {
     with_peer(&Permission::ALL, |peer, _, module| {
         let caller = module.caller();
         peer.attach();
         // Longer than the socket takes: the node is left in the middle of one.
-        let long = |n: u8| Call::Api {
-            caller: "other".to_owned(),
+        let long = |from: u32| Call::Api {
+            caller: format!("other-{from}"),
             method: "take".to_owned(),
-            payload: vec![n; MAX_FRAME_BYTES / 2],
+            payload: vec![from as u8; MAX_FRAME_BYTES / 2],
         };
-        let tasks: Vec<_> = (0..MAX_CALLS).map(|n| call(&caller, long(n as u8), LONG)).collect();
-        while module.calls_open().1 < MAX_CALLS as usize {
-            std::thread::yield_now();
-        }
-        let more = end(call(&caller, rpc("one more"), LONG));
-        assert_eq!(more, Err(CallFailure::TooMany { module: "tester".to_owned(), limit: MAX_CALLS }));
-        // What the node must be able to ask goes beyond the bound, and first.
+        let count = MAX_CALLS_OF_MODULES as usize;
+        let from = (0..MAX_CALLS_OF_MODULES).map(|n| n / MAX_CALLS_OF_CALLER);
+        let tasks: Vec<_> = from.map(|from| call(&caller, long(from), LONG)).collect();
+        await_open(module, count);
+        let name = || "tester".to_owned();
+        let more = end(call(&caller, long(0), LONG));
+        let limit = MAX_CALLS_OF_CALLER;
+        assert_eq!(more, Err(CallFailure::TooManyOfCaller { module: name(), limit }));
+        // What the operator asks, and the node itself, goes beyond that, and first.
+        let asks: Vec<_> = (0..MAX_CALLS_OF_OPERATOR).map(|_| call(&caller, rpc("operator"), LONG)).collect();
+        await_open(module, count + asks.len());
+        let more = end(call(&caller, rpc("operator"), LONG));
+        let (room, limit) = (CallRoom::Operator, MAX_CALLS_OF_OPERATOR);
+        assert_eq!(more, Err(CallFailure::TooMany { module: name(), room, limit }));
         let stop = call(&caller, Call::Stop { deadline_ms: 5 }, LONG);
-        while module.calls_open().1 == MAX_CALLS as usize {
-            std::thread::yield_now();
-        }
+        await_open(module, count + asks.len() + 1);
         // A request as long as a frame may be: the node reads it though it is writing.
         peer.send_raw(&vec![0xff; MAX_FRAME_BYTES], 0);
         let mut asked = Vec::new();
         let mut is_refused = false;
-        while asked.len() < MAX_CALLS as usize + 1 || !is_refused {
+        while asked.len() < count + asks.len() + 1 || !is_refused {
             let (head, body) = peer.receive_frame();
             if head.is_call {
                 asked.push((head.correlation, decode::<Call>(&body).unwrap()));
@@ -147,14 +162,18 @@ fn a_module_that_reads_nothing_is_called_no_more_than_its_bound_and_is_served_al
         }
         let stop_at = asked.iter().position(|(_, call)| matches!(call, Call::Stop { .. })).unwrap();
         assert!(stop_at <= 1, "the first was being sent already");
+        let of_operator = |(_, call): &(u64, Call)| matches!(call, Call::Rpc { .. });
+        assert!(asked[stop_at + 1..=stop_at + asks.len()].iter().all(of_operator), "before all others");
         for (number, call) in asked {
             let reply = match call {
                 Call::Stop { .. } => CallReply::Stopping,
+                Call::Rpc { .. } => CallReply::Rpc("1".to_owned()),
                 _ => CallReply::Api(Vec::new()),
             };
             peer.reply(number, reply);
         }
         assert_eq!(end(stop), Ok(CallReply::Stopping));
+        assert!(asks.into_iter().all(|task| end(task) == Ok(CallReply::Rpc("1".to_owned()))));
         assert!(tasks.into_iter().all(|task| end(task) == Ok(CallReply::Api(Vec::new()))));
         assert_eq!(module.calls_open(), (0, 0));
     });
@@ -185,8 +204,8 @@ fn who_waits_for_a_module_that_ends_is_told_and_who_gives_up_leaves_nothing() {
 fn grants_and_denials_are_written_down_and_a_flood_of_them_is_counted() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().to_owned();
-    let told = move || -> Vec<serde_json::Value> {
-        let text = std::fs::read_to_string(path.join("audit.log")).unwrap();
+    let told = move |name: &str| -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(path.join(name)).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     };
     let (log, read) = (directory.path().to_owned(), told.clone());
@@ -199,18 +218,18 @@ fn grants_and_denials_are_written_down_and_a_flood_of_them_is_counted() {
         }
         // Another refusal is no question of rights.
         peer.refusal(&Request::GetBlock { hash: [1; 32] });
-        let told = read();
-        let decisions: Vec<_> = told.iter().map(|line| line["decision"].as_str().unwrap()).collect();
-        assert_eq!(decisions[..3], ["denied", "granted", "denied"]);
-        assert_eq!(told.len(), 1 + 10);
-        assert_eq!((&told[0]["request"], &told[0]["missing"]), (&"hello".into(), &"read_mempool".into()));
-        assert_eq!(told[1]["permissions"], serde_json::json!(["read_blockchain"]));
-        assert_eq!(told[1]["topics"], serde_json::json!(["chain"]));
-        assert_eq!((&told[2]["module"], &told[2]["pid"]), (&"tester".into(), &4242.into()));
-        assert_eq!(told[2]["request"], "get_mempool_transactions");
+        let (granted, denied) = (read("audit.log"), read("audit-denied.log"));
+        assert_eq!((granted.len(), denied.len()), (1, 10));
+        assert_eq!(granted[0]["decision"], "granted");
+        assert_eq!(granted[0]["permissions"], serde_json::json!(["read_blockchain"]));
+        assert_eq!(granted[0]["topics"], serde_json::json!(["chain"]));
+        assert!(denied.iter().all(|line| line["decision"] == "denied"));
+        assert_eq!((&denied[0]["request"], &denied[0]["missing"]), (&"hello".into(), &"read_mempool".into()));
+        assert_eq!((&denied[1]["module"], &denied[1]["pid"]), (&"tester".into(), &4242.into()));
+        assert_eq!(denied[1]["request"], "get_mempool_transactions");
     });
     // The connection has ended: the rest is told in one line.
-    let last = told().pop().unwrap();
+    let last = told("audit-denied.log").pop().unwrap();
     assert_eq!((&last["decision"], &last["count"]), (&"denied_more".into(), &91.into()));
 }
 
