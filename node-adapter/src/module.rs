@@ -35,6 +35,7 @@ mod log_file;
 mod manager;
 mod output;
 mod party;
+mod programs;
 mod registry;
 mod reply;
 #[cfg(test)]
@@ -56,4 +57,5 @@ pub use manager::{
     BeginError, ExitReason, Health, LoadError, ManagerOptions, ModuleInfo, ModuleManager, ModuleState,
     ReloadError, RestartPolicy, TopicInfo, UnloadError,
 };
+pub use programs::{AttachedProgram, AttachedTopic};
 pub use registry::{ModuleCommand, ModuleMethod, Registry, RegistryError};

@@ -36,6 +36,7 @@ use super::isolation::{Isolation, LayerReport};
 use super::limits::RequestLimits;
 use super::log_file::LogFile;
 use super::party::{Party, starts_of};
+use super::programs::{AttachedProgram, Programs};
 use super::registry::Registry;
 use super::waits::Waits;
 use super::{conversation, output};
@@ -114,6 +115,8 @@ pub(super) struct Shared {
     pub(super) registry: Arc<Registry>,
     pub(super) waits: Waits,
     pub(super) audit: Audit,
+    /// Attached by path.
+    pub(super) programs: Programs,
 }
 
 impl Shared {
@@ -128,8 +131,21 @@ impl Shared {
         let (network, parties) = (network.to_owned(), AtomicU64::new(0));
         let directory = Arc::default();
         let registry = Arc::new(Registry::new(Arc::clone(&directory)));
-        let (waits, audit) = (Waits::default(), Audit::default());
-        Shared { topics, node, peers, network, parties, limits, blocks, directory, registry, waits, audit }
+        let (waits, audit, programs) = (Waits::default(), Audit::default(), Programs::default());
+        Shared {
+            topics,
+            node,
+            peers,
+            network,
+            parties,
+            limits,
+            blocks,
+            directory,
+            registry,
+            waits,
+            audit,
+            programs,
+        }
     }
 
     /// The network side, for `request`.
@@ -503,6 +519,11 @@ impl ModuleHost {
     /// What is known of each module: for who manages them to write.
     pub fn directory(&self) -> Arc<Directory> {
         Arc::clone(&self.shared.directory)
+    }
+
+    /// The programs that are attached by path.
+    pub fn attached_programs(&self) -> Vec<AttachedProgram> {
+        self.shared.programs.list(&self.shared.topics)
     }
 
     /// What each module may ask.

@@ -78,7 +78,8 @@ enum Wake {
     None,
     /// The node's end waits for the peer to attach.
     Offered(OwnedFd),
-    Added(WakerClient),
+    /// It is attached; the number is its own among such programs.
+    Added(WakerClient, u64),
 }
 
 impl PathPeer {
@@ -136,8 +137,11 @@ impl Party for PathPeer {
     /// It may not say so.
     fn note_health(&self, _: ModuleHealth) {}
 
-    /// Nobody shows what a peer has read.
-    fn note_statistics(&self, _: Statistics) {}
+    fn note_statistics(&self, statistics: Statistics) {
+        if let Wake::Added(_, number) = *self.wake.lock() {
+            self.shared.programs.note(number, statistics);
+        }
+    }
 
     fn attach(&self, _: Option<Arc<ScannedPage<Mapped>>>, topics: Vec<u32>) -> Option<Attached> {
         let mut wake = self.wake.lock();
@@ -146,7 +150,8 @@ impl Party for PathPeer {
             let starts = starts_of(&self.shared.topics, &topics, &BTreeMap::new());
             Attached { starts, loaded }
         });
-        *wake = Wake::Added(self.shared.topics.waker.add(socket, topics));
+        let number = self.shared.programs.enter(&self.name, topics.clone());
+        *wake = Wake::Added(self.shared.topics.waker.add(socket, topics), number);
         Some(attached)
     }
 }
@@ -158,7 +163,10 @@ impl Drop for PathPeer {
             Wake::None => {}
             // What the peer has sent there may be slow to close.
             Wake::Offered(socket) => close_elsewhere(socket),
-            Wake::Added(client) => self.shared.topics.waker.remove(client),
+            Wake::Added(client, number) => {
+                self.shared.programs.leave(number);
+                self.shared.topics.waker.remove(client);
+            }
         }
     }
 }

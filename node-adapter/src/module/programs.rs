@@ -74,8 +74,8 @@ impl Programs {
         let next: BTreeMap<u32, u64> = bus.next_sequences().into_iter().collect();
         let topic = |number: u32, program: &Program| {
             let name = bus.grant(number)?.name.to_owned();
-            let told = program.statistics.iter().flat_map(|told| &told.topics);
-            let told = told.filter(|told| told.topic == number).last();
+            let mut told = program.statistics.iter().flat_map(|told| &told.topics);
+            let told = told.rfind(|told| told.topic == number);
             let lag = |processed: u64| Some(next.get(&number)?.saturating_sub(1).saturating_sub(processed));
             Some(AttachedTopic {
                 topic: name,

@@ -73,11 +73,15 @@ impl NodeOperations {
 
     fn bus_info(&self) -> Result<Value, ErrorObjectOwned> {
         let modules = self.modules.list();
+        let programs = self.modules.host().attached_programs();
         let readers = |topic: &str| {
             let reads = |module: &&ModuleInfo| {
                 module.pid.is_some() && module.topics.iter().any(|read| read.topic == topic)
             };
-            modules.iter().filter(reads).map(|module| Value::from(module.name.as_str())).collect()
+            let by_path =
+                programs.iter().filter(|program| program.topics.iter().any(|read| read.topic == topic));
+            let modules = modules.iter().filter(reads).map(|module| module.name.as_str());
+            modules.chain(by_path.map(|program| program.name.as_str())).map(Value::from).collect()
         };
         let mut segments = Vec::new();
         for segment in self.topics.describe() {
@@ -97,6 +101,7 @@ impl NodeOperations {
             "bytes": self.topics.segment_bytes(),
             "lease_pages": { "taken": taken, "limit": limit, "leases_each": self.topics.leases() },
             "segments": segments,
+            "attached_by_path": programs,
         }))
     }
 

@@ -386,3 +386,40 @@ fn descriptors_are_refused_from_the_first_byte_on() {
         Ok(_) => assert!(stranger.is_closed()),
     }
 }
+
+#[test]
+fn operators_see_who_is_attached_by_path_what_it_reads_and_how_far_it_lags() {
+    let node = Node::start(DEADLINES);
+    let listed = || node.shared.programs.list(&node.shared.topics);
+    assert!(listed().is_empty());
+    let _unattached = node.connect();
+    let mut session = node.attach().unwrap();
+    let [program] = &listed()[..] else { panic!("not one: {:?}", listed()) };
+    assert!(program.name.contains(&format!("(pid {})", std::process::id())), "{}", program.name);
+    let topic = |received, missed, lag_messages| super::super::programs::AttachedTopic {
+        topic: "chain".to_owned(),
+        received,
+        missed,
+        lag_messages,
+    };
+    assert_eq!(program.topics, [topic(None, None, None)]);
+
+    let mut feed = session.feed::<Chain>().unwrap();
+    for height in 1..=3 {
+        node.publish(height);
+    }
+    // Two are taken, one of them is not finished.
+    assert!(feed.poll().unwrap().is_some() && feed.poll().unwrap().is_some());
+    let start = Instant::now();
+    let told = topic(Some(2), Some(0), Some(2));
+    while listed()[0].topics != [told.clone()] {
+        assert!(start.elapsed() < PATIENCE, "it is told of otherwise: {:?}", listed());
+        session.wait(&[&feed]).unwrap();
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    drop(session);
+    while !listed().is_empty() {
+        assert!(start.elapsed() < 2 * PATIENCE, "it stays listed");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
