@@ -6,6 +6,7 @@ use blvm_bus::request::{CliArgument, CliArgumentForm, CommandOutput, ModuleError
 use jsonrpsee_server::types::ErrorObjectOwned;
 use serde_json::{Value, json};
 
+use super::module_json;
 use crate::module::{CallFailure, ModuleCommand, Registry, RegistryError};
 use crate::rpc::error::{
     BUSY, MODULE_FAILED, MODULE_GONE, NO_SUCH_COMMAND, TIMED_OUT, error, invalid_params,
@@ -19,8 +20,9 @@ pub(super) async fn call(
     deadline: Duration,
 ) -> Result<Value, ErrorObjectOwned> {
     let result = registry.call_rpc(method, params.to_string(), deadline).await.map_err(call_error)?;
-    serde_json::from_str(&result)
-        .map_err(|wrong| error(MODULE_FAILED, format!("what the module answered is no JSON: {wrong}")))
+    module_json::parse(&result).map_err(|wrong| {
+        error(MODULE_FAILED, format!("what the module answered is no JSON that the node takes: {wrong}"))
+    })
 }
 
 /// Runs a command that a module has registered, and waits at most `deadline`.
