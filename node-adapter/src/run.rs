@@ -10,6 +10,7 @@
 //! | `module_command` | `blvm module …`, `blvm load`, `unload` and `reload` |
 //! | `module_text` | what they say to people |
 //! | `module_calls` | methods and commands of modules, through JSON-RPC |
+//! | `module_json` | what a module answers, as a bounded JSON value |
 //! | `module_cli` | `blvm NAME COMMAND…`: the commands of modules |
 //! | `module_logs` | `blvm module logs` |
 //! | `trust_command` | `blvm module sign` and `verify`: who answers for a module |
@@ -38,6 +39,7 @@ mod limits;
 mod module_calls;
 mod module_cli;
 mod module_command;
+mod module_json;
 mod module_logs;
 mod module_text;
 mod node_status;

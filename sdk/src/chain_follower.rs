@@ -120,13 +120,14 @@ enum Live {
 }
 
 impl ChainFollower {
-    /// Follows from `position`: the block that the module has processed last. Takes the feed of `chain`.
+    /// Follows from `position`: the block that the module has processed last. Takes the feed of `chain`, with all its kinds
+    /// whatever the module asked for.
     ///
     /// # Errors
     ///
     /// [`SessionError::NoFeed`].
     pub fn new(session: &mut Session, position: ChainPosition) -> Result<Self, SessionError> {
-        let feed = session.feed::<Chain>()?;
+        let feed = session.whole_feed::<Chain>()?;
         Ok(ChainFollower { feed, position, state: behind(), idle_repairs: 0, repairs: 0 })
     }
 

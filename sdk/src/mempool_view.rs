@@ -30,13 +30,14 @@ enum Change {
 }
 
 impl MempoolView {
-    /// An empty view: [`MempoolView::update`] fills it. Takes the feed of `mempool`, which must give all kinds.
+    /// An empty view: [`MempoolView::update`] fills it. Takes the feed of `mempool`, with all its kinds
+    /// whatever the module asked for.
     ///
     /// # Errors
     ///
     /// [`SessionError::NoFeed`].
     pub fn new(session: &mut Session) -> Result<Self, SessionError> {
-        let feed = session.feed::<Mempool>()?;
+        let feed = session.whole_feed::<Mempool>()?;
         Ok(MempoolView { feed, entries: HashMap::new(), is_whole: false, snapshots: 0 })
     }
 

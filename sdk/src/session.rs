@@ -25,7 +25,7 @@ use blvm_bus::segment::{Identity, OpenError, RunId, open_sealed};
 use blvm_bus::subscriber::Subscriber;
 #[cfg(feature = "tokio")]
 use blvm_bus::wake::AsyncParker;
-use blvm_bus::wake::{ParkError, Parked, Parker};
+use blvm_bus::wake::{ALL_KINDS, ParkError, Parked, Parker};
 
 use crate::calls::ReceivedCall;
 use crate::client::{CallError, Client};
@@ -198,7 +198,7 @@ impl Session {
                 Identity { topic: grant.topic, schema: grant.schema, run_id: RunId(welcome.run_id) };
             let (memory, layout) = open_sealed(&descriptor, &identity)
                 .map_err(|source| SessionError::Segment { topic: grant.topic, source })?;
-            let kinds = topics.kinds(grant.topic);
+            let kinds = topics.kinds(grant.topic, grant.kinds);
             mappings.insert(grant.topic, Mapping { memory: Arc::new(memory), layout, start: 1, kinds });
         }
         let Reply::Attached(attached) = client.call(&Request::Mapped)?.reply else {
@@ -231,6 +231,14 @@ impl Session {
     /// The node publishes on: the first poll may say that some were missed.
     pub fn start_at_oldest(&mut self) {
         self.starts_at_oldest = true;
+    }
+
+    /// The feed of topic `T` with all its kinds, whatever was asked for: for who cannot do without one.
+    pub(crate) fn whole_feed<T: Topic>(&mut self) -> Result<Feed<T>, SessionError> {
+        if let Some(mapping) = self.mappings.get_mut(&T::NUMBER) {
+            mapping.kinds = ALL_KINDS;
+        }
+        self.feed()
     }
 
     /// The feed of topic `T`, once.

@@ -46,6 +46,9 @@ pub struct TopicGrant {
     pub topic: u32,
     /// Its schema.
     pub schema: u64,
+    /// Kinds that the module's manifest names: what it reads of the topic unless its code says otherwise. As a mask, see
+    /// [`crate::wake::kind_bit`]; all ones where the manifest names none.
+    pub kinds: u64,
 }
 
 /// Where the module starts.

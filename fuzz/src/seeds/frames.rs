@@ -69,7 +69,7 @@ fn replies() -> Vec<(&'static str, Reply)> {
         run_id: [3; 16],
         node_version: "0.1.0".to_owned(),
         network: "regtest".to_owned(),
-        topics: vec![TopicGrant { topic: Chain::NUMBER, schema: 1 }],
+        topics: vec![TopicGrant { topic: Chain::NUMBER, schema: 1, kinds: u64::MAX }],
         leases: 2,
         config: "listen = 3333\n".to_owned(),
     };

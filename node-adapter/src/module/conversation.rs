@@ -391,7 +391,11 @@ impl Conversation {
             network: shared.network.clone(),
             topics: grants
                 .iter()
-                .map(|grant| TopicGrant { topic: grant.topic, schema: grant.schema })
+                .map(|grant| TopicGrant {
+                    topic: grant.topic,
+                    schema: grant.schema,
+                    kinds: self.party.kinds(grant.topic),
+                })
                 .collect(),
             leases: if page.is_some() { shared.topics.leases() } else { 0 },
             config: self.party.config().to_owned(),

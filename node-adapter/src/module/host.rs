@@ -15,7 +15,7 @@ use blvm_bus::lease::ScannedPage;
 use blvm_bus::memory::Mapped;
 use blvm_bus::message::system::{ModuleCrashed, ModuleStarted, ModuleStopped};
 use blvm_bus::request::{Attached, ModuleHealth, Permission, Refusal, Statistics, refuse_descriptors};
-use blvm_bus::wake::{WakerClient, WakerError, wake_socket_pair};
+use blvm_bus::wake::{ALL_KINDS, WakerClient, WakerError, kind_bit, wake_socket_pair};
 use blvm_manifest::{Manifest, ModuleLimits, NodeFile};
 use blvm_sandbox::{
     Child, ControlGroups, ExitReport, GroupError, SealedBinary, SpawnError, SpawnRequest, Spawner,
@@ -271,6 +271,11 @@ impl Party for Module {
 
     fn names_topic(&self, topic: u32) -> bool {
         self.manifest.topics.iter().any(|named| named.topic == topic)
+    }
+
+    fn kinds(&self, topic: u32) -> u64 {
+        let named = self.manifest.topics.iter().find(|named| named.topic == topic && !named.kinds.is_empty());
+        named.map_or(ALL_KINDS, |named| named.kinds.iter().fold(0, |mask, kind| mask | kind_bit(*kind)))
     }
 
     fn may_lease(&self) -> bool {

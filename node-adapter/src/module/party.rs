@@ -7,7 +7,7 @@ use std::sync::Arc;
 use blvm_bus::lease::ScannedPage;
 use blvm_bus::memory::Mapped;
 use blvm_bus::request::{Attached, ModuleHealth, Permission, Statistics, TopicStart, close_elsewhere};
-use blvm_bus::wake::{WakerClient, WakerError, wake_socket_pair};
+use blvm_bus::wake::{ALL_KINDS, WakerClient, WakerError, wake_socket_pair};
 use parking_lot::Mutex;
 
 use super::calls::CallDesk;
@@ -27,6 +27,9 @@ pub(super) trait Party: Send + Sync {
 
     /// Whether it asked for the topic by name, where the permission alone does not do.
     fn names_topic(&self, topic: u32) -> bool;
+
+    /// The kinds of the topic that its manifest names, as a mask; all of them where it names none.
+    fn kinds(&self, topic: u32) -> u64;
 
     /// Whether it may hold bodies in place: only a process that the node can end may.
     fn may_lease(&self) -> bool;
@@ -104,6 +107,10 @@ impl Party for PathPeer {
     /// There is no manifest that could leave one out.
     fn names_topic(&self, _: u32) -> bool {
         true
+    }
+
+    fn kinds(&self, _: u32) -> u64 {
+        ALL_KINDS
     }
 
     fn may_lease(&self) -> bool {

@@ -55,7 +55,7 @@ fn attach(topics: Topics, wait: Wait) -> (Node, Session) {
     std::thread::spawn(move || take_reports(socket, |statistics| drop(sender.send(statistics))));
 
     let (memory, layout) = open_sealed(segment.descriptor(), &identity).unwrap();
-    let kinds = topics.kinds(System::NUMBER);
+    let kinds = topics.kinds(System::NUMBER, ALL_KINDS);
     let mapping = Mapping { memory: Arc::new(memory), layout, start: 1, kinds };
     let session = Session {
         client: Client::new(module_socket),

@@ -30,7 +30,7 @@ fn roots_and_structs_have_the_documented_sizes() {
     assert_eq!((size_of::<ArchivedRequest>(), align_of::<ArchivedRequest>()), (36, 4));
     assert_eq!((size_of::<ArchivedReply>(), align_of::<ArchivedReply>()), (56, 8));
     assert_eq!((size_of::<ArchivedRefusal>(), align_of::<ArchivedRefusal>()), (24, 8));
-    assert_eq!((size_of::<ArchivedTopicWish>(), size_of::<ArchivedTopicGrant>()), (16, 16));
+    assert_eq!((size_of::<ArchivedTopicWish>(), size_of::<ArchivedTopicGrant>()), (16, 24));
     assert_eq!((size_of::<ArchivedTopicStart>(), size_of::<ArchivedHello>()), (16, 16));
     assert_eq!((size_of::<ArchivedWelcome>(), size_of::<ArchivedAttached>()), (52, 16));
     assert_eq!((size_of::<ArchivedBlock>(), size_of::<ArchivedChainPosition>()), (44, 36));
@@ -136,18 +136,18 @@ fn replies_are_the_documented_bytes() {
         run_id: [0x77; 16],
         node_version: "0.1.0".to_owned(),
         network: "a-network".to_owned(),
-        topics: vec![TopicGrant { topic: 1, schema: 2 }],
+        topics: vec![TopicGrant { topic: 1, schema: 2, kinds: 4 }],
         leases: 3,
         config: String::new(),
     };
     // The network has nine bytes and stands outside; the version has five and stands inside.
     let expected = format!(
         "612d6e6574776f726b 00000000000000
-         01000000 00000000 0200000000000000
-         00 000000 {} 302e312e30 ffffff  89000000 c4ffffff  ccffffff 01000000  03 000000 ffffffffffffffff",
+         01000000 00000000 0200000000000000 0400000000000000
+         00 000000 {} 302e312e30 ffffff  89000000 bcffffff  c4ffffff 01000000  03 000000 ffffffffffffffff",
         "77".repeat(16)
     );
-    assert_eq!(encode(&Reply::Welcome(welcome))[..], padded(&expected, 32 + 56));
+    assert_eq!(encode(&Reply::Welcome(welcome))[..], padded(&expected, 40 + 56));
     let starts = vec![TopicStart { topic: 1, sequence: 9 }];
     let loaded = vec![LoadedModule { name: "mesh".to_owned(), version: "1.2.3".to_owned() }];
     let expected = "01000000 00000000 0900000000000000  6d657368 ffffffff 312e322e33 ffffff

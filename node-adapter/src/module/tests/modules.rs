@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::thread::JoinHandle;
 
+use blvm_bus::message::Kind;
 use blvm_bus::message::modules::{MAX_EVENT_PAYLOAD_BYTES, Modules, ModulesEvent};
 use blvm_bus::message::payments::{NAMES, Payments, PaymentsEvent};
+use blvm_bus::message::system::{ModuleCrashed, NodeShutdown, System};
 use blvm_sdk::ReceivedCall;
 use blvm_sdk::request::{
     Call, CallReply, CliSpec, CommandOutput, HealthState, ModuleError, ModuleHealth, ModuleRefusal,
@@ -62,8 +64,20 @@ impl Bus {
         publishes: &[&str],
         topics: Wishes,
     ) -> (Session, StdUnixStream) {
+        self.module_as(name, permissions, publishes, "", topics)
+    }
+
+    /// The same, with more in its manifest.
+    fn module_as(
+        &self,
+        name: &str,
+        permissions: &[Permission],
+        publishes: &[&str],
+        more: &str,
+        topics: Wishes,
+    ) -> (Session, StdUnixStream) {
         let (wake, module_wake) = wake_socket_pair().unwrap();
-        let text = format!("name = \"{name}\"\nversion = \"1.2.3\"\nentry_point = \"sh\"\n");
+        let text = format!("name = \"{name}\"\nversion = \"1.2.3\"\nentry_point = \"sh\"\n{more}");
         let mut manifest = Manifest::read_text(&text, "/bin".as_ref()).unwrap();
         manifest.permissions = permissions.to_vec();
         manifest.publishes = publishes.iter().map(|event| (*event).to_owned()).collect();
@@ -391,4 +405,27 @@ fn modules_see_each_other_and_how_they_do() {
     let late = bus.module("late", &[], &[], Wishes::new());
     let loaded: Vec<_> = late.loaded_modules().iter().map(|module| &*module.name).collect();
     assert_eq!((loaded, late.config()), (vec!["mesh"], "name = \"late\"\n"));
+}
+
+#[test]
+fn the_kinds_that_a_manifest_names_are_read_unless_the_code_says_otherwise() {
+    let bus = Bus::new(RequestLimits::default());
+    let read = |topics: Wishes| {
+        let more = "[topics]\nsystem = { kinds = [\"NodeShutdown\"] }\n";
+        let rights = [Permission::SubscribeEvents];
+        let (mut session, _socket) = bus.module_as("reader", &rights, &[], more, topics);
+        let mut feed = session.feed::<System>().unwrap();
+        bus.topics.publish_system(&ModuleCrashed { name: "other".to_owned(), pid: 7, status: 1 });
+        bus.topics.publish_system(&NodeShutdown { reason: "asked to".to_owned() });
+        let mut kinds = Vec::new();
+        while let Some(received) = feed.poll().unwrap() {
+            kinds.push(received.kind());
+        }
+        kinds.dedup();
+        kinds
+    };
+    let (crashed, shutdown) = (ModuleCrashed::NUMBER, NodeShutdown::NUMBER);
+    assert_eq!(read(Wishes::new().with::<System>()), [shutdown]);
+    assert_eq!(read(Wishes::new().with_kind::<ModuleCrashed>()), [crashed]);
+    assert!(read(Wishes::new().with_all_kinds::<System>()).ends_with(&[crashed, shutdown]));
 }
