@@ -6,6 +6,7 @@
 //! | `host` | starting a module, watching it until it exits |
 //! | `by_path` | programs that attach by path |
 //! | `party` | who is at the other end: a module, or a program that attached by path |
+//! | `users` | a directory and a user for each |
 //! | `isolation` | what its process gets of limits, files, ports |
 //! | `conversation` | one party's requests, in order, from hello on |
 //! | `calls` | what the node asks of a module |
@@ -41,6 +42,7 @@ mod reply;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
+mod users;
 mod waits;
 
 pub use blvm_manifest::{Manifest, ManifestError, ManifestTopic, Sandbox};
@@ -59,3 +61,4 @@ pub use manager::{
 };
 pub use programs::{AttachedProgram, AttachedTopic};
 pub use registry::{ModuleCommand, ModuleMethod, Registry, RegistryError};
+pub(crate) use users::Users;

@@ -19,7 +19,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::document::{self, Mistakes, Section};
+use crate::document::{self, Author, Mistakes, Section};
 use crate::file_error::FileError;
 use crate::manifest::Manifest;
 use crate::mistake::Kind;
@@ -130,10 +130,10 @@ impl Configuration {
     /// [`ConfigurationError`] of the weakest layer that is wrong, with everything that is wrong in it.
     pub fn read(sources: ConfigurationSources<'_>) -> Result<Self, ConfigurationError> {
         let mut configuration = Configuration::default();
-        configuration.read_file(&sources.manifest.directory, true, sources.manifest)?;
+        configuration.read_file(&sources.manifest.directory, Author::Operator, sources.manifest)?;
         let mut set: BTreeSet<KeyPath> = configuration.origins.keys().cloned().collect();
-        // The module writes its data directory: a link there leads nowhere, and its keys open no variables.
-        configuration.read_file(sources.data_directory, false, sources.manifest)?;
+        // The module writes its data directory: only a file of its own or the operator's counts, and its keys open no variables.
+        configuration.read_file(sources.data_directory, Author::Module, sources.manifest)?;
         configuration.add_node_file(sources.node_file, sources.manifest)?;
         let is_of_node =
             |origin: &Origin| matches!(origin, Origin::File { path, .. } if *path == sources.node_file.path);
@@ -144,14 +144,9 @@ impl Configuration {
     }
 
     /// Puts the directory's file over what is there, if it has one.
-    fn read_file(
-        &mut self,
-        directory: &Path,
-        follow_links: bool,
-        manifest: &Manifest,
-    ) -> Result<(), FileError> {
+    fn read_file(&mut self, directory: &Path, author: Author, manifest: &Manifest) -> Result<(), FileError> {
         let path = directory.join(CONFIG_FILE);
-        match document::read(&path, follow_links) {
+        match document::read(&path, author) {
             Ok(text) => self.add_file(&text, &path, manifest),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(source) => Err(FileError::Read { path, source }),

@@ -2,13 +2,15 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::ops::{Range, RangeInclusive};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::fcntl::OFlag;
+use nix::libc;
+use nix::unistd::Uid;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -60,14 +62,35 @@ impl<'t> Mistakes<'t> {
     }
 }
 
+/// Who may have put a file where it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Author {
+    /// Whoever sets up the node: links lead where they lead.
+    Operator,
+    /// A module, in the directory it owns: what it cannot read itself the node does not read for it.
+    Module,
+}
+
 /// The text of a regular file, unless it is too long. Waits for nothing: whoever owns the file's directory may put a pipe there.
-pub(crate) fn read(path: &Path, follow_links: bool) -> io::Result<String> {
-    let invalid = |advice: String| io::Error::new(io::ErrorKind::InvalidData, advice);
+///
+/// A module's file is no link, has no other name, and belongs to who owns the directory it stands in, to this process's user or
+/// to root: any other may be a file the module cannot read and has given a name here.
+pub(crate) fn read(path: &Path, author: Author) -> io::Result<String> {
     let mut flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    flags.set(OFlag::O_NOFOLLOW, !follow_links);
-    let file = File::options().read(true).custom_flags(flags.bits()).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(invalid("it is no regular file".to_owned()));
+    flags.set(OFlag::O_NOFOLLOW, author == Author::Module);
+    let opened = File::options().read(true).custom_flags(flags.bits()).open(path);
+    let file = opened.map_err(|error| match error.raw_os_error() {
+        Some(libc::ELOOP) if author == Author::Module => {
+            invalid("it is a symbolic link, and a module may have made it: put the file itself there")
+        }
+        _ => error,
+    })?;
+    let found = file.metadata()?;
+    if !found.is_file() {
+        return Err(invalid("it is no regular file"));
+    }
+    if author == Author::Module {
+        check_of_module(path, &found)?;
     }
     let mut text = String::new();
     file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
@@ -75,6 +98,27 @@ pub(crate) fn read(path: &Path, follow_links: bool) -> io::Result<String> {
         return Err(invalid(format!("it is longer than {MAX_FILE_BYTES} bytes")));
     }
     Ok(text)
+}
+
+fn invalid(advice: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, advice.into())
+}
+
+/// Refuses an opened file that may be another's, with a name that a module gave it.
+fn check_of_module(path: &Path, found: &Metadata) -> io::Result<()> {
+    if found.nlink() != 1 {
+        return Err(invalid(format!(
+            "the file has {} names, and a module may have given it this one: put a copy there",
+            found.nlink()
+        )));
+    }
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let owners = [directory.metadata()?.uid(), Uid::effective().as_raw(), 0];
+    if !owners.contains(&found.uid()) {
+        let (uid, own) = (found.uid(), owners[0]);
+        return Err(invalid(format!("user {uid} owns it: give it to user {own}, who owns the directory")));
+    }
+    Ok(())
 }
 
 /// Line and column of a byte, both from 1.

@@ -198,7 +198,7 @@ impl Manifest {
     /// [`ManifestError`] names the file and everything that is wrong in it.
     pub fn read(directory: &Path, build_directory: &Path) -> Result<Self, ManifestError> {
         let path = directory.join(MANIFEST_FILE);
-        let text = crate::document::read(&path, true)
+        let text = crate::document::read(&path, crate::document::Author::Operator)
             .map_err(|source| ManifestError::Read { path: path.clone(), source })?;
         let manifest = Self::parse(&text, &path)?;
         manifest.with_program(&[directory, &directory.join("target/release"), build_directory])

@@ -145,7 +145,7 @@ impl NodeFile {
     /// [`FileError`] with everything that is wrong in it.
     pub fn read(asked: Option<&Path>, data_directory: &Path) -> Result<Self, FileError> {
         let path = asked.map_or_else(|| data_directory.join(NODE_FILE), Path::to_owned);
-        match document::read(&path, true) {
+        match document::read(&path, document::Author::Operator) {
             Ok(text) => Self::parse(&text, &path),
             Err(error) if asked.is_none() && error.kind() == io::ErrorKind::NotFound => Ok(Self::empty(path)),
             Err(source) => Err(FileError::Read { path, source }),

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
-use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +17,7 @@ use blvm_bus::wake::{ALL_KINDS, WakerClient, WakerError, kind_bit, wake_socket_p
 use blvm_manifest::{Manifest, ModuleLimits, NodeFile};
 use blvm_sandbox::{
     Child, ControlGroups, ExitReport, GroupError, SealedBinary, SpawnError, SpawnRequest, Spawner,
-    StartError, UidGid, landlock_abi,
+    StartError, landlock_abi,
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
@@ -38,14 +36,11 @@ use super::log_file::LogFile;
 use super::party::{Party, starts_of};
 use super::programs::{AttachedProgram, Programs};
 use super::registry::Registry;
+use super::users::Users;
 use super::waits::Waits;
 use super::{conversation, output};
 use crate::source::{NetworkApi, NodeApi};
 use crate::topics::Topics;
-
-/// User ids given to modules when the node may choose: the range that systemd keeps for users made at run time
-/// (systemd.exec(5), `DynamicUser`).
-const MODULE_UIDS: RangeInclusive<u32> = 61_184..=65_519;
 
 /// How modules are started.
 #[derive(Debug, Clone)]
@@ -62,8 +57,8 @@ pub struct ModuleOptions {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartModuleError {
-    /// Its data directory could not be made.
-    #[error("the data directory {} of module {name} cannot be made", path.display())]
+    /// Its data directory could not be made, or not be given a user of its own.
+    #[error("the data directory {} of module {name} cannot be set up", path.display())]
     DataDirectory {
         /// The module.
         name: String,
@@ -162,7 +157,7 @@ pub struct ModuleHost {
     spawner: Spawner,
     shared: Arc<Shared>,
     options: ModuleOptions,
-    choosing_uid: Mutex<()>,
+    users: Users,
     groups: ControlGroups,
     /// Version of the kernel's Landlock, 0 if it has none.
     landlock_abi: u32,
@@ -422,8 +417,8 @@ impl ModuleHost {
         Ok(ModuleHost {
             spawner: Spawner::start()?,
             shared,
+            users: Users::new(options.data_directory.clone()),
             options,
-            choosing_uid: Mutex::new(()),
             groups,
             landlock_abi: landlock_abi().unwrap_or(0),
         })
@@ -451,8 +446,13 @@ impl ModuleHost {
     pub fn start_with(&self, start: StartRequest) -> Result<RunningModule, StartModuleError> {
         let StartRequest { manifest, arguments, program, log, expected_sha256, config, resume, limits } =
             start;
-        let (directory, uid) = self.make_directory(&manifest.name)?;
         let name = manifest.name.clone();
+        let directory = self.users.path(&name);
+        let uid = self.users.make_directory(&name).map_err(|source| StartModuleError::DataDirectory {
+            name: name.clone(),
+            path: directory.clone(),
+            source,
+        })?;
         let at = |source| StartModuleError::Socket { name: name.clone(), source };
         let (socket, module_socket) = StdUnixStream::pair().map_err(at)?;
         socket.set_nonblocking(true).map_err(at)?;
@@ -518,7 +518,7 @@ impl ModuleHost {
 
     /// Where the module of that name works.
     pub fn data_directory(&self, name: &str) -> PathBuf {
-        self.options.data_directory.join(name)
+        self.users.path(name)
     }
 
     /// What is known of each module: for who manages them to write.
@@ -559,39 +559,6 @@ impl ModuleHost {
     /// [`ListenError`].
     pub fn listen(&self, directory: &Path) -> Result<PathListener, ListenError> {
         PathListener::start(directory, Arc::clone(&self.shared))
-    }
-
-    /// The module's directory and, where the node may choose one, a user of its own: the one that owns the directory from
-    /// an earlier run, or one that no other module's directory belongs to.
-    fn make_directory(&self, name: &str) -> Result<(PathBuf, Option<UidGid>), StartModuleError> {
-        use std::os::unix::fs::{DirBuilderExt, chown};
-        let path = self.options.data_directory.join(name);
-        let at =
-            |source| StartModuleError::DataDirectory { name: name.to_owned(), path: path.clone(), source };
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(at)?;
-        if !nix::unistd::Uid::effective().is_root() {
-            return Ok((path, None));
-        }
-        let _one_at_a_time = self.choosing_uid.lock();
-        let uid = self.choose_uid(&path).map_err(at)?;
-        chown(&path, Some(uid), Some(uid)).map_err(at)?;
-        Ok((path, Some(UidGid { uid, gid: uid })))
-    }
-
-    fn choose_uid(&self, path: &Path) -> io::Result<u32> {
-        let owner = std::fs::metadata(path)?.uid();
-        if MODULE_UIDS.contains(&owner) {
-            return Ok(owner);
-        }
-        let mut taken = Vec::new();
-        for entry in std::fs::read_dir(&self.options.data_directory)? {
-            taken.push(entry?.metadata()?.uid());
-        }
-        MODULE_UIDS.clone().find(|uid| !taken.contains(uid)).ok_or_else(|| {
-            io::Error::other(
-                "every user id for modules is taken: remove directories of modules no longer used",
-            )
-        })
     }
 }
 

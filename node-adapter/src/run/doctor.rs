@@ -4,23 +4,22 @@
 //! version.
 
 use std::io::{self, Write};
-use std::os::unix::fs::chown;
 use std::process::ExitCode;
 
 use blvm_sandbox::{
-    Child, ControlGroups, ExitReport, SpawnError, SpawnRequest, Spawner, UidGid, confines_ports,
-    landlock_abi, landlock_lacks,
+    Child, ControlGroups, ExitReport, SpawnError, SpawnRequest, Spawner, confines_ports, landlock_abi,
+    landlock_lacks,
 };
 use nix::sys::resource::{Resource, getrlimit};
 use serde_json::json;
 
 use super::RunError;
 use super::cli::DoctorArguments;
-use crate::module::{Isolation, Manifest, StartRequest};
+use crate::module::{Isolation, Manifest, StartRequest, Users};
 use crate::plain;
 
-/// Any user that owns nothing; the first that modules are given.
-const MODULE_UID: u32 = 61_184;
+/// Name of the module it tries.
+const MODULE: &str = "doctor";
 
 /// What the lease pages need: eight of 4 KiB, and room.
 const LEAST_LOCKED_BYTES: u64 = 64 << 10;
@@ -79,7 +78,7 @@ pub(super) async fn run(arguments: DoctorArguments) -> Result<ExitCode, RunError
     findings.push(open_files(hard_limit(Resource::RLIMIT_NOFILE)));
     findings.push(membarrier(blvm_bus::wake::has_membarrier()));
     // Forks and waits: not on a thread that serves others.
-    let started = tokio::task::spawn_blocking(move || try_a_module(&groups, is_root)).await;
+    let started = tokio::task::spawn_blocking(move || try_a_module(&groups)).await;
     let started = started.map_err(|error| RunError::Runtime(io::Error::other(error)))?;
     findings.extend(judge_start(started.map_err(|error| why(&*error))));
     print(&findings, arguments.json).map_err(RunError::Output)?;
@@ -174,18 +173,19 @@ fn membarrier(has_it: bool) -> Finding {
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 /// Starts this program as a module without network rights, under the default policy, and waits for its end.
-fn try_a_module(groups: &ControlGroups, is_root: bool) -> Result<Child, Failed> {
-    let directory = tempfile::tempdir()?;
-    let uid = is_root.then_some(MODULE_UID);
-    chown(directory.path(), uid, uid)?;
+fn try_a_module(groups: &ControlGroups) -> Result<Child, Failed> {
+    let temporary = tempfile::tempdir()?;
+    let users = Users::new(temporary.path().to_owned());
+    let uid = users.make_directory(MODULE)?;
     let program = std::env::current_exe()?;
-    let limits = StartRequest::new(Manifest::new("doctor", &program)).limits;
-    let isolation = Isolation::decide(&limits, &[], is_root);
+    let limits = StartRequest::new(Manifest::new(MODULE, &program)).limits;
+    let isolation = Isolation::decide(&limits, &[], uid.is_some());
     let mut request = SpawnRequest::new(program);
     request.arguments = vec!["--version".into()];
-    request.uid = uid.map(|uid| UidGid { uid, gid: uid });
-    isolation.apply(&mut request, directory.path(), groups.create(isolation.group_limits())?);
-    request.working_directory = directory.path().to_owned();
+    request.uid = uid;
+    let directory = users.path(MODULE);
+    isolation.apply(&mut request, &directory, groups.create(isolation.group_limits())?);
+    request.working_directory = directory;
     let spawner = Spawner::start()?;
     let mut child = spawner.spawn(request)?;
     match child.wait()? {

@@ -1,4 +1,4 @@
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{chown, symlink};
 
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -230,14 +230,43 @@ fn a_key_that_only_the_module_itself_can_have_written_opens_no_variable() {
 }
 
 #[test]
-fn a_link_or_a_pipe_that_a_module_puts_in_its_data_directory_is_refused_without_waiting() {
+fn what_a_module_puts_in_its_data_directory_in_place_of_a_file_is_refused_without_waiting() {
     let place = Place::new(&[]).with("secret", "password = 1");
-    let data = place.directory.path().join("data/config.toml");
-    symlink(place.directory.path().join("secret"), &data).unwrap();
-    assert!(place.mistake().contains("data/config.toml cannot be read"), "{}", place.mistake());
-    std::fs::remove_file(&data).unwrap();
+    let (secret, data) =
+        (place.directory.path().join("secret"), place.directory.path().join("data/config.toml"));
+    let refused = |told: &str| {
+        let error = place.read().unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(error.to_string().contains("data/config.toml cannot be read"), "{error}");
+        assert!(cause.contains(told) && !cause.contains("password"), "{cause}");
+        std::fs::remove_file(&data).unwrap();
+    };
+    symlink(&secret, &data).unwrap();
+    refused("a symbolic link");
     nix::unistd::mkfifo(&data, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    assert!(place.mistake().contains("data/config.toml cannot be read"), "{}", place.mistake());
+    refused("no regular file");
+    std::fs::hard_link(&secret, &data).unwrap();
+    refused("2 names");
+    std::fs::write(&data, vec![b'#'; document::MAX_FILE_BYTES as usize + 1]).unwrap();
+    refused("longer than 1048576 bytes");
+    std::fs::write(&data, "fee = 1").unwrap();
+    assert_eq!(place.shown(), ["fee = 1 from data/config.toml:1"]);
+}
+
+#[test]
+fn in_a_modules_data_directory_files_of_other_users_are_refused() {
+    if !nix::unistd::Uid::effective().is_root() {
+        eprintln!("skipped: only root can give files to other users");
+        return;
+    }
+    let place = Place::new(&[]).with("data/config.toml", "fee = 1");
+    let (directory, file) =
+        (place.directory.path().join("data"), place.directory.path().join("data/config.toml"));
+    chown(&directory, Some(61_200), None).unwrap();
+    for (owner, is_read) in [(61_200, true), (0, true), (61_201, false)] {
+        chown(&file, Some(owner), None).unwrap();
+        assert_eq!(place.read().is_ok(), is_read, "{owner}");
+    }
 }
 
 /// Values by key, as a layer of them.

@@ -54,7 +54,7 @@ impl Trust {
     /// [`FileError`] with everything that is wrong in it.
     pub fn read(asked: Option<&Path>, directory: &Path) -> Result<Self, FileError> {
         let path = asked.map_or_else(|| directory.join(TRUST_FILE), Path::to_owned);
-        match document::read(&path, true) {
+        match document::read(&path, document::Author::Operator) {
             Ok(text) => Self::parse(&text, &path),
             Err(error) if asked.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
                 Ok(Self::nobody(path))
