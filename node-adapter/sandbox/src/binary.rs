@@ -3,8 +3,10 @@
 //! The file may be replaced or rewritten at any moment; the copy cannot. Its hash is taken from the sealed bytes,
 //! so what was checked is what runs.
 
+use std::ffi::{CString, OsStr};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -20,6 +22,9 @@ use crate::SpawnError;
 /// A module is a few megabytes; this bounds what a wrong path can cost.
 const LIMIT_BYTES: u64 = 1 << 30;
 
+/// Longer names of memory files are refused. Source: memfd_create(2).
+const LONGEST_NAME_BYTES: usize = 249;
+
 /// `MFD_EXEC` (Linux 6.3): states the intent, or the kernel logs a warning.
 const MFD_EXEC: MFdFlags = MFdFlags::from_bits_retain(0x10);
 
@@ -32,14 +37,14 @@ pub struct SealedBinary {
 
 impl SealedBinary {
     /// Copies `program`. Unless `is_readable`, the copy can be executed but not read by the module's user:
-    /// the kernel starts such a program non-dumpable.
+    /// the kernel starts such a program non-dumpable. `name` is what lists of processes and of memory show.
     ///
     /// Source: `would_dump` and `begin_new_exec` in fs/exec.c.
-    pub(crate) fn copy(program: &Path, is_readable: bool) -> Result<Self, SpawnError> {
+    pub(crate) fn copy(program: &Path, name: &OsStr, is_readable: bool) -> Result<Self, SpawnError> {
         let mut source = open(program)?;
         let seal = |cause: io::Error| SpawnError::Seal { program: program.into(), cause };
 
-        let mut file = create(program)?;
+        let mut file = create(program, name)?;
         // One byte beyond the limit tells a file of that size from a larger one.
         let copied = io::copy(&mut (&mut source).take(LIMIT_BYTES + 1), &mut file).map_err(seal)?;
         if copied > LIMIT_BYTES {
@@ -82,11 +87,15 @@ fn open(program: &Path) -> Result<File, SpawnError> {
     Ok(file)
 }
 
-fn create(program: &Path) -> Result<File, SpawnError> {
+fn create(program: &Path, name: &OsStr) -> Result<File, SpawnError> {
+    let name = name.as_bytes();
+    let name = CString::new(&name[..name.len().min(LONGEST_NAME_BYTES)])
+        .map_err(|_| SpawnError::ContainsNul { what: "the name" })?;
+    let name = name.as_c_str();
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-    let created = match memfd_create(c"blvm-module", flags | MFD_EXEC) {
+    let created = match memfd_create(name, flags | MFD_EXEC) {
         // Before Linux 6.3 the flag is unknown, and memory files are executable.
-        Err(Errno::EINVAL) => memfd_create(c"blvm-module", flags),
+        Err(Errno::EINVAL) => memfd_create(name, flags),
         answer => answer,
     };
     match created {
@@ -103,7 +112,7 @@ mod tests {
     #[test]
     fn a_sealed_copy_takes_no_write_and_keeps_its_length() {
         let program = std::env::current_exe().unwrap();
-        let sealed = SealedBinary::copy(&program, false).unwrap();
+        let sealed = SealedBinary::copy(&program, "x".repeat(300).as_ref(), false).unwrap();
         let length = sealed.file.metadata().unwrap().len();
         assert_eq!(sealed.file.write_at(b"x", 0).unwrap_err().raw_os_error(), Some(libc::EPERM));
         assert_eq!(sealed.file.set_len(length - 1).unwrap_err().raw_os_error(), Some(libc::EPERM));
@@ -115,6 +124,6 @@ mod tests {
     fn the_hash_is_that_of_the_file() {
         let program = std::env::current_exe().unwrap();
         let expected: [u8; 32] = Sha256::digest(std::fs::read(&program).unwrap()).into();
-        assert_eq!(SealedBinary::copy(&program, true).unwrap().sha256, expected);
+        assert_eq!(SealedBinary::copy(&program, "x".as_ref(), true).unwrap().sha256, expected);
     }
 }

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 
 use nix::errno::Errno;
@@ -50,6 +50,21 @@ pub fn signal_process(pidfd: impl AsFd, signal: Signal) -> Result<(), Errno> {
         )
     };
     Errno::result(answer).map(drop)
+}
+
+/// Opens the process that has a number now.
+///
+/// # Errors
+///
+/// `ESRCH` if there is none.
+///
+/// Source: pidfd_open(2).
+pub(crate) fn open_process(pid: i32) -> Result<OwnedFd, Errno> {
+    // SAFETY: takes no memory.
+    let answer = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    let number = Errno::result(answer)?;
+    // SAFETY: the kernel has just made this descriptor for us, and nothing else knows it. A descriptor is a C int.
+    Ok(unsafe { OwnedFd::from_raw_fd(number as i32) })
 }
 
 /// How a process ended.

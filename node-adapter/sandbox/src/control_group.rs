@@ -26,9 +26,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 
+use crate::child::{open_process, signal_process};
 use hierarchy::Version;
 
 /// Length of the interval over which processor time is counted, in microseconds. Source: the kernel's default.
@@ -314,34 +314,66 @@ impl Drop for ControlGroup {
     fn drop(&mut self) {
         for (directory, version) in &self.directories {
             let mut removed = fs::remove_dir(directory);
+            let mut killed = Ok(());
             for _ in 0..REMOVE_TRIES {
                 match &removed {
                     // Processes are in it, or one that was reaped is still leaving it.
                     Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
                     _ => break,
                 }
-                kill_members(directory, *version);
+                killed = kill_members(directory, *version);
                 std::thread::sleep(REMOVE_PAUSE);
                 removed = fs::remove_dir(directory);
             }
-            if let Err(error) = removed {
-                tracing::warn!(path = %directory.display(), %error, "a module's control group stays");
+            let path = directory.display();
+            match (removed, killed) {
+                (Ok(()), _) => {}
+                (Err(_), Err(error)) => {
+                    tracing::error!(%path, %error, "what a module left behind cannot be ended: end the processes in cgroup.procs there");
+                }
+                (Err(error), Ok(())) => {
+                    tracing::warn!(%path, %error, "a module's control group stays");
+                }
             }
         }
     }
 }
 
 /// Ends every process in a group.
-fn kill_members(directory: &Path, version: Version) {
-    if version == Version::Two && fs::write(directory.join("cgroup.kill"), "1").is_ok() {
-        return;
+fn kill_members(directory: &Path, version: Version) -> io::Result<()> {
+    if version == Version::Two {
+        match fs::write(directory.join("cgroup.kill"), "1") {
+            // Before Linux 5.14 there is no such file.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            answer => return answer,
+        }
     }
-    // In version 1, and before Linux 5.14: one after another, and again while some are left.
-    let members = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
-    for pid in members.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0) {
-        // Gone already if this fails.
-        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    // One after another, and by the caller again while some are left.
+    kill_those_of(directory, members(directory)?)
+}
+
+/// The numbers of the processes in a group.
+fn members(directory: &Path) -> io::Result<Vec<i32>> {
+    let text = fs::read_to_string(directory.join("cgroup.procs"))?;
+    // 0 stands for a process outside this one's PID namespace.
+    Ok(text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect())
+}
+
+/// Ends those processes that are in the group.
+///
+/// A number may have been given to another process since it was read. Opened first and looked for then, it is a member's:
+/// the one that was opened, or a later one, which the signal does not reach.
+fn kill_those_of(directory: &Path, pids: Vec<i32>) -> io::Result<()> {
+    let opened: Vec<_> = pids.into_iter().map(|pid| (pid, open_process(pid))).collect();
+    let still = members(directory)?;
+    for (_, process) in opened.into_iter().filter(|(pid, _)| still.contains(pid)) {
+        match process.and_then(|process| signal_process(process, Signal::SIGKILL)) {
+            // Gone already.
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(errno) => return Err(errno.into()),
+        }
     }
+    Ok(())
 }
 
 #[cfg(test)]

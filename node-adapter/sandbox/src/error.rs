@@ -112,7 +112,7 @@ pub enum SpawnError {
     #[error("a module never gets group 0: give it a group of its own")]
     GidZero,
     /// This host cannot apply a layer.
-    #[error("the layer {layer} is missing: {reason}; or allow weak isolation")]
+    #[error("the layer {layer} is missing: {reason}; or start the node with --allow-weak-isolation")]
     WeakIsolation {
         /// The missing layer.
         layer: Layer,

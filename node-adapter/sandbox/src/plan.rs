@@ -60,7 +60,10 @@ pub(crate) fn prepare(request: SpawnRequest) -> Result<(Plan, ParentSide), Spawn
 
     let binary = match request.sealed {
         Some(sealed) => sealed,
-        None => SealedBinary::copy(&request.program, request.allow_debugging)?,
+        None => {
+            let name = request.name.as_deref().unwrap_or_else(|| name_of(&request.program));
+            SealedBinary::copy(&request.program, name, request.allow_debugging)?
+        }
     };
     if let Some(expected) = request.expected_sha256
         && expected != binary.sha256
@@ -236,8 +239,12 @@ fn clamp(resource: Resource, most: u64) -> Result<libc::rlimit64, SpawnError> {
     Ok(libc::rlimit64 { rlim_cur: most, rlim_max: most })
 }
 
+fn name_of(program: &Path) -> &OsStr {
+    program.file_name().unwrap_or(OsStr::new("module"))
+}
+
 fn arguments(program: &Path, rest: Vec<OsString>) -> Result<Vec<CString>, SpawnError> {
-    let name = program.file_name().unwrap_or(OsStr::new("module")).as_bytes().to_vec();
+    let name = name_of(program).as_bytes().to_vec();
     std::iter::once(name)
         .chain(rest.into_iter().map(OsStringExt::into_vec))
         .map(|argument| c_string(argument, "an argument"))

@@ -17,6 +17,11 @@ pub struct SpawnRequest {
     pub expected_sha256: Option<[u8; 32]>,
     /// A program that ran before, instead of a new copy of `program`, which then only gives its name.
     pub sealed: Option<SealedBinary>,
+    /// What lists of processes show as the command, after `memfd:` and cut to 15 bytes in all; the name of the program's file if
+    /// there is none. A program that ran before keeps the name it had.
+    ///
+    /// Source: PR_SET_NAME(2const); Linux before 6.14 shows a number, which no name changes.
+    pub name: Option<OsString>,
     /// Arguments after the program's own name.
     pub arguments: Vec<OsString>,
     /// The whole environment.
@@ -55,6 +60,7 @@ impl SpawnRequest {
         Self {
             program: program.into(),
             sealed: None,
+            name: None,
             expected_sha256: None,
             arguments: Vec::new(),
             environment: Vec::new(),

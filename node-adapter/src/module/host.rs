@@ -464,6 +464,7 @@ impl ModuleHost {
         let group = self.groups.create(isolation.group_limits())?;
         let mut request = SpawnRequest::new(&manifest.program);
         request.sealed = program;
+        request.name = Some(name.clone().into());
         request.expected_sha256 = expected_sha256;
         request.arguments = arguments;
         request.descriptors = vec![module_socket.into(), module_wake];
@@ -500,13 +501,14 @@ impl ModuleHost {
             layers = enforced.join(","),
             "module started"
         );
+        let (report, exit) = watch::channel(None);
         for (end, stream) in [(child.stdout.take(), "stdout"), (child.stderr.take(), "stderr")] {
             if let Some(end) = end {
-                tokio::spawn(output::drain(end, stream, Arc::clone(&module), log.clone()));
+                let name = module.name().to_owned();
+                tokio::spawn(output::drain(end, stream, name, log.clone(), exit.clone()));
             }
         }
         tokio::spawn(serve(socket, Arc::clone(&module), Arc::clone(&self.shared)));
-        let (report, exit) = watch::channel(None);
         let watch = {
             let (module, topics) = (Arc::clone(&module), Arc::clone(&self.shared.topics));
             move || watch_exit(child, module, topics, report)

@@ -2,18 +2,20 @@
 //!
 //! All of it goes to the module's own log, at a bounded speed; the node's log takes part of a flood, and a count of the rest.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use blvm_sandbox::ExitReport;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::unix::pipe;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::host::Module;
 use super::limits::Bucket;
 use super::log_file::LogFile;
-use super::party::Party;
 
 /// Longest line logged whole; a longer one is cut into such pieces.
 const MAX_LINE_BYTES: u64 = 8 << 10;
@@ -27,6 +29,11 @@ const READ_PER_SECOND: u32 = 1 << 20;
 /// Bytes read at once, after a pause.
 const READ_BURST: u32 = 12 << 20;
 
+/// Most that a pipe of a process without privileges holds, and so most that is read once it has gone.
+///
+/// Source: pipe(7), `/proc/sys/fs/pipe-max-size`, as the kernel sets it.
+const MAX_PIPE_BYTES: u64 = 1 << 20;
+
 /// Lines of one stream in the node's log: in a second over a longer time, and at once.
 const SHOWN_LINES: (u32, u32) = (100, 2_500);
 
@@ -36,67 +43,120 @@ const SHOWN_BYTES: (u32, u32) = (32 << 10, 512 << 10);
 /// Lines that the node's log left out in this time share one line in it.
 const TELL_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Drains one of a module's pipes until it closes. The module waits for its reader only while it floods the pipe.
+/// Drains one of a module's pipes until it closes, or `exit` tells that the process has gone: then what is in the pipe, and no
+/// more. A process that it left behind may hold the pipe open and go on writing. The module waits for its reader only while it
+/// floods the pipe.
 pub(super) async fn drain(
     end: OwnedFd,
     stream: &'static str,
-    module: Arc<Module>,
+    module: String,
     log: Option<Arc<LogFile>>,
+    mut exit: watch::Receiver<Option<ExitReport>>,
 ) {
     let pipe = match pipe::Receiver::from_owned_fd(end) {
         Ok(pipe) => pipe,
         Err(error) => {
-            tracing::error!(module = module.name(), stream, %error, "the module's output cannot be read");
+            tracing::error!(module, stream, %error, "the module's output cannot be read");
             return;
         }
     };
     let mut reader = BufReader::new(pipe);
+    let mut lines = Lines::new(module, stream, log);
     let mut line = Vec::new();
-    let mut pace = Bucket::new(READ_PER_SECOND, READ_BURST, Instant::now());
-    let mut excerpt = Excerpt::new(Instant::now());
-    let left_out = |count| {
+    let read = loop {
+        // An error means that nobody watches the process any more.
+        let gone = async { drop(exit.wait_for(Option::is_some).await) };
+        let mut piece = (&mut reader).take(MAX_LINE_BYTES);
+        tokio::select! {
+            biased;
+            () = gone => break rest(reader, &mut line),
+            read = piece.read_until(b'\n', &mut line) => match read {
+                Ok(0) => break Ok(()),
+                Ok(_) => {
+                    lines.take(&line).await;
+                    line.clear();
+                }
+                Err(error) => break Err(error),
+            },
+        }
+    };
+    if let Err(error) = read {
+        tracing::warn!(module = lines.module, stream, %error, "reading the module's output failed");
+    }
+    for line in
+        line.split_inclusive(|byte| *byte == b'\n').flat_map(|line| line.chunks(MAX_LINE_BYTES as usize))
+    {
+        lines.take(line).await;
+    }
+    lines.tell_left_out();
+}
+
+/// Adds to `text` what was read and not taken, and what is in the pipe; waits for nothing.
+fn rest(reader: BufReader<pipe::Receiver>, text: &mut Vec<u8>) -> io::Result<()> {
+    text.extend_from_slice(reader.buffer());
+    let pipe = File::from(reader.into_inner().into_nonblocking_fd()?);
+    match pipe.take(MAX_PIPE_BYTES).read_to_end(text) {
+        // Empty, and somebody still holds it.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+        answer => answer.map(drop),
+    }
+}
+
+/// Where the lines of one stream go.
+struct Lines {
+    module: String,
+    stream: &'static str,
+    log: Option<Arc<LogFile>>,
+    pace: Bucket,
+    excerpt: Excerpt,
+}
+
+impl Lines {
+    fn new(module: String, stream: &'static str, log: Option<Arc<LogFile>>) -> Self {
+        let now = Instant::now();
+        let pace = Bucket::new(READ_PER_SECOND, READ_BURST, now);
+        Lines { module, stream, log, pace, excerpt: Excerpt::new(now) }
+    }
+
+    /// Logs one line; waits where they come too fast.
+    async fn take(&mut self, line: &[u8]) {
+        // A module that prints without a pause must not keep a thread of the node to itself.
+        tokio::task::consume_budget().await;
+        // A line is at most `MAX_LINE_BYTES` long.
+        let cost = line.len() as u32 + LINE_COST_BYTES;
+        while let Err(wait_ms) = self.pace.look(cost, Instant::now()) {
+            tokio::time::sleep(Duration::from_millis(u64::from(wait_ms))).await;
+        }
+        self.pace.spend(cost);
+        let text = text_of(line);
+        if text.is_empty() {
+            return;
+        }
+        let shown = self.excerpt.note(text.len(), Instant::now());
+        if shown.left_out > 0 {
+            self.say_left_out(shown.left_out);
+        }
+        if shown.is_shown {
+            tracing::info!(target: "module", module = self.module, stream = self.stream, "{text}");
+        }
+        if let Some(log) = &self.log {
+            log.write(self.stream, &text);
+        }
+    }
+
+    fn tell_left_out(&self) {
+        if self.excerpt.left_out > 0 {
+            self.say_left_out(self.excerpt.left_out);
+        }
+    }
+
+    fn say_left_out(&self, count: u64) {
         tracing::warn!(
-            module = module.name(),
-            stream,
+            module = self.module,
+            stream = self.stream,
             count,
             "lines of the module not shown here: they are in its own log"
         );
-    };
-    loop {
-        line.clear();
-        match (&mut reader).take(MAX_LINE_BYTES).read_until(b'\n', &mut line).await {
-            Ok(0) => break,
-            Ok(_) => {
-                // A module that prints without a pause must not keep a thread of the node to itself.
-                tokio::task::consume_budget().await;
-                let cost = line.len() as u32 + LINE_COST_BYTES;
-                while let Err(wait_ms) = pace.look(cost, Instant::now()) {
-                    tokio::time::sleep(Duration::from_millis(u64::from(wait_ms))).await;
-                }
-                pace.spend(cost);
-                let text = text_of(&line);
-                if text.is_empty() {
-                    continue;
-                }
-                let shown = excerpt.note(text.len(), Instant::now());
-                if shown.left_out > 0 {
-                    left_out(shown.left_out);
-                }
-                if shown.is_shown {
-                    tracing::info!(target: "module", module = module.name(), stream, "{text}");
-                }
-                if let Some(log) = &log {
-                    log.write(stream, &text);
-                }
-            }
-            Err(error) => {
-                tracing::warn!(module = module.name(), stream, %error, "reading the module's output failed");
-                break;
-            }
-        }
-    }
-    if excerpt.left_out > 0 {
-        left_out(excerpt.left_out);
     }
 }
 
@@ -153,7 +213,58 @@ impl Excerpt {
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Command, Stdio};
+
+    use tempfile::tempdir;
+
     use super::*;
+
+    /// Ends a test that hangs.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn what_a_module_left_behind_keeps_nobody_reading_and_its_last_words_are_logged() {
+        let directory = tempdir().unwrap();
+        let log = Arc::new(LogFile::open(directory.path(), "x").unwrap());
+        // The second process holds the pipe open, and fills it again and again.
+        let script = "echo first; { while echo again; do :; done; } & echo $! >&2; printf last";
+        let mut module = Command::new("sh")
+            .args(["-c", script])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let end = OwnedFd::from(module.stdout.take().unwrap());
+        let mut left = String::new();
+        let mut errors = module.stderr.take().unwrap();
+        let (told, exit) = watch::channel(None);
+        let watch = tokio::task::spawn_blocking(move || {
+            module.wait().unwrap();
+            told.send_replace(Some(ExitReport::Exited { status: 0 }));
+        });
+        let drained = drain(end, "stdout", "x".to_owned(), Some(log), exit);
+        tokio::time::timeout(PATIENCE, drained).await.expect("it ends though the pipe is open");
+        watch.await.unwrap();
+        let text = std::fs::read_to_string(LogFile::path_in(directory.path(), "x")).unwrap();
+        assert!(text.contains("stdout first\n") && text.contains("last"), "{text}");
+        // Without a reader the other ends: its standard error closes.
+        tokio::task::spawn_blocking(move || errors.read_to_string(&mut left).unwrap()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_pipe_that_closes_is_read_to_its_end_before_the_exit_is_told() {
+        let directory = tempdir().unwrap();
+        let log = Arc::new(LogFile::open(directory.path(), "x").unwrap());
+        let (end, mut writer) = io::pipe().unwrap();
+        io::Write::write_all(&mut writer, b"one\ntwo").unwrap();
+        drop(writer);
+        let (_told, exit) = watch::channel(None);
+        let drained = drain(end.into(), "stderr", "x".to_owned(), Some(log), exit);
+        tokio::time::timeout(PATIENCE, drained).await.unwrap();
+        let text = std::fs::read_to_string(LogFile::path_in(directory.path(), "x")).unwrap();
+        assert!(text.contains("stderr one\n") && text.ends_with("stderr two\n"), "{text}");
+    }
 
     #[test]
     fn of_a_flood_the_nodes_log_shows_a_part_and_counts_the_rest() {

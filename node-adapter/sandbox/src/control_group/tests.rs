@@ -63,3 +63,28 @@ fn what_a_killed_node_left_is_removed_by_the_next() {
     let _next = ControlGroups::find();
     assert!(!left.exists());
 }
+
+#[test]
+fn only_members_are_ended_whatever_their_numbers_were_before() {
+    let Some(groups) = groups() else { return };
+    let group = groups.create(LIMITS).unwrap().unwrap();
+    let (directory, _) = &group.directories[0];
+    let sleep = || Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap();
+    let (mut member, mut other) = (sleep(), sleep());
+    fs::write(directory.join("cgroup.procs"), member.id().to_string()).unwrap();
+    let both = [&member, &other].map(|process| i32::try_from(process.id()).unwrap());
+    kill_those_of(directory, both.to_vec()).unwrap();
+    assert!(!member.wait().unwrap().success());
+    assert_eq!(other.try_wait().unwrap(), None, "it is in no group of a module");
+    other.kill().unwrap();
+    other.wait().unwrap();
+}
+
+#[test]
+fn a_group_whose_processes_cannot_be_read_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    for version in [Version::One, Version::Two] {
+        let error = kill_members(&directory.path().join("gone"), version).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+}

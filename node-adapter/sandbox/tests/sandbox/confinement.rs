@@ -115,9 +115,9 @@ fn a_kernel_without_landlock_refuses_the_module_unless_it_may_lack_the_layer() {
         output.lines().collect::<Vec<_>>(),
         [
             // Neither may be missing; Landlock may; Landlock may, but there is a network; both may.
-            format!("the layer landlock is missing: {reason}; or allow weak isolation"),
+            format!("the layer landlock is missing: {reason}; or start the node with --allow-weak-isolation"),
             format!("[\"landlock: {reason}\"]"),
-            format!("the layer ports is missing: {ports}; or allow weak isolation"),
+            format!("the layer ports is missing: {ports}; or start the node with --allow-weak-isolation"),
             format!("[\"landlock: {reason}\", \"ports: {ports}\"]"),
         ]
     );

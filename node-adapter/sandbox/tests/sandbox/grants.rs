@@ -207,7 +207,7 @@ fn a_missing_filter_refuses_the_module_unless_weak_isolation_is_allowed() {
     assert_eq!(
         output.lines().collect::<Vec<_>>(),
         [
-            format!("the layer seccomp is missing: {reason}; or allow weak isolation"),
+            format!("the layer seccomp is missing: {reason}; or start the node with --allow-weak-isolation"),
             format!("seccomp: {reason}"),
             format!("ports: {reason}"),
             format!("{enforced} enforced, Exited {{ status: 7 }}"),
@@ -225,4 +225,22 @@ fn the_report_names_every_layer_that_was_asked_for() {
         let is_expected = is_asked && (layer != Layer::Uid || is_root());
         assert_eq!(child.enforced().contains(&layer), is_expected, "{layer}");
     }
+}
+
+#[test]
+fn lists_of_processes_show_the_modules_name() {
+    let spawner = Spawner::start().unwrap();
+    for (name, shown) in [(Some("pool"), "memfd:pool"), (None, "memfd:sandbox-probe")] {
+        let mut asked = request(&["park"]);
+        asked.name = name.map(Into::into);
+        let mut child = spawner.spawn(asked).unwrap();
+        let _lines = await_ready(&mut child);
+        let comm = std::fs::read_to_string(format!("/proc/{}/comm", child.pid())).unwrap();
+        let comm = comm.trim_end();
+        // Linux before 6.14 shows the number of the descriptor.
+        assert!(comm == &shown[..shown.len().min(15)] || comm.parse::<u32>().is_ok(), "{comm}");
+    }
+    let mut asked = request(&["park"]);
+    asked.name = Some("a\0b".into());
+    assert!(matches!(spawner.spawn(asked), Err(SpawnError::ContainsNul { what: "the name" })));
 }
