@@ -23,6 +23,7 @@ use nix::time::{ClockId, clock_gettime};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::runtime::Runtime;
 
+use crate::isolation::needs_weak_isolation;
 use crate::log::{self, PATIENCE};
 use crate::made_up::raw_block;
 use crate::memory::{has_thread, mapped_resident_bytes, process_state};
@@ -66,7 +67,7 @@ impl Node {
         let directory = tempfile::tempdir().expect("there is room for temporary files");
         let module_options = ModuleOptions {
             data_directory: directory.path().to_owned(),
-            allow_weak_isolation: false,
+            allow_weak_isolation: needs_weak_isolation(),
             limits: RequestLimits::default(),
         };
         let node: Arc<dyn NodeApi> = answers.clone();

@@ -11,7 +11,7 @@
 //! All children are forked by one thread that lives as long as the [`Spawner`]: the kernel sends
 //! the death signal when the forking *thread* exits. Dropping the spawner therefore kills its children.
 //!
-//! Unsafe code: `descriptors` (one duplicate), `launch` (fork), `stages` (between fork and exec), `child` (waitid, signals).
+//! Unsafe code: `descriptors` (one duplicate), `launch` (fork), `stages` (between fork and exec), `child` (waitid, pidfds, signals).
 //!
 //! What this crate cannot enforce: shared anonymous memory escapes `RLIMIT_DATA`, so only a cgroup
 //! bounds a module's memory; files and TCP ports are open unless the request brings a Landlock ruleset; an `execve` by the module itself

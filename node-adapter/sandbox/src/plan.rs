@@ -163,8 +163,7 @@ fn layers(request: &SpawnRequest) -> Result<Layers, SpawnError> {
         weak.push((Layer::NotDumpable, WeakReason::SuidDumpable));
     }
     let ruleset = confine(request, &mut weak)?;
-    let refuses = |layer: &Layer| !request.allow_weak_isolation && !request.may_lack.contains(layer);
-    if let Some(&(layer, reason)) = weak.iter().find(|(layer, _)| refuses(layer)) {
+    if let Some(&(layer, reason)) = weak.first().filter(|_| !request.allow_weak_isolation) {
         return Err(SpawnError::WeakIsolation { layer, reason });
     }
     let is_missing = |layer: &Layer| weak.iter().any(|(missing, _)| missing == layer);

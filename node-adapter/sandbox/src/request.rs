@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use crate::{ControlGroup, Layer, Reach, SealedBinary};
+use crate::{ControlGroup, Reach, SealedBinary};
 
 /// What a module process is started from, and with what.
 ///
@@ -48,9 +48,6 @@ pub struct SpawnRequest {
     /// Goes on without layers this host cannot apply, and lists them in [`crate::Child::weak`]. Never lifts the
     /// ban on user 0.
     pub allow_weak_isolation: bool,
-    /// Layers that may be missing without [`SpawnRequest::allow_weak_isolation`], because others do their work here; listed in
-    /// [`crate::Child::weak`] all the same.
-    pub may_lack: Vec<Layer>,
 }
 
 impl SpawnRequest {
@@ -73,7 +70,6 @@ impl SpawnRequest {
             working_directory: PathBuf::from("/"),
             allow_debugging: false,
             allow_weak_isolation: false,
-            may_lack: Vec::new(),
         }
     }
 }

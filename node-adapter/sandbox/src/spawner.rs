@@ -8,7 +8,7 @@ use nix::sys::signal::SigSet;
 
 use crate::launch::launch;
 use crate::plan::{ParentSide, Plan, prepare};
-use crate::{Child, Layer, SpawnError, SpawnRequest, StartError, Step};
+use crate::{Child, SpawnError, SpawnRequest, StartError, Step};
 
 /// Starts modules, all from one thread that lives as long as this value.
 ///
@@ -53,7 +53,6 @@ impl Spawner {
     pub fn spawn(&self, request: SpawnRequest) -> Result<Child, SpawnError> {
         let program = request.program.clone();
         let allows_weak = request.allow_weak_isolation;
-        let may_lack = request.may_lack.clone();
         let (plan, parent) = prepare(request)?;
         let (reply, answer) = sync_channel(1);
         let jobs = self.jobs.as_ref().ok_or(SpawnError::SpawnerGone)?;
@@ -69,8 +68,7 @@ impl Spawner {
             Err(error) => return Err(error),
         };
         // The child has exited already: without weak isolation it does not go on.
-        let refuses = |layer: &Layer| !allows_weak && !may_lack.contains(layer);
-        if let Some(&(layer, reason)) = child.weak().iter().find(|(layer, _)| refuses(layer)) {
+        if let Some(&(layer, reason)) = child.weak().first().filter(|_| !allows_weak) {
             return Err(SpawnError::WeakIsolation { layer, reason });
         }
         log(&child, &program);

@@ -31,16 +31,12 @@ pub(crate) struct Isolation {
     listen: Vec<u16>,
     connect: Vec<u16>,
     may_use_network: bool,
-    may_lack: Vec<Layer>,
 }
 
 impl Isolation {
     /// Decides. `has_own_uid` says whether the node gives the module a user of its own.
     ///
     /// An operator who leaves a module none of the ports it asks for takes the right away, UDP included.
-    ///
-    /// Without Landlock a user of its own keeps a module from the files of the node and of other modules: then that layer may be
-    /// missing. Without such a user it may not, and neither may the confinement of ports where there is a network.
     pub(crate) fn decide(granted: &ModuleLimits, permissions: &[Permission], has_own_uid: bool) -> Self {
         let may = |permission, key, ports: &[u16]| {
             permissions.contains(&permission) && !(ports.is_empty() && granted.cut.contains(&key))
@@ -68,7 +64,6 @@ impl Isolation {
             listen: if may_listen { granted.listen.clone() } else { Vec::new() },
             connect,
             may_use_network: may_listen || may_connect,
-            may_lack: if has_own_uid { vec![Layer::Landlock] } else { Vec::new() },
         }
     }
 
@@ -85,7 +80,6 @@ impl Isolation {
         request.reach = Some(reach);
         request.limits = self.limits;
         request.may_use_network = self.may_use_network;
-        request.may_lack.clone_from(&self.may_lack);
         request.control_group = group;
     }
 
@@ -231,11 +225,8 @@ mod tests {
     }
 
     #[test]
-    fn only_a_user_of_its_own_makes_up_for_landlock() {
+    fn threads_of_a_user_that_others_share_are_not_the_modules_alone() {
         let decide = |has_own_uid| Isolation::decide(&with_ports(), BOTH, has_own_uid);
-        assert_eq!(decide(true).may_lack, [Layer::Landlock]);
-        assert_eq!(decide(false).may_lack, []);
-        // Threads of a user that others share are not the module's alone.
         assert_eq!((decide(true).limits.processes, decide(false).limits.processes), (Some(THREADS), None));
     }
 }

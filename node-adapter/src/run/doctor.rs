@@ -71,7 +71,7 @@ pub(super) async fn run(arguments: DoctorArguments) -> Result<ExitCode, RunError
     let is_root = nix::unistd::Uid::effective().is_root();
     let groups = ControlGroups::find();
     let mut findings = vec![own_user(is_root)];
-    findings.extend(landlock(landlock_abi().map_err(|error| error.to_string()), is_root));
+    findings.extend(landlock(landlock_abi().map_err(|error| error.to_string())));
     findings.extend(control_groups(&groups));
     let hard_limit = |resource| getrlimit(resource).map_or(0, |(_, hard)| hard);
     findings.push(locked_memory(hard_limit(Resource::RLIMIT_MEMLOCK)));
@@ -95,12 +95,11 @@ fn own_user(is_root: bool) -> Finding {
 }
 
 /// `abi`: the kernel's Landlock, or why it has none.
-fn landlock(abi: Result<u32, String>, has_own_uid: bool) -> [Finding; 2] {
+fn landlock(abi: Result<u32, String>) -> [Finding; 2] {
     match abi {
         Err(reason) => {
-            let state = if has_own_uid { State::Weak } else { State::Refuses };
             let ports = "modules with network_listen or network_connect are refused: there is no Landlock";
-            [Finding::new("landlock", state, reason), Finding::new("ports", State::Weak, ports)]
+            [Finding::new("landlock", State::Refuses, reason), Finding::new("ports", State::Weak, ports)]
         }
         Ok(abi) => {
             let lacks = landlock_lacks(abi);
@@ -246,19 +245,18 @@ mod tests {
     }
 
     #[test]
-    fn landlock_is_needed_where_modules_share_the_nodes_user() {
-        let missing = || Err("this kernel has no Landlock".to_owned());
-        assert_eq!(states(&landlock(missing(), false)), [State::Refuses, State::Weak]);
-        assert_eq!(states(&landlock(missing(), true)), [State::Weak, State::Weak]);
+    fn landlock_is_needed_by_every_module() {
+        let missing = Err("this kernel has no Landlock".to_owned());
+        assert_eq!(states(&landlock(missing)), [State::Refuses, State::Weak]);
     }
 
     #[test]
     fn an_older_landlock_is_weak_and_says_what_it_lacks() {
-        let found = landlock(Ok(3), false);
+        let found = landlock(Ok(3));
         assert_eq!(states(&found), [State::Weak, State::Weak]);
         assert!(found[0].detail.contains("TCP ports") && found[1].detail.contains("6.7"));
-        assert_eq!(states(&landlock(Ok(4), false)), [State::Weak, State::Holds]);
-        assert_eq!(states(&landlock(Ok(6), false)), [State::Holds, State::Holds]);
+        assert_eq!(states(&landlock(Ok(4))), [State::Weak, State::Holds]);
+        assert_eq!(states(&landlock(Ok(6))), [State::Holds, State::Holds]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use blvm_node_adapter::module::{
 };
 use blvm_node_adapter::topics::{Topics, TopicsOptions};
 use blvm_sdk::{Feed, Session, SystemEvent, TOKEN_NAME, Token, Wait};
+use blvm_tests::isolation::needs_weak_isolation;
 use blvm_tests::log::PATIENCE;
 use blvm_tests::node::MadeUpAnswers;
 use tempfile::TempDir;
@@ -54,7 +55,7 @@ impl Managed {
         let topics = Arc::new(topics);
         let options = ModuleOptions {
             data_directory: path.join("modules"),
-            allow_weak_isolation: false,
+            allow_weak_isolation: needs_weak_isolation(),
             limits: RequestLimits::default(),
         };
         let answers = Arc::new(MadeUpAnswers::default());

@@ -16,6 +16,7 @@ use blvm_bus::request::Permission;
 use blvm_node_adapter::module::{Manifest, ModuleHost, ModuleOptions, RequestLimits, RunningModule};
 use blvm_node_adapter::topics::Topics;
 use blvm_sandbox::ExitReport;
+use blvm_tests::isolation::needs_weak_isolation;
 use blvm_tests::soak::content::{mix, next_random};
 use blvm_tests::soak::schedule::{MODULES, Role, Schedule};
 use nix::sys::signal::Signal;
@@ -92,7 +93,7 @@ impl Modules {
         let directory = directory.join("modules");
         let options = ModuleOptions {
             data_directory: directory.clone(),
-            allow_weak_isolation: false,
+            allow_weak_isolation: needs_weak_isolation(),
             limits: RequestLimits::default(),
         };
         // Threads that wait for work go soon: they are counted here.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
-use blvm_sandbox::{Layer, Reach, SpawnRequest, Spawner};
+use blvm_sandbox::{Reach, SpawnRequest, Spawner};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
 use crate::{Failed, MODULE};
@@ -35,16 +35,15 @@ pub(super) fn run(program: &str, out: &mut impl Write) -> Result<(), Failed> {
 pub(super) fn run_without_landlock(program: &str, out: &mut impl Write) -> Result<(), Failed> {
     refuse(libc::SYS_landlock_create_ruleset)?;
     let spawner = Spawner::start()?;
-    let both: &[Layer] = &[Layer::Landlock, Layer::Ports];
-    for (may_lack, may_use_network) in
-        [(&both[..0], false), (&both[..1], false), (&both[..1], true), (both, true)]
+    for (allow_weak_isolation, may_use_network) in
+        [(false, false), (false, true), (true, false), (true, true)]
     {
         let mut request = SpawnRequest::new(program);
         request.arguments = vec!["exit".into(), "0".into()];
         request.uid = nix::unistd::geteuid().is_root().then_some(MODULE);
         request.reach = Some(Reach::of_module(Path::new("/"), Path::new(program)));
         request.may_use_network = may_use_network;
-        request.may_lack = may_lack.to_vec();
+        request.allow_weak_isolation = allow_weak_isolation;
         match spawner.spawn(request) {
             Err(error) => writeln!(out, "{error}")?,
             Ok(child) => {
