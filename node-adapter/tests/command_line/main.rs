@@ -194,6 +194,8 @@ fn a_missing_or_wrong_module_is_refused_and_named() {
     let module = tempfile::tempdir().unwrap();
     let arguments = [
         "run",
+        // Whether this host can isolate modules is for other tests.
+        "--allow-weak-isolation",
         "--listen",
         "127.0.0.1:0",
         "--datadir",

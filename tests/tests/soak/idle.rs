@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use blvm_tests::isolation::weak_isolation_option;
 use serde_json::json;
 
 use crate::checks::Checks;
@@ -106,7 +107,7 @@ pub(crate) fn run(wanted: &Wanted, interrupted: &AtomicBool, checks: &mut Checks
 fn start(directory: &Path) -> Result<Running, Failed> {
     let mut command = Command::new(NODE);
     command.args(["run", "--mine-interval", "0s", "--listen", "127.0.0.1:0", "--json", "--for", NODE_LIFE]);
-    command.arg("--datadir").arg(directory.join("data"));
+    command.args(weak_isolation_option()).arg("--datadir").arg(directory.join("data"));
     for index in 0..MODULES {
         let module = directory.join(format!("idle-{index}"));
         std::fs::create_dir(&module)?;

@@ -7,6 +7,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use blvm_tests::isolation::weak_isolation_option;
 use blvm_tests::record::{self, Effect};
 use serde_json::Value;
 
@@ -61,6 +62,7 @@ impl Node {
         let mut command = blvm();
         command.args(["run", "--json", "--mine-interval", "0s", "--datadir"]).arg(datadir);
         command.args(["--listen", &listen.to_string()]).arg("--module").arg(module);
+        command.args(weak_isolation_option());
         if let Some(address) = connect {
             command.args(["--connect", &address.to_string()]);
         }

@@ -43,7 +43,7 @@ fn a_program_rewritten_after_the_hash_changes_nothing() {
     let program = fs::read_link(format!("/proc/{}/exe", child.pid()));
     // The link of a module that is not dumpable is open to root only.
     if let Ok(program) = program {
-        assert_eq!(program, Path::new("/memfd:blvm-module (deleted)"));
+        assert_eq!(program, Path::new("/memfd:probe (deleted)"));
     }
     assert!(matches!(refused(&probe.path), SpawnError::NotExecutable { .. }));
 }
