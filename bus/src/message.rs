@@ -137,13 +137,25 @@ pub struct FieldLayout {
 }
 
 /// A kind of message: the topic it belongs to and its stable number there.
-pub trait Kind: rkyv::Archive {
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no event of the bus",
+    label = "not an event",
+    note = "the events and their fields: docs/events.md"
+)]
+pub trait Kind: rkyv::Archive + 'static {
     /// Its topic.
     type Topic: Topic;
     /// Its number within the topic.
     const NUMBER: u16;
     /// Its name in documents and logs.
     const NAME: &'static str;
+
+    /// Checks `archive` as a message of this kind and gives access to it.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError::Archive`].
+    fn access(archive: &[u8]) -> Result<&Self::Archived, DecodeError>;
 
     /// Puts the message as an archive into `buffer`, cleared first.
     ///

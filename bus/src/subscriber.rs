@@ -233,6 +233,11 @@ impl<'a, T: Topic, M: Memory, P: Memory> Sample<'a, T, M, P> {
         self.subscriber.clock.ns_since(self.head.published_at)
     }
 
+    /// The message's bytes: an archive of its kind, not checked yet.
+    pub fn archive(&self) -> &'a [u8] {
+        &self.subscriber.buffer
+    }
+
     /// The message, checked.
     ///
     /// # Errors

@@ -41,6 +41,17 @@ macro_rules! topic {
                 const NAME: &'static str = stringify!($kind);
 
                 #[inline]
+                fn access(archive: &[u8]) -> Result<&$archived, $crate::message::DecodeError> {
+                    rkyv::access::<$archived, rkyv::rancor::BoxedError>(archive).map_err(|error| {
+                        $crate::message::DecodeError::Archive {
+                            topic: $topic_name,
+                            kind: $kind_number,
+                            reason: error.to_string(),
+                        }
+                    })
+                }
+
+                #[inline]
                 fn archive_into(&self, buffer: &mut $crate::ring::Scratch) {
                     $crate::message::archive(self, buffer);
                 }
@@ -87,13 +98,7 @@ macro_rules! topic {
             fn decode(kind: u16, archive: &[u8]) -> Result<$event<'_>, $crate::message::DecodeError> {
                 match kind {
                     $(
-                        $kind_number => rkyv::access::<$archived, rkyv::rancor::BoxedError>(archive)
-                            .map($event::$kind)
-                            .map_err(|error| $crate::message::DecodeError::Archive {
-                                topic: $topic_name,
-                                kind,
-                                reason: error.to_string(),
-                            }),
+                        $kind_number => <$kind as $crate::message::Kind>::access(archive).map($event::$kind),
                     )*
                     _ => Err($crate::message::DecodeError::UnknownKind { topic: $topic_name, kind }),
                 }
