@@ -150,6 +150,11 @@ impl Calls {
         Ok(())
     }
 
+    /// Whether the node waits to hear how the module does.
+    pub(crate) fn is_health_asked(&self) -> bool {
+        !self.health_asked.is_empty()
+    }
+
     /// What is answered from here on.
     pub(crate) fn set_health(&mut self, mut health: ModuleHealth) {
         let mut length = health.message.len().min(MAX_HEALTH_BYTES);

@@ -5,6 +5,7 @@ mod mempool;
 mod mining;
 mod modules;
 mod network;
+mod router;
 mod status;
 mod watch;
 
@@ -21,6 +22,8 @@ use blvm_bus::request::{
 
 use crate::calls::Calls;
 use crate::wire::Wire;
+
+pub(crate) use router::{Incoming, Receiver, Router};
 
 /// Why a request brought no answer.
 #[derive(Debug, thiserror::Error)]
@@ -59,9 +62,12 @@ pub struct Client {
     /// Received and not yet consumed: bytes of the next frames, and descriptors that came with them.
     bytes: Vec<u8>,
     descriptors: Vec<OwnedFd>,
+    /// Who reads the socket, if another thread does.
+    router: Option<Arc<Router>>,
 }
 
 /// What came for one request.
+#[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) reply: Reply,
     pub(crate) descriptors: Vec<OwnedFd>,
@@ -69,10 +75,13 @@ pub(crate) struct Answer {
 
 impl Client {
     pub(crate) fn new(socket: UnixStream) -> Self {
-        let wire = Arc::new(Wire::new(socket));
+        Client::over(Arc::new(Wire::new(socket)))
+    }
+
+    fn over(wire: Arc<Wire>) -> Self {
         let calls = Calls::new(Arc::clone(&wire));
         let (bytes, descriptors) = (Vec::new(), Vec::new());
-        Client { wire, calls, last_correlation: 0, deadline_ms: 0, bytes, descriptors }
+        Client { wire, calls, last_correlation: 0, deadline_ms: 0, bytes, descriptors, router: None }
     }
 
     /// Gives up what takes the node longer; `None` for the node's own bound. Holds for all requests from here on.
@@ -86,6 +95,11 @@ impl Client {
         take(reply).ok_or(CallError::Unexpected { request: request.name() })
     }
 
+    /// As `call`, where the answer says nothing but that it was done.
+    pub(crate) fn send(&mut self, request: &Request) -> Result<(), CallError> {
+        self.call(request).map(drop)
+    }
+
     /// Sends a request and waits for its answer; a refusal is an error.
     pub(crate) fn call(&mut self, request: &Request) -> Result<Answer, CallError> {
         self.call_within(request, self.deadline_ms)
@@ -93,6 +107,9 @@ impl Client {
 
     /// As `call`, with another deadline.
     fn call_within(&mut self, request: &Request, deadline_ms: u32) -> Result<Answer, CallError> {
+        if let Some(router) = &self.router {
+            return accepted(router.call(request, deadline_ms)?);
+        }
         self.last_correlation += 1;
         let correlation = self.last_correlation;
         self.wire.send_request(correlation, deadline_ms, &encode(request))?;
@@ -102,10 +119,7 @@ impl Client {
                 Some((head, answer)) if head.correlation == correlation => {
                     // A call that came with it would not make the socket readable any more.
                     while self.take_frame()?.is_some() {}
-                    return match answer.reply {
-                        Reply::Refused(refusal) => Err(CallError::Refused(refusal)),
-                        _ => Ok(answer),
-                    };
+                    return accepted(answer);
                 }
                 Some(_) => {}
                 None => self.receive(true)?,
@@ -184,6 +198,14 @@ impl Client {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// A refusal is an error.
+fn accepted(answer: Answer) -> Result<Answer, CallError> {
+    match answer.reply {
+        Reply::Refused(refusal) => Err(CallError::Refused(refusal)),
+        _ => Ok(answer),
     }
 }
 

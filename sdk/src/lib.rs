@@ -47,6 +47,8 @@ mod chain_follower;
 mod client;
 mod feed;
 mod mempool_view;
+pub mod module;
+pub mod prelude;
 mod report;
 mod session;
 mod topics;
@@ -66,10 +68,12 @@ pub use blvm_bus::request::{
     Block, ChainPosition, MempoolEntry, Refusal, TOKEN_NAME, Token, TokenError, TransactionRefusal,
 };
 pub use blvm_bus::subscriber::{Body, TooManyLeases};
+pub use blvm_sdk_macros::module;
 pub use calls::ReceivedCall;
 pub use chain_follower::{ChainFollower, ChainStep, FollowError, FollowedBlock};
 pub use client::{CallError, Client};
 pub use feed::{AnyFeed, Feed, Missed, Received};
 pub use mempool_view::MempoolView;
+pub use module::run;
 pub use session::{Session, SessionError, Wait};
 pub use topics::Topics;

@@ -34,10 +34,10 @@ use crate::report::{Due, Reports};
 use crate::topics::Topics;
 
 /// How long [`Wait::SpinThenPark`] looks before it sleeps.
-const SPIN: Duration = Duration::from_micros(20);
+pub(crate) const SPIN: Duration = Duration::from_micros(20);
 
 /// How long one call of [`Session::wait`] spins at most under [`Wait::Spin`].
-const SPIN_ROUND: Duration = Duration::from_millis(1);
+pub(crate) const SPIN_ROUND: Duration = Duration::from_millis(1);
 
 /// How often a session that is never at rest looks for calls.
 const CALLS: Duration = Duration::from_millis(1);
@@ -398,6 +398,21 @@ impl Session {
             self.attend()?;
             Ok(())
         }
+    }
+
+    /// Another waiter on the wake socket, for a thread of its own.
+    pub(crate) fn another_parker(&self) -> Result<Parker, SessionError> {
+        Ok(self.parker.another()?)
+    }
+
+    /// How it waits.
+    pub(crate) fn how_to_wait(&self) -> Wait {
+        self.wait
+    }
+
+    /// The connection alone, for who reads it in a thread of its own and keeps account of the reports.
+    pub(crate) fn into_client(self) -> (Client, Reports) {
+        (self.client, self.reports)
     }
 
     /// Tells the node the last counts. Call it before the program ends.

@@ -21,6 +21,11 @@ macro_rules! topic {
         #[derive(Debug, Clone, Copy)]
         pub enum $topic {}
 
+        /// The topic and its kinds, nothing else: for who takes all of them.
+        pub mod kinds {
+            pub use super::{$topic, $($kind,)*};
+        }
+
         $(
             $(#[doc = $kind_doc])*
             #[derive(Debug, Clone, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]

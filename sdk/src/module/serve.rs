@@ -1,0 +1,246 @@
+//! A module at work: its threads, from attaching to the last report.
+//!
+//! | thread | does |
+//! |---|---|
+//! | the program's own | builds the module, keeps timers, reports to the node, ends it |
+//! | `requests` | reads the request socket: answers to requests, calls of the node |
+//! | one per topic, by its name | reads the topic and calls its handlers |
+//! | `work` | handlers that run concurrently, up to [`Module::CONCURRENCY`] |
+//! | `calls` | methods, commands, timers |
+
+use std::sync::{Arc, OnceLock, Weak};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use blvm_bus::request::{Request, Statistics, TopicStatistics};
+
+use super::handlers::Handlers;
+use super::health::{Troubles, log};
+use super::keeper::{End, Keeper};
+use super::pool::Pool;
+use super::stop::Stop;
+use super::timers::Timers;
+use super::told::Told;
+use super::{Error, Module, Requests, Start, calls};
+use crate::client::{CallError, Incoming, Receiver, Router};
+use crate::feed::AnyFeed;
+use crate::report::{Due, Reports};
+use crate::session::{Session, SessionError};
+use crate::topics::Topics;
+
+/// Calls of the node and timers that run at once.
+const CALLS: usize = 8;
+
+/// Why a module did not get to work, or ended before its time.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// Attaching failed, or the node is gone.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The configuration is not what the module's settings are.
+    #[error("the configuration cannot be read: {}", source.message())]
+    Settings {
+        /// What is wrong.
+        source: Box<toml::de::Error>,
+    },
+    /// The module's `new` failed.
+    #[error("the module cannot start: {error:#}")]
+    New {
+        /// Why.
+        error: Error,
+    },
+    /// A method or a command could not be registered.
+    #[error("{what} cannot be offered")]
+    Register {
+        /// Its name.
+        what: String,
+        /// Why.
+        #[source]
+        source: CallError,
+    },
+    /// The system gives no more threads or descriptors.
+    #[error("the module's threads cannot be started")]
+    System(#[from] std::io::Error),
+}
+
+/// What the threads of a module share.
+pub(super) struct Shared<M> {
+    pub(super) module: M,
+    pub(super) requests: Requests,
+    pub(super) troubles: Arc<Troubles>,
+    pub(super) stop: Arc<Stop>,
+    pub(super) keeper: Arc<Keeper>,
+    pub(super) work: Pool,
+    pub(super) calls: Pool,
+}
+
+/// What module `M` asks for when it attaches: the kinds that have a handler.
+pub fn topics<M: Module>() -> Topics {
+    Handlers::<M>::of().wishes()
+}
+
+/// Has module `M` work over `session` until the node asks it to end, or its topics have ended. The session is to be attached
+/// with [`topics`], and its feeds are not taken.
+///
+/// # Errors
+///
+/// [`RunError`].
+pub fn serve<M: Module>(mut session: Session) -> Result<(), RunError> {
+    let mut handlers = Handlers::<M>::of();
+    let settings = toml::from_str(session.config());
+    let settings = settings.map_err(|source| RunError::Settings { source: Box::new(source) })?;
+    let mut attached = Vec::new();
+    for topic in handlers.topics.drain(..) {
+        attached.push(topic.attach(&mut session)?);
+    }
+    let told: Vec<_> = attached.iter().map(|topic| topic.told()).collect();
+    let network = session.network().to_owned();
+    let loaded_modules = session.loaded_modules().to_vec();
+    let wait = session.how_to_wait().name();
+    let (client, reports) = session.into_client();
+
+    let (troubles, keeper) = (Arc::new(Troubles::new()), Arc::new(Keeper::default()));
+    let receiver = Receiver::new(client);
+    let router = receiver.router();
+    let requests = Requests::new(Arc::clone(&router), Arc::clone(&troubles));
+    let table = Arc::new(calls::Table::<M>::new(&mut handlers));
+    // Calls come only once something is registered: then the module is there.
+    let callee = Arc::new(OnceLock::<Weak<Shared<M>>>::new());
+    let reader = {
+        let (troubles, keeper, asked) = (Arc::clone(&troubles), Arc::clone(&keeper), Arc::clone(&keeper));
+        let (table, callee) = (Arc::clone(&table), Arc::clone(&callee));
+        let incoming = move |incoming| match incoming {
+            Incoming::Stop => asked.end(End::Asked),
+            Incoming::Call(call) => match callee.get().and_then(Weak::upgrade) {
+                Some(shared) => calls::take(&table, &shared, call),
+                // Dropped: answered as such.
+                None => drop(call),
+            },
+        };
+        let receive = move || receiver.run(|| troubles.health(Instant::now()), incoming);
+        let thread = std::thread::Builder::new().name("requests".to_owned());
+        thread.spawn(move || keeper.end(End::Gone(receive())))?
+    };
+    let connection = Connection { router: Arc::clone(&router), reader: Some(reader) };
+
+    let start = Start { settings, network, requests: requests.clone(), loaded_modules };
+    let module = M::new(start).map_err(|error| RunError::New { error })?;
+    let shared = Arc::new(Shared {
+        module,
+        requests,
+        troubles,
+        stop: Arc::new(Stop::new()?),
+        keeper,
+        work: Pool::new("work", M::CONCURRENCY),
+        calls: Pool::new("calls", CALLS),
+    });
+    // Nobody else sets it.
+    let _ = callee.set(Arc::downgrade(&shared));
+
+    let mut threads = Vec::new();
+    let mut outcome = Ok(());
+    for topic in attached {
+        match topic.start(Arc::clone(&shared), handlers.missed.clone()) {
+            Ok(thread) => threads.push(thread),
+            Err(error) => outcome = Err(error.into()),
+        }
+    }
+    let mut account = Account { router, wait, told, reports };
+    let outcome = outcome
+        .and_then(|()| table.register::<M>(&shared.requests))
+        .and_then(|()| keep(&shared, Timers::new(handlers.timers), &mut account));
+    finish(shared, threads, &account, connection, outcome)
+}
+
+/// Keeps timers and reports until the module is to end.
+fn keep<M: Module>(
+    shared: &Arc<Shared<M>>,
+    mut timers: Timers<M>,
+    account: &mut Account,
+) -> Result<(), RunError> {
+    loop {
+        let report = account.report_if_due()?;
+        let bound = timers.run_due(shared, Instant::now()).map_or(report, |timer| timer.min(report));
+        match shared.keeper.wait(account.told.len(), bound) {
+            None => {}
+            Some(End::Asked | End::Closed) => return Ok(()),
+            Some(End::Gone(error)) => return Err(SessionError::from(error).into()),
+        }
+    }
+}
+
+/// No new messages; what runs is finished, the module is dropped, the node told the last counts.
+fn finish<M: Module>(
+    shared: Arc<Shared<M>>,
+    threads: Vec<JoinHandle<Box<dyn AnyFeed + Send>>>,
+    account: &Account,
+    connection: Connection,
+    outcome: Result<(), RunError>,
+) -> Result<(), RunError> {
+    shared.stop.stop();
+    let feeds: Vec<_> = threads.into_iter().filter_map(|thread| thread.join().ok()).collect();
+    shared.work.finish();
+    shared.calls.finish();
+    drop_module(shared);
+    if outcome.is_ok() {
+        account.report(feeds.iter().map(|feed| feed.statistics()).collect())?;
+    }
+    drop(connection);
+    outcome
+}
+
+/// The module may have something to do when it is dropped, and may ask the node for it.
+fn drop_module<M: Module>(shared: Arc<Shared<M>>) {
+    let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(shared)));
+    if dropped.is_err() {
+        log(format_args!("the module panicked when it was dropped"));
+    }
+}
+
+/// The connection; dropped, it is ended, and its thread with it.
+struct Connection {
+    router: Arc<Router>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.router.hang_up();
+        if let Some(reader) = self.reader.take() {
+            // It panics where nothing is left to be done.
+            let _ = reader.join();
+        }
+    }
+}
+
+/// What the node was told of what the topics' threads have read.
+struct Account {
+    router: Arc<Router>,
+    wait: &'static str,
+    told: Vec<Arc<Told>>,
+    reports: Reports,
+}
+
+impl Account {
+    /// Reports if it is time; how long the module may sleep then.
+    fn report_if_due(&mut self) -> Result<std::time::Duration, RunError> {
+        loop {
+            let (changes, topics): (Vec<_>, Vec<_>) = self.told.iter().map(|told| told.statistics()).unzip();
+            let changes = changes.into_iter().sum();
+            match self.reports.due(changes, Instant::now()) {
+                Due::Sleep(bound) => return Ok(bound),
+                Due::Now => self.report(topics)?,
+            }
+            self.reports.told(changes, Instant::now());
+            self.told.iter().for_each(|told| told.ask());
+        }
+    }
+
+    fn report(&self, topics: Vec<TopicStatistics>) -> Result<(), RunError> {
+        let statistics = Statistics { wait: self.wait.to_owned(), topics };
+        let request = Request::ReportStatistics(statistics);
+        self.router.client().send(&request).map_err(SessionError::from)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,71 @@
+//! What a topic's thread has read, as the thread that reports to the node sees it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use blvm_bus::request::TopicStatistics;
+
+use crate::feed::AnyFeed;
+
+/// The counts of a topic, told by its thread when they are asked for: making them costs microseconds.
+#[derive(Debug)]
+pub(super) struct Told {
+    is_asked: AtomicBool,
+    last: Mutex<Last>,
+}
+
+#[derive(Debug)]
+struct Last {
+    at: Instant,
+    changes: u64,
+    statistics: TopicStatistics,
+}
+
+impl Told {
+    pub(super) fn new(feed: &dyn AnyFeed) -> Self {
+        Told { is_asked: AtomicBool::new(true), last: Mutex::new(Last::of(feed)) }
+    }
+
+    /// The reporting thread wants to hear of the next change.
+    pub(super) fn ask(&self) {
+        // Relaxed: it is seen soon; what is told goes through the lock.
+        self.is_asked.store(true, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(super) fn is_asked(&self) -> bool {
+        self.is_asked.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is something that was not told.
+    pub(super) fn is_stale(&self, feed: &dyn AnyFeed) -> bool {
+        self.last().changes != feed.changes()
+    }
+
+    pub(super) fn tell(&self, feed: &dyn AnyFeed) {
+        *self.last() = Last::of(feed);
+        self.is_asked.store(false, Ordering::Relaxed);
+    }
+
+    /// How long ago something was told.
+    pub(super) fn age(&self) -> Duration {
+        self.last().at.elapsed()
+    }
+
+    /// What was told last.
+    pub(super) fn statistics(&self) -> (u64, TopicStatistics) {
+        let last = self.last();
+        (last.changes, last.statistics.clone())
+    }
+
+    fn last(&self) -> MutexGuard<'_, Last> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Last {
+    fn of(feed: &dyn AnyFeed) -> Self {
+        Last { at: Instant::now(), changes: feed.changes(), statistics: feed.statistics() }
+    }
+}
