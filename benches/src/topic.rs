@@ -14,6 +14,9 @@ use blvm_bus::subscriber::Subscriber;
 use blvm_bus::wake::Bell;
 use memmap2::{MmapMut, MmapOptions};
 use nix::sys::eventfd::EventFd;
+use rkyv::api::high::HighValidator;
+use rkyv::bytecheck::CheckBytes;
+use rkyv::rancor::BoxedError;
 
 /// Leases of the one module: as many as a node grants by default.
 const LEASES: u8 = 2;
@@ -155,6 +158,10 @@ impl<const BYTES: usize, const SLOT_BYTES: u32> Kind for Message<BYTES, SLOT_BYT
     const NUMBER: u16 = 1;
     const NAME: &'static str = "Message";
 
+    fn access(archive: &[u8]) -> Result<&Self::Archived, DecodeError> {
+        access(archive, Self::Topic::NAME)
+    }
+
     #[inline]
     fn archive_into(&self, buffer: &mut Scratch) {
         buffer.clear();
@@ -208,10 +215,26 @@ impl Kind for Announced {
     const NUMBER: u16 = 1;
     const NAME: &'static str = "Announced";
 
+    fn access(archive: &[u8]) -> Result<&Self::Archived, DecodeError> {
+        access(archive, Self::Topic::NAME)
+    }
+
     fn archive_into(&self, buffer: &mut Scratch) {
         buffer.clear();
         self.words.iter().for_each(|word| buffer.extend_from_slice(&word.to_le_bytes()));
     }
+}
+
+/// Checks an archive of the one kind of a topic.
+fn access<'a, A>(archive: &'a [u8], topic: &'static str) -> Result<&'a A, DecodeError>
+where
+    A: rkyv::Portable + for<'b> CheckBytes<HighValidator<'b, BoxedError>>,
+{
+    rkyv::access(archive).map_err(|error: BoxedError| DecodeError::Archive {
+        topic,
+        kind: 1,
+        reason: error.to_string(),
+    })
 }
 
 impl WriteBody for Copied<'_> {
