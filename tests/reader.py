@@ -16,7 +16,7 @@ import struct
 import sys
 import time
 
-PROTOCOL_VERSION = 5
+PROTOCOL_VERSION = 6
 LAYOUT_VERSION = 2
 
 # docs/protocol.md, "Frames" and "Archives".
@@ -118,10 +118,10 @@ def expect(reply, root, tag):
         raise Refused(f"reply {reply[root]} where {tag} is due")
 
 
-def entries(reply, at):
-    """The (topic, number) pairs of a list whose pointer stands at `at`."""
+def entries(reply, at, entry_bytes):
+    """The (topic, number) pairs of a list whose pointer stands at `at`; entries may have more fields."""
     offset, length = struct.unpack_from("<iI", reply, at)
-    return [struct.unpack_from("<I4xQ", reply, at + offset + 16 * index) for index in range(length)]
+    return [struct.unpack_from("<I4xQ", reply, at + offset + entry_bytes * index) for index in range(length)]
 
 
 class Segment:
@@ -203,7 +203,7 @@ def attach(directory):
     reply, root = talk.ask(hello([(CHAIN, schema_id())]))
     expect(reply, root, WELCOME)
     run_id = reply[root + 4:root + 20]
-    granted = entries(reply, root + 36)
+    granted = entries(reply, root + 36, 24)
     leases = reply[root + 44]
     # One segment, no lease page, the wake socket: this reader looks again instead of sleeping on it.
     if granted != [(CHAIN, schema_id())] or leases != 0 or (talk.received, len(talk.descriptors)) != (2, 2):
@@ -211,7 +211,7 @@ def attach(directory):
     segment = Segment(talk.descriptors[0], CHAIN, schema_id(), run_id)
     reply, root = talk.ask(request(MAPPED))
     expect(reply, root, ATTACHED)
-    [(topic, start)] = entries(reply, root + 4)
+    [(topic, start)] = entries(reply, root + 4, 16)
     if topic != CHAIN:
         raise Refused("attached to another topic")
     # The conversation must live as long as the segment is read.

@@ -107,3 +107,15 @@ fn every_type_of_the_areas_is_in_the_document() {
         assert!(document[start..end] == written, "out of date: see the head of this test");
     }
 }
+
+#[test]
+fn the_document_and_the_reader_speak_this_version() {
+    let version = blvm_bus::request::PROTOCOL_VERSION;
+    let document = std::fs::read_to_string(root().join("docs/protocol.md")).unwrap();
+    let title = format!("# Protocol between node and module, version {version}\n");
+    assert!(document.starts_with(&title), "{}", document.lines().next().unwrap());
+    let number: String = version.to_le_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    assert!(document.contains(&format!("16  00 000000 {number} 02000000")), "the example of a hello");
+    let reader = std::fs::read_to_string(root().join("tests/reader.py")).unwrap();
+    assert!(reader.contains(&format!("\nPROTOCOL_VERSION = {version}\n")), "tests/reader.py");
+}

@@ -257,8 +257,10 @@ async fn run(arguments: RunArguments) -> Result<ExitCode, RunError> {
     if was_cut_short { Err(RunError::CutShort) } else { Ok(ExitCode::SUCCESS) }
 }
 
-/// Stops everything in order. A second signal ends the modules at once; the node still writes its state. Answers whether a module
+/// Stops everything in order. An interrupt ends the modules at once; the node still writes its state. Answers whether a module
 /// was ended that way.
+///
+/// Another SIGTERM is no haste: a service manager sends it when the program of `ExecStop`, `blvm rpc stop` say, has ended.
 async fn stop_in_order(assembly: &mut Assembly, reason: &str, stop: &mut StopSignals) -> bool {
     let modules = assembly.modules.clone();
     let (mut is_in_haste, mut has_killed) = (false, false);
@@ -266,7 +268,7 @@ async fn stop_in_order(assembly: &mut Assembly, reason: &str, stop: &mut StopSig
     loop {
         tokio::select! {
             () = &mut stopping => return has_killed,
-            () = stop.wait() => {
+            () = stop.interrupted() => {
                 is_in_haste = true;
                 tracing::warn!("asked again to stop: modules are not waited for any longer");
             }
@@ -363,6 +365,11 @@ impl StopSignals {
             interrupt: signal(SignalKind::interrupt()).map_err(RunError::Runtime)?,
             terminate: signal(SignalKind::terminate()).map_err(RunError::Runtime)?,
         })
+    }
+
+    /// Waits for Ctrl-C.
+    async fn interrupted(&mut self) {
+        self.interrupt.recv().await;
     }
 
     /// Waits for one of them.

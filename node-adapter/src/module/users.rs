@@ -4,11 +4,11 @@
 //! that differs by the node's data directory, so that nodes on one host give different ones, and is not given if a module's
 //! directory here, a process on the host or the host's list of users has it.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::ops::RangeInclusive;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 const MODULE_UIDS: RangeInclusive<u32> = 61_184..=65_519;
 
 /// How long processes of a node that was killed may take to go: the kernel has sent them SIGKILL.
-const LEFTOVERS_GO: Duration = Duration::from_secs(2);
+const LEFTOVERS_GO: Duration = Duration::from_secs(10);
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The directories of one node's modules, and whom they belong to.
@@ -42,7 +42,7 @@ enum NoUser {
     )]
     OwnsAnother { uid: u32, other: PathBuf },
     #[error(
-        "user {uid}, who owns it, runs process {pid}, which this node has not started: is the directory a copy of another node's? Stop that, or give the directory, with all in it, to another user from {} to {} (chown -R)",
+        "user {uid}, who owns it, runs process {pid}, which this node has not started: is the directory a copy of another node's, or is it a service to which systemd gave this user (DynamicUser)? Stop it, or give the directory, with all in it, to another user from {} to {} (chown -R)",
         MODULE_UIDS.start(), MODULE_UIDS.end()
     )]
     RunsElsewhere { uid: u32, pid: u32 },
@@ -67,7 +67,7 @@ impl Users {
 
     /// Makes the module's directory if it is missing, and gives it to a user of its own where the node may choose one.
     ///
-    /// Waits up to two seconds for processes that a killed node has left behind.
+    /// Waits up to ten seconds for processes that a killed node has left behind.
     ///
     /// # Errors
     ///
@@ -86,6 +86,8 @@ impl Users {
         } else {
             self.choose()?
         };
+        // It may have been made by hand, for a configuration.
+        fs::set_permissions(&path, Permissions::from_mode(0o700))?;
         chown(&path, Some(uid), Some(uid))?;
         Ok(Some(UidGid { uid, gid: uid }))
     }
@@ -100,7 +102,7 @@ impl Users {
         let deadline = Instant::now() + LEFTOVERS_GO;
         let own = std::process::id();
         loop {
-            let foreign = processes().find(|process| process.uid == uid && process.parent != own);
+            let foreign = processes()?.find(|process| process.uid == uid && process.parent != own);
             match foreign {
                 None => return Ok(()),
                 Some(Process { pid, .. }) if Instant::now() >= deadline => {
@@ -114,7 +116,7 @@ impl Users {
     /// A user that has nothing yet.
     fn choose(&self) -> io::Result<u32> {
         let mut taken: Vec<u32> = self.owners()?.into_iter().map(|(owner, _)| owner).collect();
-        taken.extend(processes().map(|process| process.uid));
+        taken.extend(processes()?.map(|process| process.uid));
         let start = start_of(&fs::canonicalize(&self.directory)?);
         let mut candidates = (start..=*MODULE_UIDS.end()).chain(*MODULE_UIDS.start()..start);
         // Who has no name is unknown to the host; where it cannot say, nobody is known.
@@ -126,10 +128,11 @@ impl Users {
     /// Whom each entry of the directory belongs to.
     fn owners(&self) -> io::Result<Vec<(u32, PathBuf)>> {
         let owner = |entry: io::Result<fs::DirEntry>| {
-            let entry = entry?;
-            match entry.metadata() {
-                Ok(metadata) => Ok(Some((metadata.uid(), entry.path()))),
-                // It went meanwhile.
+            let path = entry?.path();
+            // A link's owner is nobody's: what it leads to is a module's directory.
+            match fs::metadata(&path) {
+                Ok(metadata) => Ok(Some((metadata.uid(), path))),
+                // It went meanwhile, or leads nowhere.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
                 Err(error) => Err(error),
             }
@@ -155,18 +158,20 @@ struct Process {
 /// The processes of the host, as far as this process sees them; those that are only waited for are none.
 ///
 /// Source: proc_pid_status(5).
-fn processes() -> impl Iterator<Item = Process> {
-    let numbers = fs::read_dir("/proc").into_iter().flatten().flatten();
+fn processes() -> io::Result<impl Iterator<Item = Process>> {
+    let numbers = fs::read_dir("/proc")?.flatten();
     let pids = numbers.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    // What ended meanwhile cannot be read.
-    pids.filter_map(|pid| process(pid, &fs::read_to_string(format!("/proc/{pid}/status")).ok()?))
+    // What ended meanwhile cannot be read. A process chooses its name, of whatever bytes.
+    let read = |pid: u32| fs::read(format!("/proc/{pid}/status")).ok();
+    Ok(pids.filter_map(move |pid| process(pid, &String::from_utf8_lossy(&read(pid)?))))
 }
 
 fn process(pid: u32, status: &str) -> Option<Process> {
     // The name, on the first line, cannot hold a line's end: the kernel writes it as `\n`.
     let field =
         |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next());
-    if matches!(field("State:")?, "Z" | "X") {
+    // One whose first thread has ended is said to be a zombie, and lives on in its others.
+    if matches!(field("State:")?, "Z" | "X") && matches!(field("Threads:"), None | Some("0" | "1")) {
         return None;
     }
     Some(Process { pid, parent: field("PPid:")?.parse().ok()?, uid: field("Uid:")?.parse().ok()? })
@@ -277,10 +282,15 @@ mod tests {
 
     #[test]
     fn a_process_that_is_only_waited_for_is_none() {
-        let status = |state| format!("Name:\tUid: 7\nState:\t{state} (x)\nPPid:\t12\nUid:\t61184\t1\t1\t1\n");
-        let found = process(3, &status("S")).unwrap();
+        let status = |state, threads| {
+            format!(
+                "Name:\tUid: 7\nState:\t{state} (x)\nPPid:\t12\nUid:\t61184\t1\t1\t1\nThreads:\t{threads}\n"
+            )
+        };
+        let found = process(3, &status("S", 1)).unwrap();
         assert_eq!((found.pid, found.parent, found.uid), (3, 12, 61_184));
-        assert!(process(3, &status("Z")).is_none());
+        assert!(process(3, &status("Z", 1)).is_none());
+        assert!(process(3, &status("Z", 2)).is_some(), "its first thread has ended, another runs");
         assert!(process(3, "").is_none());
     }
 }

@@ -1,20 +1,25 @@
 //! What JSON-RPC asks of the node.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use blvm_bus::layout::LAYOUT_VERSION;
+use blvm_bus::message::topic_named;
 use blvm_bus::request::PROTOCOL_VERSION;
 use jsonrpsee_server::types::ErrorObjectOwned;
 use nix::sys::signal::{Signal, raise};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::module_calls;
-use crate::module::{BeginError, LoadError, ModuleInfo, ModuleManager, Registry, ReloadError, UnloadError};
+use crate::module::{
+    BeginError, LoadError, ModuleManager, Registry, ReloadError, RunningModule, UnloadError,
+};
 use crate::plain::with_causes;
 use crate::rpc::error::{
-    ALREADY_LOADED, DEPENDENCY, NO_SUCH_MODULE, NOT_LOADED, NOT_STARTED, STOPPING, error, internal,
+    ALREADY_LOADED, BUSY, DEPENDENCY, NO_SUCH_MODULE, NOT_LOADED, NOT_STARTED, STOPPING, error, internal,
 };
 use crate::rpc::{Answering, Call, METHODS, Operations};
 use crate::topics::Topics;
@@ -27,7 +32,13 @@ pub(super) struct NodeOperations {
     registry: Arc<Registry>,
     /// How long a module may take for a call.
     deadline: Duration,
+    /// Room for calls to modules.
+    calls: Arc<Semaphore>,
 }
+
+/// Calls to modules that are worked on at once: modules that do not answer leave the rest of what the server works on at once
+/// to the node's own methods.
+const MAX_CALLS: usize = 48;
 
 impl Operations for NodeOperations {
     fn carry_out(&self, call: Call) -> Answering {
@@ -44,7 +55,13 @@ impl NodeOperations {
     pub(super) fn new(topics: Arc<Topics>, modules: ModuleManager) -> Self {
         let (registry, deadline) = (modules.host().registry(), modules.host().limits().deadline);
         registry.reserve_methods(METHODS.iter().map(|method| method.name));
-        NodeOperations { topics, modules, registry, deadline }
+        NodeOperations { topics, modules, registry, deadline, calls: Arc::new(Semaphore::new(MAX_CALLS)) }
+    }
+
+    /// A place for a call to a module.
+    fn place(&self) -> Result<SemaphorePermit<'_>, ErrorObjectOwned> {
+        let full = |_| error(BUSY, format!("{MAX_CALLS} calls wait for modules already: try again later"));
+        self.calls.try_acquire().map_err(full)
     }
 
     async fn answer(&self, call: Call) -> Result<Value, ErrorObjectOwned> {
@@ -61,9 +78,11 @@ impl NodeOperations {
             Call::ModuleInfo { name } => self.module_info(&name),
             Call::ModuleCliSpecs => Ok(module_calls::specs(&self.registry)),
             Call::RunModuleCli { module, arguments } => {
+                let _place = self.place()?;
                 module_calls::run(&self.registry, &module, arguments, self.deadline).await
             }
             Call::Module { method, params } => {
+                let _place = self.place()?;
                 module_calls::call(&self.registry, &method, params, self.deadline).await
             }
             // `help` is answered where the methods are.
@@ -72,15 +91,19 @@ impl NodeOperations {
     }
 
     fn bus_info(&self) -> Result<Value, ErrorObjectOwned> {
-        let modules = self.modules.list();
+        let modules = self.modules.processes();
         let programs = self.modules.host().attached_programs();
         let readers = |topic: &str| {
-            let reads = |module: &&ModuleInfo| {
-                module.pid.is_some() && module.topics.iter().any(|read| read.topic == topic)
+            // What the node has given it, not what it says of itself.
+            let reads = |module: &&Arc<RunningModule>| {
+                let number = topic_named(topic).map(|topic| topic.number);
+                let has =
+                    |starts: BTreeMap<u32, u64>| number.is_some_and(|number| starts.contains_key(&number));
+                !module.has_exited() && module.starts().is_some_and(has)
             };
             let by_path =
                 programs.iter().filter(|program| program.topics.iter().any(|read| read.topic == topic));
-            let modules = modules.iter().filter(reads).map(|module| module.name.as_str());
+            let modules = modules.iter().filter(reads).map(|module| module.name());
             modules.chain(by_path.map(|program| program.name.as_str())).map(Value::from).collect()
         };
         let mut segments = Vec::new();
