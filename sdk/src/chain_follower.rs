@@ -146,6 +146,12 @@ impl ChainFollower {
         self.position
     }
 
+    /// Goes on from `position` instead, by replay: for who could not keep what the last steps led to.
+    pub fn return_to(&mut self, position: ChainPosition) {
+        self.position = position;
+        self.state = behind();
+    }
+
     /// The feed, to wait for.
     pub fn feed(&self) -> &Feed<Chain> {
         &self.feed

@@ -51,6 +51,8 @@ pub mod module;
 pub mod prelude;
 mod report;
 mod session;
+#[cfg(feature = "storage")]
+pub mod storage;
 mod topics;
 mod wire;
 
