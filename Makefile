@@ -26,6 +26,7 @@ MEMPOOL := cargo test $(RELEASE) $(PACKAGES) --test embedded large:: -- --nocapt
 LOOM := env RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 \
 	cargo test $(RELEASE) -p blvm-bus --lib --target-dir target/loom
 CRASH := cargo test $(RELEASE) $(PACKAGES) --test crash -- --nocapture
+FOLLOW := cargo test $(RELEASE) $(PACKAGES) --test follow -- --nocapture
 SOAK := cargo test $(RELEASE) $(PACKAGES) --test soak -- --nocapture
 HOSTILE := cargo test $(RELEASE) $(PACKAGES) --test hostile -- --nocapture
 CROWD := cargo test $(RELEASE) $(PACKAGES) --test manager -- --nocapture --exact \
@@ -130,6 +131,14 @@ crash: export CRASH_MODULE_KILLS ?= 3
 crash: install ## Kills a node, and its module, at random moments and checks at every start; CRASH_KILLS=50, CRASH_SEED=…
 	@scripts/step --begin
 	@scripts/step crash $(CRASH)
+	@scripts/step --sum
+
+.PHONY: follow
+follow: export FOLLOW_KILLS ?= 200
+follow: export FOLLOW_NODE_KILLS ?= 20
+follow: install ## Kills a module that keeps the chain, and its node: each block's effect once; FOLLOW_KILLS=200 FOLLOW_NODE_KILLS=20
+	@scripts/step --begin
+	@scripts/step follow $(FOLLOW)
 	@scripts/step --sum
 
 .PHONY: crowd

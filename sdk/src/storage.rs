@@ -142,7 +142,7 @@ impl Storage {
     ///
     /// [`StorageError`].
     pub fn version(&self) -> Result<u32, StorageError> {
-        self.read(|reader| migrations::version(reader))
+        self.read(migrations::version)
     }
 
     /// Bytes that count against the quota: see [`StorageOptions::quota_bytes`].
@@ -151,7 +151,7 @@ impl Storage {
     ///
     /// [`StorageError`].
     pub fn used_bytes(&self) -> Result<u64, StorageError> {
-        self.read(|reader| tables::used_bytes(reader))
+        self.read(tables::used_bytes)
     }
 
     /// The database; opened again if a failure of the disk has closed it.

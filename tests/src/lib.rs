@@ -3,6 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`node`] | topics and modules as a node has them; the blocks come from the test |
+//! | [`follow`] | what a module keeps in its database while it and its node are killed |
 //! | [`isolation`] | what this host lets a node do for its modules |
 //! | [`log`] | what the node logged and its modules printed |
 //! | [`memory`] | what this process holds of the bus |
@@ -11,6 +12,7 @@
 //! | [`soak`] | what the soak test and its modules agree on |
 #![forbid(unsafe_code)]
 
+pub mod follow;
 pub mod isolation;
 pub mod log;
 pub mod made_up;

@@ -178,15 +178,6 @@ impl<K: Key + 'static, V: Value + 'static> WriteTable<'_, K, V> {
         Ok(self.table.range(keys)?)
     }
 
-    /// The last entry.
-    ///
-    /// # Errors
-    ///
-    /// [`StorageError`].
-    pub fn last(&self) -> Result<Option<(AccessGuard<'_, K>, AccessGuard<'_, V>)>, StorageError> {
-        Ok(self.table.last()?)
-    }
-
     /// Number of entries.
     ///
     /// # Errors
