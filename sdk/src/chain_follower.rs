@@ -1,5 +1,9 @@
 //! Follows the chain without a gap: from a checkpoint by replay, then live, and by replay again after every loss.
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
 use std::collections::VecDeque;
 
 use blvm_bus::message::chain::{BlockBody, Chain, ChainEvent};

@@ -54,25 +54,60 @@ fn attach(topics: Topics, wait: Wait) -> (Node, Session) {
     let (sender, reports) = channel();
     std::thread::spawn(move || take_reports(socket, |statistics| drop(sender.send(statistics))));
 
-    let (memory, layout) = open_sealed(segment.descriptor(), &identity).unwrap();
     let kinds = topics.kinds(System::NUMBER, ALL_KINDS);
-    let mapping = Mapping { memory: Arc::new(memory), layout, start: 1, kinds };
-    let session = Session {
-        client: Client::new(module_socket),
-        parker: Parker::new(module_wake).unwrap(),
+    let mapping = Mapping { kinds, ..mapping(&segment, &identity, 1) };
+    let session = session(System::NUMBER, mapping, module_socket, module_wake, wait, None);
+    (Node { publisher, reports, _waker: waker, _segment: segment }, session)
+}
+
+/// What a module that attaches to a node of one topic is given.
+pub(crate) struct SessionParts {
+    pub(crate) socket: UnixStream,
+    pub(crate) wake: OwnedFd,
+    /// The lease page, not sealed yet.
+    pub(crate) page: OwnedFd,
+    /// First sequence that counts.
+    pub(crate) start: u64,
+}
+
+impl Session {
+    /// A session of topic `T` alone, with all its kinds.
+    pub(crate) fn of_parts<T: Topic>(segment: &SealedSegment, parts: SessionParts) -> Self {
+        let identity = Identity { topic: T::NUMBER, schema: T::SCHEMA, run_id: RunId([1; 16]) };
+        let leases = lease_holder(parts.page, 2).unwrap();
+        let mapping = mapping(segment, &identity, parts.start);
+        session(T::NUMBER, mapping, parts.socket, parts.wake, Wait::Park, Some(leases))
+    }
+}
+
+fn mapping(segment: &SealedSegment, identity: &Identity, start: u64) -> Mapping {
+    let (memory, layout) = open_sealed(segment.descriptor(), identity).unwrap();
+    Mapping { memory: Arc::new(memory), layout, start, kinds: ALL_KINDS }
+}
+
+fn session(
+    topic: u32,
+    mapping: Mapping,
+    socket: UnixStream,
+    wake: OwnedFd,
+    wait: Wait,
+    leases: Option<Arc<LeaseHolder<Mapped>>>,
+) -> Session {
+    Session {
+        client: Client::new(socket),
+        parker: Parker::new(wake).unwrap(),
         #[cfg(feature = "tokio")]
         async_parker: None,
         wait,
-        mappings: HashMap::from([(System::NUMBER, mapping)]),
+        mappings: HashMap::from([(topic, mapping)]),
         starts_at_oldest: false,
-        leases: None,
+        leases,
         network: "regtest".to_owned(),
         config: String::new(),
         loaded: Vec::new(),
         attended: Instant::now(),
         reports: Reports::new(Instant::now()),
-    };
-    (Node { publisher, reports, _waker: waker, _segment: segment }, session)
+    }
 }
 
 fn take_reports(mut socket: UnixStream, mut take: impl FnMut(Statistics)) {

@@ -1,5 +1,9 @@
 //! The chain's effects exactly once: what the author writes for a step is committed together with the step's checkpoint.
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
 use blvm_bus::message::Hash;
 use blvm_bus::request::ChainPosition;
 
