@@ -80,5 +80,7 @@ pub use client::{CallError, Client};
 pub use feed::{AnyFeed, Feed, Missed, Received};
 pub use mempool_view::MempoolView;
 pub use module::run;
+/// What settings are read with: `#[serde(crate = "blvm_sdk::serde")]` where a package has no serde of its own.
+pub use serde;
 pub use session::{Session, SessionError, Wait};
 pub use topics::Topics;

@@ -50,6 +50,11 @@ pub use start::{NoSettings, Start};
 use crate::session::Wait;
 
 /// A module: what is kept between messages, and its handlers.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no module",
+    label = "not a module",
+    note = "`#[module]` on its impl block makes it one, or `impl Module` by hand"
+)]
 pub trait Module: Sized + Send + Sync + 'static {
     /// Its name, as its `module.toml` says: its commands are `blvm NAME …`.
     const NAME: &'static str;

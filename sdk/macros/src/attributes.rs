@@ -14,6 +14,8 @@ pub enum Trigger {
     Every(LitStr),
 }
 
+const WHICH_EVENT: &str = "which event? `#[on(BlockConnected)]`";
+
 /// `#[on(EVENT)]`, `#[on(EVENT, concurrent)]`.
 pub struct On {
     pub event: Path,
@@ -23,7 +25,7 @@ pub struct On {
 impl Parse for On {
     fn parse(input: ParseStream<'_>) -> Result<Self> {
         if input.is_empty() {
-            return Err(input.error("which event? `#[on(BlockConnected)]`"));
+            return Err(input.error(WHICH_EVENT));
         }
         let event = input.parse()?;
         let mut is_concurrent = false;
@@ -73,7 +75,10 @@ pub fn take(attributes: &mut Vec<Attribute>) -> std::result::Result<Vec<Trigger>
     attributes.retain(|attribute| {
         let Some(name) = attribute.path().get_ident() else { return true };
         let trigger = match name.to_string().as_str() {
-            "on" => attribute.parse_args().map(Trigger::On),
+            "on" => match &attribute.meta {
+                Meta::List(_) => attribute.parse_args().map(Trigger::On),
+                _ => Err(Error::new_spanned(attribute, WHICH_EVENT)),
+            },
             "on_missed" => optional(attribute).map(Trigger::Missed),
             "rpc" => optional(attribute).map(|named| Trigger::Rpc(named.map(|Named(name)| name))),
             "command" => optional(attribute).map(|named| Trigger::Command(named.map(|Named(name)| name))),

@@ -21,11 +21,13 @@ pub fn handler(on: &On, signature: &Signature, parameters: &[Parameter]) -> Resu
                     holds = Some(quote_spanned! { event.span()=>
                         let held = <#event as ::blvm_sdk::module::HasBody>::hold(message);
                     });
-                    quote_spanned! { span=> ::blvm_sdk::module::TakeBody::take(&held)? }
+                    quote_spanned! { span=> <_ as ::blvm_sdk::module::TakeBody<'_, #kind>>::take(&held)? }
                 }
                 "sequence" => quote_spanned! { span=> message.sequence() },
                 "message" => quote_spanned! { span=> message },
-                _ => quote_spanned! { span=> ::blvm_sdk::module::Field::take(&fields.#name) },
+                _ => {
+                    quote_spanned! { span=> <_ as ::blvm_sdk::module::Field<'_, #kind>>::take(&fields.#name) }
+                }
             }
         })
         .collect();
