@@ -120,10 +120,14 @@ impl<T: Topic> Feed<T> {
         }
     }
 
-    /// Message `sequence` is finished. Nothing without [`Feed::hold`].
+    /// Message `sequence` is finished. Without [`Feed::hold`] that can only be the one polled last: before the next poll, for who
+    /// will not poll again.
     pub fn finished(&mut self, sequence: u64) {
-        if let Finishing::BySaying { unfinished, changes } = &mut self.finishing {
-            *changes += u64::from(unfinished.remove(&sequence));
+        match &mut self.finishing {
+            Finishing::ByPoll(last) => *last = last.filter(|last| *last != sequence),
+            Finishing::BySaying { unfinished, changes } => {
+                *changes += u64::from(unfinished.remove(&sequence))
+            }
         }
     }
 

@@ -16,6 +16,7 @@
 mod arguments;
 mod block;
 mod block_on;
+mod by_path;
 mod calls;
 mod error;
 mod field;
@@ -37,6 +38,7 @@ mod topic;
 pub use arguments::{Arguments, Output, output};
 pub use block::{BlockBytes, HasBody, HeldBlock, HeldReorganisation, Reorganisation, TakeBody};
 pub use block_on::block_on;
+pub use by_path::run_by_path;
 pub use error::Error;
 pub use field::Field;
 pub use handlers::{Handlers, MissedMessages};

@@ -1,15 +1,16 @@
 //! Topics and modules as a node has them. There is no chain: the blocks come from the test.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use blvm_bus::message::Topic;
 use blvm_bus::message::chain::Chain;
-use blvm_bus::request::{Permission, TopicStatistics};
+use blvm_bus::request::{Permission, Statistics, TopicStatistics};
 use blvm_node_adapter::module::{
-    Manifest, ModuleCaller, ModuleHost, ModuleOptions, Registry, RequestLimits, RunningModule,
+    Manifest, ModuleCaller, ModuleHost, ModuleOptions, PathListener, Registry, RequestLimits, RunningModule,
 };
 use blvm_node_adapter::source::{
     ChainPosition, ConnectedBlock, EventSink, Hash, MempoolTransaction, NodeApi, NodeError, NodeEvent,
@@ -146,6 +147,16 @@ impl Node {
             cpu: Duration::from(cpu()).saturating_sub(cpu_before.into()),
             sleeps: sleeps() - sleeps_before,
         }
+    }
+
+    /// Takes programs by path in `directory`, until the listener is dropped.
+    ///
+    /// # Panics
+    ///
+    /// If nobody can listen there.
+    pub fn listen(&self, directory: &Path) -> PathListener {
+        let _in_runtime = self.runtime.enter();
+        self.host.listen(directory).expect("there is room for a socket")
     }
 
     /// What its modules offer.
@@ -286,13 +297,18 @@ impl Module<'_> {
         );
     }
 
+    /// What it last said it has read, if it has.
+    pub fn statistics(&self) -> Option<Statistics> {
+        self.process.statistics()
+    }
+
     /// What it last said it has read of `chain`.
     ///
     /// # Panics
     ///
     /// If it never reported.
     pub fn chain_statistics(&self) -> TopicStatistics {
-        let statistics = self.process.statistics().expect("the module has reported what it read");
+        let statistics = self.statistics().expect("the module has reported what it read");
         statistics.topics.into_iter().find(|topic| topic.topic == Chain::NUMBER).expect("it reads chain")
     }
 }
@@ -348,8 +364,10 @@ impl NodeApi for MadeUpAnswers {
         ChainPosition { hash: [0; 32], height: 0 }
     }
 
-    fn block(&self, _: &Hash) -> Result<Option<StoredBlock>, NodeError> {
-        Ok(None)
+    fn block(&self, hash: &Hash) -> Result<Option<StoredBlock>, NodeError> {
+        let height = u32::from_le_bytes([hash[0], hash[1], hash[2], hash[3]]);
+        let is_made_up = *hash == hash_of(height);
+        Ok(is_made_up.then(|| StoredBlock { hash: *hash, height, raw: raw_block(height) }))
     }
 
     fn block_by_height(&self, height: u32) -> Result<Option<StoredBlock>, NodeError> {

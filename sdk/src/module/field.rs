@@ -114,3 +114,53 @@ impl<'a, A: Field<'a, T>, T> Field<'a, Option<T>> for ArchivedOption<A> {
         self.as_ref().map(A::take)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use blvm_bus::message::TOPICS;
+    use rkyv::Archive;
+
+    use super::*;
+
+    /// The archived forms of the types on the left can be taken as the types on the right; the names of those on the left.
+    macro_rules! taken {
+        ($($field:ty as $($taken:ty),+;)*) => {{
+            $( $( let _ = <<$field as Archive>::Archived as Field<'_, $taken>>::take; )+ )*
+            [$( stringify!($field) ),*].map(|name| name.replace(' ', ""))
+        }};
+    }
+
+    #[test]
+    fn a_handler_can_take_every_field_of_every_event() {
+        let known = taken! {
+            bool as bool;
+            u16 as u16;
+            u32 as u32;
+            u64 as u64;
+            i32 as i32;
+            i64 as i64;
+            Option<u32> as Option<u32>;
+            Option<u64> as Option<u64>;
+            Hash as &Hash, Hash;
+            [u8; 80] as &[u8; 80], [u8; 80];
+            String as &str, String;
+            Vec<u8> as &[u8], Vec<u8>;
+            Vec<Hash> as &[Hash], Vec<Hash>;
+            Vec<u64> as Vec<u64>;
+        };
+        let mut fields = 0;
+        for topic in TOPICS {
+            for kind in topic.layouts {
+                for field in kind.fields {
+                    let name = field.type_name.replace(' ', "");
+                    assert!(known.contains(&name), "{}: {}.{}: {name}", topic.name, kind.name, field.name);
+                    // Handlers take these for something else.
+                    let is_reserved = ["body", "sequence", "message"].contains(&field.name);
+                    assert!(!is_reserved, "{}: {}.{}", topic.name, kind.name, field.name);
+                    fields += 1;
+                }
+            }
+        }
+        assert!(fields > 100, "{fields}");
+    }
+}

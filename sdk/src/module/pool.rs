@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Something to be run once. It catches its own panics.
 pub(crate) type Job = Box<dyn FnOnce() + Send>;
@@ -43,6 +44,14 @@ impl Pool {
     pub(crate) fn new(name: &'static str, limit: usize) -> Self {
         let (state, changed) = (Mutex::new(State::default()), Condvar::new());
         Pool { inner: Arc::new(Inner { name, limit: limit.max(1), state, changed }) }
+    }
+
+    /// Waits until fewer than the bound run, or `bound` passes; whether they do.
+    pub(crate) fn has_room_within(&self, bound: Duration) -> bool {
+        let state = self.inner.state();
+        let is_full = |state: &mut State| state.running + state.queue.len() >= self.inner.limit;
+        let waited = self.inner.changed.wait_timeout_while(state, bound, is_full);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
     /// Waits until fewer than the bound run, then has `job` run.

@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use blvm_bus::request::{Request, Statistics, TopicStatistics};
+use blvm_bus::request::{Request, Statistics, TokenError, TopicStatistics};
 
 use super::handlers::Handlers;
 use super::health::{Troubles, log};
@@ -38,6 +38,13 @@ pub enum RunError {
     /// Attaching failed, or the node is gone.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// The token of a node to attach to by path.
+    #[error("the node's token cannot be had: does it run?")]
+    Token {
+        /// Why.
+        #[source]
+        source: TokenError,
+    },
     /// The configuration is not what the module's settings are.
     #[error("the configuration cannot be read: {}", source.message())]
     Settings {
@@ -86,9 +93,15 @@ pub fn topics<M: Module>() -> Topics {
 /// # Errors
 ///
 /// [`RunError`].
-pub fn serve<M: Module>(mut session: Session) -> Result<(), RunError> {
+pub fn serve<M: Module>(session: Session) -> Result<(), RunError> {
+    let config = session.config().to_owned();
+    work::<M>(session, &config, true)
+}
+
+/// As [`serve`]; with the configuration `config`, and without offering anything unless it `offers`.
+pub(super) fn work<M: Module>(mut session: Session, config: &str, offers: bool) -> Result<(), RunError> {
     let mut handlers = Handlers::<M>::of();
-    let settings = toml::from_str(session.config());
+    let settings = toml::from_str(config);
     let settings = settings.map_err(|source| RunError::Settings { source: Box::new(source) })?;
     let mut attached = Vec::new();
     for topic in handlers.topics.drain(..) {
@@ -125,7 +138,12 @@ pub fn serve<M: Module>(mut session: Session) -> Result<(), RunError> {
     let connection = Connection { router: Arc::clone(&router), reader: Some(reader) };
 
     let start = Start { settings, network, requests: requests.clone(), loaded_modules };
-    let module = M::new(start).map_err(|error| RunError::New { error })?;
+    let module = match M::new(start) {
+        Ok(module) => module,
+        // What it asked for did not come: that the node is gone says more.
+        Err(_) if connection.is_gone() => return Err(SessionError::from(CallError::Closed).into()),
+        Err(error) => return Err(RunError::New { error }),
+    };
     let shared = Arc::new(Shared {
         module,
         requests,
@@ -148,7 +166,7 @@ pub fn serve<M: Module>(mut session: Session) -> Result<(), RunError> {
     }
     let mut account = Account { router, wait, told, reports };
     let outcome = outcome
-        .and_then(|()| table.register::<M>(&shared.requests))
+        .and_then(|()| if offers { table.register::<M>(&shared.requests) } else { Ok(()) })
         .and_then(|()| keep(&shared, Timers::new(handlers.timers), &mut account));
     finish(shared, threads, &account, connection, outcome)
 }
@@ -202,6 +220,12 @@ fn drop_module<M: Module>(shared: Arc<Shared<M>>) {
 struct Connection {
     router: Arc<Router>,
     reader: Option<JoinHandle<()>>,
+}
+
+impl Connection {
+    fn is_gone(&self) -> bool {
+        self.reader.as_ref().is_some_and(JoinHandle::is_finished)
+    }
 }
 
 impl Drop for Connection {

@@ -183,6 +183,11 @@ impl<M: Send + Sync + 'static, T: Topic> Reader<M, T> {
     fn read(mut self, shared: &Arc<Shared<M>>, missed: &[Missed<M>]) -> Feed<T> {
         let at_work = shared.troubles.watch(T::NAME);
         while !shared.stop.is_stopping() {
+            if self.handlers.has_concurrent && !shared.work.has_room_within(UNTOLD) {
+                // Not read on: what waits stands in the ring.
+                self.tell_if_old(shared);
+                continue;
+            }
             match self.feed.poll() {
                 Ok(Some(sample)) => {
                     let sequence = sample.sequence();
@@ -230,6 +235,13 @@ impl<M: Send + Sync + 'static, T: Topic> Reader<M, T> {
         shared.keeper.ring();
     }
 
+    fn tell_if_old(&mut self, shared: &Shared<M>) {
+        self.take_finished();
+        if self.told.is_stale(&self.feed) && self.told.age() >= UNTOLD {
+            self.tell(shared);
+        }
+    }
+
     fn take_finished(&mut self) {
         while let Ok(sequence) = self.copies.finished.try_recv() {
             self.copies.unfinished -= 1;
@@ -254,14 +266,9 @@ impl<M: Send + Sync + 'static, T: Topic> Reader<M, T> {
             }
             std::hint::spin_loop();
         }
-        self.take_finished();
-        let mut bound = IDLE;
-        if self.copies.unfinished > 0 || self.told.is_stale(&self.feed) {
-            bound = UNTOLD;
-            if self.told.age() >= UNTOLD {
-                self.tell(shared);
-            }
-        }
+        self.tell_if_old(shared);
+        let is_told = self.copies.unfinished == 0 && !self.told.is_stale(&self.feed);
+        let bound = if is_told { IDLE } else { UNTOLD };
         if self.wait != Wait::Spin {
             let wants: Vec<_> = self.feed.wants().into_iter().collect();
             self.parker.park_or(&wants, shared.stop.as_fd(), bound).map_err(crate::SessionError::from)?;
