@@ -18,7 +18,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Who was attached for so long begins with the first pause again.
-const SETTLED: Duration = Duration::from_secs(10);
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// Runs module `M` in a program that no node has started: attached by path to the node whose data directory is `datadir`, with
 /// `config` as its configuration (TOML).

@@ -51,7 +51,7 @@ fn a_program_by_path_waits_for_the_node_and_comes_back_to_the_next_one() {
     // No node is there yet.
     let program = Program::start(datadir.path());
     program.says("the node's token cannot be had: does it run?; trying again");
-    for round in 1..=3 {
+    for round in 1..=2 {
         let node = Node::start(TopicsOptions::default());
         let listener = node.listen(datadir.path());
         program.says("attached to the node");
