@@ -39,7 +39,7 @@ pub use arguments::{Arguments, Output, output};
 pub use block::{BlockBytes, HasBody, HeldBlock, HeldReorganisation, Reorganisation, TakeBody};
 pub use block_on::block_on;
 pub use by_path::run_by_path;
-pub use error::Error;
+pub use error::{Error, with_error};
 pub use field::Field;
 pub use handlers::{Handlers, MissedMessages};
 pub use message::Message;

@@ -85,9 +85,7 @@ pub fn call_for_result(signature: &Signature, arguments: &[Tokens]) -> Tokens {
     let call = call(signature, arguments);
     let span = signature.output.span();
     if answers_result(&signature.output) {
-        quote_spanned! { span=>
-            #call.map_err(::core::convert::Into::<::blvm_sdk::module::Error>::into)
-        }
+        quote_spanned! { span=> ::blvm_sdk::module::with_error(#call) }
     } else {
         quote_spanned! { span=> ::core::result::Result::<_, ::blvm_sdk::module::Error>::Ok(#call) }
     }

@@ -118,7 +118,7 @@ pub fn call_new(new: &Signature) -> Result<Tokens> {
     let unused = new.inputs.is_empty().then(|| quote! { let _ = start; });
     let call = quote_spanned! { new.ident.span()=> Self::new(#arguments) };
     Ok(if answers_result(&new.output) {
-        quote! { #unused #call.map_err(::core::convert::Into::into) }
+        quote! { #unused ::blvm_sdk::module::with_error(#call) }
     } else {
         quote! { #unused ::core::result::Result::Ok(#call) }
     })

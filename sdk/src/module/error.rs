@@ -39,6 +39,15 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for Error {
     }
 }
 
+/// What a handler answered, with whatever error of its own.
+///
+/// # Errors
+///
+/// The handler's.
+pub fn with_error<T, E: Into<Error>>(result: Result<T, E>) -> Result<T, Error> {
+    result.map_err(Into::into)
+}
+
 impl Display for Error {
     /// With `{:#}` the causes follow, each after a colon.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
