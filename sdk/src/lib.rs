@@ -5,6 +5,31 @@
 //! that is no module attaches by path ([`Session::attach_path`]).
 //!
 //! ```no_run
+//! use blvm_sdk::prelude::*;
+//!
+//! struct Watch;
+//!
+//! #[module]
+//! impl Watch {
+//!     fn new() -> Self {
+//!         Watch
+//!     }
+//!
+//!     #[on(BlockConnected)]
+//!     fn block(&self, height: u32, body: BlockBytes<'_>) {
+//!         eprintln!("block at height {height}, {} bytes", body.raw().len());
+//!     }
+//! }
+//!
+//! fn main() -> ExitCode {
+//!     blvm_sdk::run::<Watch>()
+//! }
+//! ```
+//!
+//! What a handler may take and answer, and where it runs: [`macro@module`] and [`mod@module`]. Without handlers, in a loop of the program's
+//! own:
+//!
+//! ```no_run
 //! use blvm_sdk::{Chain, ChainEvent, Missed, Session, Topics, Wait};
 //!
 //! fn main() -> Result<(), blvm_sdk::SessionError> {

@@ -21,8 +21,20 @@ use syn::{Error, ImplItem, ItemImpl, Type, parse_macro_input};
 
 use options::Options;
 
-/// Makes a module of an impl block: its methods with `#[on(EVENT)]`, `#[on_missed]`, `#[rpc]`, `#[command]` and `#[every("10s")]` are
-/// its handlers, and `fn new` builds it. Implements `blvm_sdk::module::Module`.
+/// Makes a module of an impl block: `fn new` builds it, and methods with these attributes are its handlers. Implements
+/// `blvm_sdk::module::Module`.
+///
+/// | attribute | the method takes, besides `&self` | and answers |
+/// |---|---|---|
+/// | `#[on(EVENT)]` | fields of the event by name (docs/events.md); `body`, the message's body; `sequence: u64`; `message: &Message<'_, EVENT>` | nothing, or a `Result` |
+/// | `#[on(EVENT, concurrent)]` | the same, of a copy: as many at once as `concurrency`, in any order | the same |
+/// | `#[on_missed]`, `#[on_missed(TOPIC)]` | `topic: &str`, `messages: u64` | the same |
+/// | `#[rpc]`, `#[rpc(name = "NAME")]` | parameters by name, each read with serde; an `Option` may be left out | what serde can write, or a `Result` of it |
+/// | `#[command]`, `#[command(name = "NAME")]` | arguments: `bool` is `--flag`, `Option<T>` is `--option VALUE`, others are given by their place | `String`, `()`, `CommandOutput`, or a `Result` of one |
+/// | `#[every("10s")]` | nothing | nothing, or a `Result` |
+///
+/// All of them may be `async`: the thread that calls waits for them, so that the order stays. Doc comments of methods, commands and
+/// of a command's parameters are what the operator reads. `new` takes `start: Start` or nothing, and answers `Self` or a `Result`.
 ///
 /// | option | means |
 /// |---|---|
