@@ -4,8 +4,10 @@
 //! |---|---|
 //! | `info` | what is said of a module |
 //! | `error` | why something was not done |
+//! | `dependents` | whether a new version does harm |
 //! | `fresh` | manifests as they are on disk now |
 //! | `known` | what the manager knows, and the events it sends when that changes |
+//! | `logs` | each module's log, open once |
 //! | `plan` | what a process is started from |
 //! | `health` | asking a module how it does |
 //! | `process` | one process: from its start until it is at work, and its orderly end |
@@ -16,11 +18,13 @@
 //! One change is made at a time: loads, unloads and reloads wait for each other. A module that crashes needs nobody's leave.
 //! Every wait has an end, so a module that does not answer holds nothing up for longer than its deadlines.
 
+mod dependents;
 mod error;
 mod fresh;
 mod health;
 mod info;
 mod known;
+mod logs;
 mod plan;
 mod process;
 mod restart;
@@ -40,12 +44,12 @@ use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::host::{ModuleHost, RunningModule};
-use super::log_file::LogFile;
 use crate::topics::Topics;
 pub use error::{BeginError, LoadError, ReloadError, UnloadError};
 use fresh::Fresh;
 pub use info::{ExitReason, Health, ModuleInfo, ModuleState, TopicInfo};
 use known::{Found, Known};
+use logs::Logs;
 use plan::Plan;
 use process::Ending;
 pub use restart::RestartPolicy;
@@ -100,6 +104,7 @@ struct Inner {
     options: ManagerOptions,
     node_version: Version,
     known: Known,
+    logs: Logs,
     /// Whether the node ends.
     closing: CancellationToken,
     /// Whether there was an operator's file: it must not vanish, and its rules with it.
@@ -122,6 +127,7 @@ impl ModuleManager {
         let known = Known::new(topics, host.directory());
         let changing = AsyncMutex::new(Gate { is_open: true });
         let node_version = node_version();
+        let logs = Logs::new(options.log_directory.clone());
         let had_node_file = options.data_directory.as_ref().is_some_and(|data| data.join(NODE_FILE).exists());
         ModuleManager {
             inner: Arc::new(Inner {
@@ -129,6 +135,7 @@ impl ModuleManager {
                 options,
                 node_version,
                 known,
+                logs,
                 closing: CancellationToken::new(),
                 had_node_file: AtomicBool::new(had_node_file),
                 looks: AtomicU64::new(0),
@@ -385,13 +392,6 @@ impl ModuleManager {
         }
     }
 
-    /// Whether a new version has what it needs, and is what the loaded modules need.
-    fn check_dependents(&self, manifest: &Manifest) -> Result<(), LoadError> {
-        let mut refused = self.inner.known.graph(Some(manifest)).resolve().refused;
-        let concerned = self.inner.known.loaded().into_iter().find_map(|name| refused.remove(&name));
-        concerned.map_or(Ok(()), |error| Err(error.into()))
-    }
-
     /// Every known module, by name.
     pub fn list(&self) -> Vec<ModuleInfo> {
         self.inner.known.list()
@@ -409,7 +409,7 @@ impl ModuleManager {
 
     /// Where a module's log stands, if logs are written.
     pub fn log_path(&self, name: &str) -> Option<PathBuf> {
-        self.inner.options.log_directory.as_ref().map(|directory| LogFile::path_in(directory, name))
+        self.inner.logs.path(name)
     }
 
     /// Ends all modules, each within its deadlines and all at the same time; nothing is loaded afterwards. `close` closes the

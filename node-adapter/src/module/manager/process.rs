@@ -14,7 +14,6 @@ use super::plan::Plan;
 use super::{Inner, health};
 use crate::module::calls::CallFailure;
 use crate::module::host::{RunningModule, StartRequest};
-use crate::module::log_file::LogFile;
 
 /// Part of the time to end that passes in silence.
 const NOTICE: Duration = Duration::from_secs(1);
@@ -34,7 +33,19 @@ pub(super) enum Ending {
 impl Inner {
     /// Starts a process and waits until it has attached. If it does not, none is left.
     pub(super) async fn begin(
-        &self,
+        self: &Arc<Self>,
+        plan: &Plan,
+        program: Option<SealedBinary>,
+        resume: BTreeMap<u32, u64>,
+    ) -> Result<Arc<RunningModule>, BeginError> {
+        let process = self.start(plan, program, resume).await?;
+        let until = Instant::now() + plan.limits.startup_deadline;
+        self.attach(&process, plan, until).await?;
+        Ok(process)
+    }
+
+    async fn start(
+        self: &Arc<Self>,
         plan: &Plan,
         program: Option<SealedBinary>,
         resume: BTreeMap<u32, u64>,
@@ -42,47 +53,59 @@ impl Inner {
         if self.closing.is_cancelled() {
             return Err(BeginError::Stopping);
         }
-        let host = Arc::clone(&self.host);
-        let request = StartRequest {
+        let inner = Arc::clone(self);
+        let mut request = StartRequest {
             program,
             resume,
-            log: self.log_of(&plan.manifest.name),
             expected_sha256: Some(plan.program_sha256),
             config: plan.config.clone(),
             limits: plan.limits.clone(),
             ..StartRequest::new(plan.manifest.clone())
         };
-        // Copies the program and waits for the fork.
-        let started = tokio::task::spawn_blocking(move || host.start_with(request)).await;
-        let process = Arc::new(started.map_err(|_| BeginError::Stopping)??);
-        let deadline = plan.limits.startup_deadline;
+        // Opens the log, copies the program and waits for the fork.
+        let started = tokio::task::spawn_blocking(move || {
+            request.log = inner.logs.open(&request.manifest.name);
+            inner.host.start_with(request)
+        });
+        Ok(Arc::new(started.await.map_err(|_| BeginError::Stopping)??))
+    }
+
+    /// Waits until the process has attached. If it has not by `until`, it is ended.
+    async fn attach(
+        &self,
+        process: &Arc<RunningModule>,
+        plan: &Plan,
+        until: Instant,
+    ) -> Result<(), BeginError> {
         let attached = tokio::select! {
-            attached = tokio::time::timeout(deadline, process.attached()) => attached,
+            attached = tokio::time::timeout_at(until.into(), process.attached()) => attached,
             () = self.closing.cancelled() => {
-                self.kill(&process).await;
+                self.kill(process).await;
                 return Err(BeginError::Stopping);
             }
         };
         match attached {
-            Ok(Some(_)) => Ok(process),
+            Ok(Some(_)) => Ok(()),
             Ok(None) => Err(BeginError::Ended { how: process.exited().await.into() }),
             Err(_) => {
-                self.kill(&process).await;
-                Err(BeginError::Late { deadline })
+                self.kill(process).await;
+                Err(BeginError::Late { deadline: plan.limits.startup_deadline })
             }
         }
     }
 
-    /// As `begin`, and waits until the process says that all is well. If it does not, none is left.
+    /// As `begin`, and waits until the process says that all is well, both within one deadline. If it does not, none is left.
     pub(super) async fn begin_healthy(
-        &self,
+        self: &Arc<Self>,
         plan: &Plan,
         resume: BTreeMap<u32, u64>,
     ) -> Result<Arc<RunningModule>, BeginError> {
-        let process = self.begin(plan, None, resume).await?;
+        let process = self.start(plan, None, resume).await?;
         let deadline = plan.limits.startup_deadline;
+        let until = Instant::now() + deadline;
+        self.attach(&process, plan, until).await?;
         let health = tokio::select! {
-            health = health::ask(&process, deadline) => health,
+            health = health::ask(&process, until.saturating_duration_since(Instant::now())) => health,
             how = process.exited() => return Err(BeginError::Ended { how: how.into() }),
             () = self.closing.cancelled() => {
                 self.kill(&process).await;
@@ -94,17 +117,6 @@ impl Inner {
         }
         self.kill(&process).await;
         Err(BeginError::Unhealthy { health, deadline })
-    }
-
-    fn log_of(&self, name: &str) -> Option<Arc<LogFile>> {
-        let directory = self.options.log_directory.as_ref()?;
-        match LogFile::open(directory, name) {
-            Ok(log) => Some(Arc::new(log)),
-            Err(error) => {
-                tracing::warn!(module = name, %error, "the module's log cannot be opened: it goes without");
-                None
-            }
-        }
     }
 
     /// Ends a process: asks, then SIGTERM, then SIGKILL. `None` if the kernel itself cannot end it.
