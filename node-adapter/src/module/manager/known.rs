@@ -45,6 +45,8 @@ struct Entry {
     last_exit: Option<ExitReason>,
     /// What is known of who made it, since it was loaded.
     trust: Option<String>,
+    /// Whether its directory is gone, and that was told: it is forgotten once it is not loaded.
+    is_removed: bool,
 }
 
 pub(super) struct Known {
@@ -88,13 +90,21 @@ impl Known {
         true
     }
 
-    /// Adds a module whose directory appeared while the node runs.
+    /// Adds a module whose directory appeared while the node runs. One that is loaded may have been away.
     pub(super) fn install(&self, found: Found) {
         let mut modules = self.modules.lock();
         let (name, version) = (found.manifest.name.clone(), found.manifest.version.to_string());
-        if !modules.contains_key(&name) {
-            self.tell(None, &ModuleInstalled { name: name.clone(), version }, &name);
-            self.insert(&mut modules, found);
+        let event = ModuleInstalled { name: name.clone(), version };
+        match modules.get_mut(&name) {
+            None => {
+                self.tell(None, &event, &name);
+                self.insert(&mut modules, found);
+            }
+            Some(entry) if entry.is_removed => {
+                entry.is_removed = false;
+                self.tell(Some(entry), &event, &name);
+            }
+            Some(_) => {}
         }
     }
 
@@ -109,6 +119,7 @@ impl Known {
             process: None,
             last_exit: None,
             trust: None,
+            is_removed: false,
         };
         self.tell(Some(&entry), &ModuleDiscovered { name: name.clone(), version }, &name);
         modules.insert(name, entry);
@@ -123,12 +134,13 @@ impl Known {
         }
     }
 
-    /// The directory of a module is gone. It is forgotten unless it is loaded.
+    /// The directory of a module is gone. It is forgotten, but not before it is unloaded.
     pub(super) fn removed(&self, name: &str) {
         let mut modules = self.modules.lock();
-        let Some(entry) = modules.get(name) else { return };
+        let Some(entry) = modules.get_mut(name) else { return };
         let stays = entry.orders.is_some();
-        self.tell(stays.then_some(entry), &ModuleRemoved { name: name.to_owned() }, name);
+        entry.is_removed = true;
+        self.tell(stays.then_some(&*entry), &ModuleRemoved { name: name.to_owned() }, name);
         if !stays {
             modules.remove(name);
         }
@@ -171,8 +183,10 @@ impl Known {
         self.modules.lock().values().filter_map(|entry| entry.process.clone()).collect()
     }
 
+    /// Takes what a module's directory holds; a loaded module keeps what it runs from.
     pub(super) fn set_manifest(&self, manifest: &Manifest) {
-        if let Some(entry) = self.modules.lock().get_mut(&manifest.name) {
+        let mut modules = self.modules.lock();
+        if let Some(entry) = modules.get_mut(&manifest.name).filter(|entry| entry.orders.is_none()) {
             entry.found.manifest = manifest.clone();
         }
     }
@@ -286,20 +300,24 @@ impl Known {
         self.is_closing.store(true, Ordering::Relaxed);
     }
 
-    /// A module is not loaded any more. Its last process, and the descriptors that go with it, are forgotten; but when the node
-    /// ends, what the module has received goes into its report.
+    /// A module is not loaded any more. Its last process, and the descriptors that go with it, are forgotten, and with its
+    /// directory gone the module too; but when the node ends, what the module has received goes into its report.
     pub(super) fn unloaded(&self, name: &str, state: ModuleState) {
-        if let Some(entry) = self.modules.lock().get_mut(name) {
-            self.change(name, entry, state);
-            // Relaxed: the lock orders it.
-            let is_reported = self.is_closing.load(Ordering::Relaxed);
-            // One that could not be ended is remembered.
-            if !is_reported && entry.process.as_ref().is_some_and(|process| process.has_exited()) {
-                entry.process = None;
-            }
-            if entry.orders.take().is_some() {
-                self.tell(Some(entry), &ModuleUnloaded { name: name.to_owned() }, name);
-            }
+        let mut modules = self.modules.lock();
+        let Some(entry) = modules.get_mut(name) else { return };
+        self.change(name, entry, state);
+        // Relaxed: the lock orders it.
+        let is_reported = self.is_closing.load(Ordering::Relaxed);
+        // One that could not be ended is remembered.
+        if !is_reported && entry.process.as_ref().is_some_and(|process| process.has_exited()) {
+            entry.process = None;
+        }
+        let is_forgotten = entry.is_removed && entry.process.is_none();
+        if entry.orders.take().is_some() {
+            self.tell((!is_forgotten).then_some(&*entry), &ModuleUnloaded { name: name.to_owned() }, name);
+        }
+        if is_forgotten {
+            modules.remove(name);
         }
     }
 
@@ -356,5 +374,61 @@ fn info(entry: &Entry) -> ModuleInfo {
         }),
         layers: running.map_or(Vec::new(), |process| process.layers().to_vec()),
         topics: topics.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topics::TopicsOptions;
+
+    fn known() -> Known {
+        let chain = blvm_bus::layout::Geometry { depth: 16, slot_bytes: 128, terms: 4, term_bytes: 64 << 10 };
+        let topics = Topics::create(TopicsOptions { chain, leases: 1, lease_holders: 2 }).unwrap();
+        Known::new(Arc::new(topics), Arc::default())
+    }
+
+    fn found(version: &str) -> Found {
+        let manifest = Manifest { version: version.parse().unwrap(), ..Manifest::new("x", "x") };
+        Found { directory: None, text: None, manifest }
+    }
+
+    /// As if a process of `x` were at work.
+    fn load(known: &Known) {
+        known.modules.lock().get_mut("x").unwrap().orders = Some(mpsc::channel(1).0);
+    }
+
+    #[test]
+    fn a_loaded_module_whose_directory_is_gone_is_forgotten_once_it_is_unloaded() {
+        let known = known();
+        known.add(found("1.0.0"));
+        load(&known);
+        known.removed("x");
+        assert!(known.contains("x"));
+        known.unloaded("x", ModuleState::Stopped);
+        assert!(!known.contains("x") && !known.directory.is_known("x"));
+    }
+
+    #[test]
+    fn a_loaded_module_whose_directory_comes_back_is_installed_and_stays() {
+        let known = known();
+        known.add(found("1.0.0"));
+        load(&known);
+        known.removed("x");
+        known.install(found("1.0.0"));
+        known.unloaded("x", ModuleState::Stopped);
+        assert!(known.contains("x") && known.directory.is_known("x"));
+    }
+
+    #[test]
+    fn a_loaded_module_keeps_the_manifest_it_runs_from() {
+        let known = known();
+        known.add(found("1.0.0"));
+        let version = || known.info("x").unwrap().version;
+        known.set_manifest(&found("1.1.0").manifest);
+        assert_eq!(version(), "1.1.0");
+        load(&known);
+        known.set_manifest(&found("1.0.0").manifest);
+        assert_eq!(version(), "1.1.0");
     }
 }
