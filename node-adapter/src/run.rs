@@ -308,7 +308,7 @@ async fn serve(
         () = stop.wait() => return Ok(()),
     }
     tokio::select! {
-        started = assembly.start_modules(arguments) => started?,
+        started = assembly.start_modules() => started?,
         () = stop.wait() => return Ok(()),
     }
     let end = arguments.duration.map(|duration| Instant::now() + duration);

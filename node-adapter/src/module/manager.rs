@@ -60,6 +60,8 @@ use supervise::{Order, Stopped, Supervisor};
 pub struct ManagerOptions {
     /// Each directory in it with a `module.toml` is a module.
     pub modules_directory: Option<PathBuf>,
+    /// Whether the modules directory may be missing: then it holds nothing yet.
+    pub may_lack_modules_directory: bool,
     /// Where programs of modules are looked for besides their own directories.
     pub build_directory: PathBuf,
     /// Where each module's log stands; none is written without it.
@@ -81,6 +83,7 @@ impl ManagerOptions {
     pub fn new(build_directory: impl Into<PathBuf>) -> Self {
         ManagerOptions {
             modules_directory: None,
+            may_lack_modules_directory: false,
             build_directory: build_directory.into(),
             log_directory: None,
             config: None,

@@ -52,6 +52,8 @@ pub(crate) struct Assembly {
     pub(crate) modules: ModuleManager,
     /// What the operator said of modules when the node started.
     modules_table: ModulesTable,
+    /// The modules that each must get to work.
+    named_modules: Vec<String>,
     /// The peers; who asks about them asks here.
     pub(crate) p2p: Arc<P2p>,
     by_path: Option<PathListener>,
@@ -114,20 +116,46 @@ impl Assembly {
         let modules_table = node_file.modules.clone();
         let options = manager_options(arguments, &datadir, &node_file)?;
         let modules = ModuleManager::new(host, Arc::clone(&topics), options);
-        let operations = NodeOperations::new(Arc::clone(&topics), modules.clone());
-        let rpc = serve_rpc(arguments, &datadir, operations).await?;
-        Ok(Assembly {
+        let mut assembly = Assembly {
             topics,
             ledger,
             node,
             modules,
             modules_table,
+            named_modules: Vec::new(),
             p2p,
             by_path,
-            rpc,
+            rpc: None,
             datadir,
             _temporary: temporary,
-        })
+        };
+        // Before anybody can ask for a module: names belong to those of the command line, and what is there was not installed
+        // while the node runs.
+        assembly.find_modules(arguments).await?;
+        let operations = NodeOperations::new(Arc::clone(&assembly.topics), assembly.modules.clone());
+        assembly.rpc = serve_rpc(arguments, &assembly.datadir, operations).await?;
+        Ok(assembly)
+    }
+
+    /// Makes the modules known that are named on the command line, then those of the modules directory. A demonstration
+    /// without any takes the example.
+    async fn find_modules(&mut self, arguments: &RunArguments) -> Result<(), RunError> {
+        if !self.modules_table.enabled {
+            return Ok(());
+        }
+        for directory in &arguments.modules {
+            self.named_modules.push(self.modules.add_directory(directory)?);
+        }
+        if arguments.demo && arguments.modules.is_empty() {
+            self.named_modules.push(self.modules.add_text(DEMO_MANIFEST)?);
+        }
+        self.look_through_modules_directory().await
+    }
+
+    async fn look_through_modules_directory(&self) -> Result<(), RunError> {
+        let modules = self.modules.clone();
+        // Reads every manifest: not on a thread that serves others.
+        tokio::task::spawn_blocking(move || modules.discover()).await.map_err(join_error)
     }
 
     /// Looks at the disk that holds the data, for ever.
@@ -147,24 +175,22 @@ impl Assembly {
     }
 
     /// Loads the modules named on the command line, each of which must get to work, then those of the modules directory, of
-    /// which some may not. A demonstration without any takes the example.
-    pub(crate) async fn start_modules(&self, arguments: &RunArguments) -> Result<(), RunError> {
+    /// which some may not.
+    pub(crate) async fn start_modules(&self) -> Result<(), RunError> {
         let table = &self.modules_table;
         if !table.enabled {
             tracing::info!("no modules: blvm.toml says modules.enabled = false");
             return Ok(());
         }
-        for directory in &arguments.modules {
-            let name = self.modules.add_directory(directory)?;
-            self.modules.load(&name).await?;
+        for name in &self.named_modules {
+            match self.modules.load(name).await {
+                // Somebody was faster by JSON-RPC.
+                Ok(_) | Err(LoadError::Loaded { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
-        if arguments.demo && arguments.modules.is_empty() {
-            let name = self.modules.add_text(DEMO_MANIFEST)?;
-            self.modules.load(&name).await?;
-        }
-        let modules = self.modules.clone();
-        // Reads every manifest: not on a thread that serves others.
-        tokio::task::spawn_blocking(move || modules.discover()).await.map_err(join_error)?;
+        // An import takes its time: what was installed meanwhile is loaded too.
+        self.look_through_modules_directory().await?;
         for (name, error) in self.modules.load_all().await {
             log_failure(&name, &error);
         }
@@ -310,12 +336,11 @@ fn manager_options(
 ) -> Result<ManagerOptions, RunError> {
     let executable = std::env::current_exe().map_err(RunError::Runtime)?;
     let mut options = ManagerOptions::new(executable.parent().unwrap_or(Path::new(".")));
-    let installed = datadir.join(INSTALLED_DIRECTORY);
-    options.modules_directory = match (&arguments.modules_dir, &node_file.modules.modules_dir) {
-        (Some(directory), _) => Some(directory.clone()),
-        (None, Some(directory)) => Some(node_file.resolve(directory)),
-        (None, None) => installed.is_dir().then_some(installed),
-    };
+    let asked = arguments.modules_dir.clone();
+    let asked = asked.or_else(|| node_file.modules.modules_dir.as_ref().map(|path| node_file.resolve(path)));
+    // Nobody makes the usual one before there is something to install.
+    options.may_lack_modules_directory = asked.is_none();
+    options.modules_directory = Some(asked.unwrap_or_else(|| datadir.join(INSTALLED_DIRECTORY)));
     options.require_signatures = arguments.require_signatures;
     options.config.clone_from(&arguments.config);
     options.data_directory = Some(datadir.to_owned());
@@ -368,4 +393,30 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 fn join_error(error: tokio::task::JoinError) -> RunError {
     RunError::Runtime(io::Error::other(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: RunArguments,
+    }
+
+    #[test]
+    fn modules_are_looked_for_in_the_usual_directory_before_it_is_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let of = |more: &[&str]| {
+            let arguments = Line::try_parse_from([&["run"], more].concat()).unwrap().arguments;
+            let node_file = NodeFile::empty(PathBuf::new());
+            let options = manager_options(&arguments, directory.path(), &node_file).unwrap();
+            (options.modules_directory.unwrap(), options.may_lack_modules_directory)
+        };
+        assert_eq!(of(&[]), (directory.path().join("installed"), true));
+        assert_eq!(of(&["--modules-dir", "/there"]), (PathBuf::from("/there"), false));
+    }
 }

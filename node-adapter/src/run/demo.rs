@@ -120,7 +120,7 @@ async fn perform(arguments: &RunArguments, assembly: &mut Assembly) -> Result<()
     let wallets = Wallets::set_up(assembly).await?;
     // Nothing happens between the two: what counts for the modules counts here.
     assembly.ledger.mark();
-    assembly.start_modules(arguments).await?;
+    assembly.start_modules().await?;
     let peer = start_peer(assembly, &wallets).await?;
     let outcome = traffic(arguments, assembly, wallets).await;
     // Whatever happened, the second process ends before the node does.

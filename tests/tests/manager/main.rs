@@ -6,6 +6,7 @@ mod crowd;
 mod dependencies;
 mod events;
 mod handover;
+mod installed;
 mod life;
 mod managed;
 mod reload;

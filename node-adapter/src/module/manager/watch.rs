@@ -3,7 +3,8 @@
 //! Looked at every second. That sees changes on every file system and costs a few system calls per module; nothing that
 //! matters waits for it, because loading and reloading read the directory themselves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -11,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use blvm_manifest::{DiscoverError, Discovered, MANIFEST_FILE};
 
+use super::error::LoadError;
 use super::info::ModuleState;
 use super::known::Found;
 use super::{Inner, ModuleManager};
@@ -29,9 +31,6 @@ struct Stamp {
 /// Makes the modules of the directory known; with `is_running` those that are new were installed meanwhile.
 pub(super) fn look(inner: &Inner, is_running: bool) {
     for found in read(inner).unwrap_or_default() {
-        if inner.known.contains(&found.manifest.name) {
-            continue;
-        }
         if is_running {
             inner.known.install(found);
         } else {
@@ -45,6 +44,7 @@ pub(super) async fn watch(inner: Weak<Inner>, loads: bool, unloads: bool) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut before: Option<BTreeMap<String, Stamp>> = None;
+    let mut missed = Missed::default();
     loop {
         ticks.tick().await;
         let Some(inner) = inner.upgrade() else { return };
@@ -62,6 +62,8 @@ pub(super) async fn watch(inner: Weak<Inner>, loads: bool, unloads: bool) {
         let mut now: BTreeMap<_, _> =
             found.iter().map(|found| (found.manifest.name.clone(), stamp(found))).collect();
         let manager = ModuleManager { inner };
+        // First all that is new is known: some of it may need the rest.
+        let (mut to_load, mut has_changed) = (BTreeSet::new(), false);
         for found in found {
             let name = found.manifest.name.clone();
             match before.as_ref().map(|before| before.get(&name)) {
@@ -71,20 +73,28 @@ pub(super) async fn watch(inner: Weak<Inner>, loads: bool, unloads: bool) {
                 }
                 Some(None) => {
                     manager.inner.known.install(found);
-                    if loads {
-                        load(&manager, &name).await;
-                    }
+                    has_changed = true;
+                    to_load.insert(name);
                 }
                 Some(Some(stamp)) if now.get(&name) != Some(stamp) => {
                     manager.inner.known.updated(&name, &found.manifest.version.to_string());
-                    // It may have been half there when it was tried.
+                    has_changed = true;
                     let has_failed =
                         manager.info(&name).is_some_and(|info| info.state == ModuleState::Failed);
-                    if loads && has_failed {
-                        load(&manager, &name).await;
+                    if has_failed || missed.has(&name) {
+                        to_load.insert(name);
                     }
                 }
                 Some(Some(_)) => {}
+            }
+        }
+        if has_changed {
+            to_load.extend(missed.waiting_for_others());
+        }
+        missed.retain(|name| now.contains_key(name) && !manager.inner.known.is_loaded(name));
+        if loads {
+            for name in &to_load {
+                missed.note(name, manager.load(name).await);
             }
         }
         for (name, stamp) in before.iter().flatten() {
@@ -110,10 +120,43 @@ pub(super) async fn watch(inner: Weak<Inner>, loads: bool, unloads: bool) {
     }
 }
 
-async fn load(manager: &ModuleManager, name: &str) {
-    if let Err(error) = manager.load(name).await {
+/// What the watcher did not load: it may have been half there when it was tried.
+#[derive(Debug, Default)]
+struct Missed {
+    /// Whether another module may be what it lacks: then it is tried again once anything has changed, otherwise once it has
+    /// changed itself.
+    waits_for_others: BTreeMap<String, bool>,
+}
+
+impl Missed {
+    fn note<T>(&mut self, name: &str, loaded: Result<T, LoadError>) {
+        let error = match loaded {
+            // Loaded meanwhile because another one needs it, or because it was away only for a moment.
+            Ok(_) | Err(LoadError::Loaded { .. }) => {
+                self.waits_for_others.remove(name);
+                return;
+            }
+            Err(error) => error,
+        };
+        let is_its_own = match &error {
+            LoadError::Begin { name: whose, .. } | LoadError::LeftOut { name: whose, .. } => whose == name,
+            _ => false,
+        };
+        self.waits_for_others.insert(name.to_owned(), !is_its_own);
         let error = &error as &dyn std::error::Error;
         tracing::warn!(module = name, error, "an installed module was not loaded");
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.waits_for_others.contains_key(name)
+    }
+
+    fn waiting_for_others(&self) -> impl Iterator<Item = String> {
+        self.waits_for_others.iter().filter(|(_, waits)| **waits).map(|(name, _)| name.clone())
+    }
+
+    fn retain(&mut self, keeps: impl Fn(&str) -> bool) {
+        self.waits_for_others.retain(|name, _| keeps(name));
     }
 }
 
@@ -129,12 +172,20 @@ fn read(inner: &Inner) -> Option<Vec<Found>> {
     if let Some(modules) = &inner.options.modules_directory {
         discovered.look(modules, Some(&inner.options.build_directory));
     }
+    if inner.options.may_lack_modules_directory {
+        discovered.refused.retain(|refused| !is_missing(refused));
+    }
     inner.known.complain(&discovered.refused);
     let found =
         |manifest: Manifest| Found { directory: Some(manifest.directory.clone()), text: None, manifest };
     let is_whole =
         !discovered.refused.iter().any(|refused| matches!(refused, DiscoverError::ModulesDirectory { .. }));
     is_whole.then(|| discovered.modules.into_values().map(found).collect())
+}
+
+/// Whether the modules directory itself is not there.
+fn is_missing(refused: &DiscoverError) -> bool {
+    matches!(refused, DiscoverError::ModulesDirectory { source, .. } if source.kind() == io::ErrorKind::NotFound)
 }
 
 fn stamp(found: &Found) -> Stamp {
@@ -145,5 +196,70 @@ fn stamp(found: &Found) -> Stamp {
     Stamp {
         version: found.manifest.version.to_string(),
         files: [of(&found.manifest.directory.join(MANIFEST_FILE)), of(&found.manifest.program)],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use blvm_manifest::DependencyError;
+
+    use super::super::{BeginError, ManagerOptions};
+    use super::*;
+    use crate::module::conversation::tests::ScriptedNode;
+    use crate::module::{ModuleHost, ModuleOptions, RequestLimits};
+    use crate::topics::{Topics, TopicsOptions};
+
+    fn manager(directory: &Path, may_lack_modules_directory: bool) -> ModuleManager {
+        let chain = blvm_bus::layout::Geometry { depth: 16, slot_bytes: 128, terms: 4, term_bytes: 64 << 10 };
+        let topics = Arc::new(Topics::create(TopicsOptions { chain, leases: 1, lease_holders: 2 }).unwrap());
+        let options = ModuleOptions {
+            data_directory: directory.join("modules"),
+            allow_weak_isolation: true,
+            limits: RequestLimits::default(),
+        };
+        let host =
+            ModuleHost::new(Arc::clone(&topics), Arc::new(ScriptedNode), None, "regtest", options).unwrap();
+        let options = ManagerOptions {
+            modules_directory: Some(directory.join("installed")),
+            may_lack_modules_directory,
+            ..ManagerOptions::new(directory.join("nowhere"))
+        };
+        ModuleManager::new(host, topics, options)
+    }
+
+    #[test]
+    fn a_modules_directory_that_is_made_while_the_node_runs_is_looked_through() {
+        let directory = tempfile::tempdir().unwrap();
+        let usual = manager(directory.path(), true);
+        assert_eq!(read(&usual.inner).map(|found| found.len()), Some(0));
+        let asked_for = manager(directory.path(), false);
+        assert!(read(&asked_for.inner).is_none(), "what cannot be looked at is not empty");
+
+        let module = directory.path().join("installed/x");
+        std::fs::create_dir_all(&module).unwrap();
+        std::fs::write(module.join("program"), "").unwrap();
+        let manifest = "name = \"x\"\nversion = \"0.1.0\"\nentry_point = \"program\"\n";
+        std::fs::write(module.join(MANIFEST_FILE), manifest).unwrap();
+        look(&usual.inner, true);
+        assert!(usual.inner.known.contains("x"));
+    }
+
+    #[test]
+    fn what_was_not_loaded_is_tried_again_once_that_may_help() {
+        let mut missed = Missed::default();
+        let (needs, versions) = ("z".to_owned(), "1".parse().unwrap());
+        let error = DependencyError::Missing { name: "a".to_owned(), needs, versions };
+        missed.note::<()>("a", Err(error.into()));
+        let of = |name: &str| LoadError::Begin { name: name.to_owned(), source: BeginError::Stopping };
+        missed.note::<()>("b", Err(of("b")));
+        missed.note::<()>("c", Err(of("z")));
+        assert!(["a", "b", "c"].iter().all(|name| missed.has(name)));
+        assert_eq!(missed.waiting_for_others().collect::<Vec<_>>(), ["a", "c"]);
+
+        missed.note("a", Ok(()));
+        missed.note::<()>("c", Err(LoadError::Loaded { name: "c".to_owned() }));
+        assert!(!missed.has("a") && !missed.has("c"));
+        missed.retain(|name| name != "b");
+        assert!(!missed.has("b"));
     }
 }
