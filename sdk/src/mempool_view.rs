@@ -1,5 +1,9 @@
 //! The node's mempool as a module holds it: a snapshot, then what the topic says.
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
 use std::collections::HashMap;
 
 use blvm_bus::message::Hash;
@@ -17,14 +21,18 @@ use crate::session::{Session, SessionError};
 pub struct MempoolView {
     feed: Feed<Mempool>,
     entries: HashMap<Hash, MempoolEntry>,
-    is_whole: bool,
+    /// All messages up to this one are in it, and none after; `None` while something is missing.
+    through: Option<u64>,
     snapshots: u64,
 }
 
 /// What one message did to the view.
 enum Change {
     Nothing,
-    Taken,
+    /// It is in the view.
+    Taken {
+        sequence: u64,
+    },
     /// Something is missing.
     Lost,
 }
@@ -38,29 +46,38 @@ impl MempoolView {
     /// [`SessionError::NoFeed`].
     pub fn new(session: &mut Session) -> Result<Self, SessionError> {
         let feed = session.whole_feed::<Mempool>()?;
-        Ok(MempoolView { feed, entries: HashMap::new(), is_whole: false, snapshots: 0 })
+        Ok(MempoolView { feed, entries: HashMap::new(), through: None, snapshots: 0 })
     }
 
     /// Reads all that the topic holds now; asks the node first, and after a loss.
     ///
     /// # Errors
     ///
-    /// [`CallError`]; the view is not whole then, and the next update asks again.
+    /// [`CallError`]; the view is not whole then ([`MempoolView::through`]), and the next update asks again.
     pub fn update(&mut self, client: &mut Client) -> Result<(), CallError> {
         loop {
-            if !self.is_whole {
+            if self.through.is_none() {
                 let snapshot = client.mempool_snapshot()?;
                 self.snapshots += 1;
                 self.entries = snapshot.transactions.into_iter().map(|entry| (entry.txid, entry)).collect();
                 self.feed.seek(snapshot.next_sequence);
-                self.is_whole = true;
+                self.through = Some(snapshot.next_sequence.saturating_sub(1));
             }
             match self.take() {
                 Change::Nothing => return Ok(()),
-                Change::Taken => {}
-                Change::Lost => self.is_whole = false,
+                Change::Taken { sequence } => self.through = Some(sequence),
+                Change::Lost => self.through = None,
             }
         }
+    }
+
+    /// The sequence of the topic `mempool` at which the view stands: it is the mempool that the node had when it had published
+    /// this message, and not yet the next.
+    ///
+    /// `None` before the first update, and after one that failed: then it is no state that the mempool ever had. Sequences
+    /// begin anew with each start of the node.
+    pub fn through(&self) -> Option<u64> {
+        self.through
     }
 
     /// The transactions by txid, as of the last update.
@@ -103,6 +120,6 @@ impl MempoolView {
             Ok(_) => {}
             Err(_) => return Change::Lost,
         }
-        Change::Taken
+        Change::Taken { sequence: sample.sequence() }
     }
 }

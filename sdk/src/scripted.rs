@@ -181,12 +181,21 @@ impl ScriptedNode {
         let client = self.waker.add(wake, vec![Chain::NUMBER]);
         let (socket, module_socket) = UnixStream::pair().unwrap();
         let start = self.world().next_sequence;
-        let parts = SessionParts { socket: module_socket, wake: module_wake, page, start };
+        let parts = SessionParts { socket: module_socket, wake: module_wake, page: Some(page), start };
         let mut session = Session::of_parts::<Chain>(&self.segment, parts);
         // Only now: the module has mapped it.
         let entry = self.table.enter(offered.seal().unwrap(), 2).unwrap();
         let world = Arc::clone(&self.world);
-        let server = std::thread::spawn(move || serve(socket, &world));
+        let server = std::thread::spawn(move || {
+            serve(socket, |request| {
+                let Request::Chain(request) = request else { panic!("another request") };
+                let ChainRequest::ReplayFrom { position, .. } = *request else { panic!("another request") };
+                match world.lock().unwrap().replay(position) {
+                    Ok(replay) => Reply::Chain(Box::new(ChainReply::Replay(replay))),
+                    Err(refusal) => Reply::Refused(refusal),
+                }
+            });
+        });
         let done = work(&mut session);
         drop(session);
         server.join().unwrap();
@@ -196,20 +205,15 @@ impl ScriptedNode {
     }
 }
 
-fn serve(mut socket: UnixStream, world: &Mutex<World>) {
+/// Answers what comes over the socket until its other end is closed.
+pub(crate) fn serve(mut socket: UnixStream, mut answer: impl FnMut(Request) -> Reply) {
     let mut head = [0; FRAME_HEAD_BYTES];
     while socket.read_exact(&mut head).is_ok() {
         let head = FrameHead::decode(&head);
         let mut body = vec![0; head.body_bytes as usize];
         socket.read_exact(&mut body).unwrap();
-        let Ok(Request::Chain(request)) = decode(&body) else { panic!("another request") };
-        let ChainRequest::ReplayFrom { position, .. } = *request else { panic!("another request") };
-        let reply = match world.lock().unwrap().replay(position) {
-            Ok(replay) => Reply::Chain(Box::new(ChainReply::Replay(replay))),
-            Err(refusal) => Reply::Refused(refusal),
-        };
-        let archive = encode(&reply);
-        let answer = FrameHead { body_bytes: archive.len() as u32, ..head };
-        socket.write_all(&[&answer.encode()[..], &archive[..]].concat()).unwrap();
+        let archive = encode(&answer(decode(&body).unwrap()));
+        let head = FrameHead { body_bytes: archive.len() as u32, ..head };
+        socket.write_all(&[&head.encode()[..], &archive[..]].concat()).unwrap();
     }
 }

@@ -64,8 +64,8 @@ fn attach(topics: Topics, wait: Wait) -> (Node, Session) {
 pub(crate) struct SessionParts {
     pub(crate) socket: UnixStream,
     pub(crate) wake: OwnedFd,
-    /// The lease page, not sealed yet.
-    pub(crate) page: OwnedFd,
+    /// The lease page, not sealed yet; none where bodies are copied.
+    pub(crate) page: Option<OwnedFd>,
     /// First sequence that counts.
     pub(crate) start: u64,
 }
@@ -74,9 +74,9 @@ impl Session {
     /// A session of topic `T` alone, with all its kinds.
     pub(crate) fn of_parts<T: Topic>(segment: &SealedSegment, parts: SessionParts) -> Self {
         let identity = Identity { topic: T::NUMBER, schema: T::SCHEMA, run_id: RunId([1; 16]) };
-        let leases = lease_holder(parts.page, 2).unwrap();
+        let leases = parts.page.map(|page| lease_holder(page, 2).unwrap());
         let mapping = mapping(segment, &identity, parts.start);
-        session(T::NUMBER, mapping, parts.socket, parts.wake, Wait::Park, Some(leases))
+        session(T::NUMBER, mapping, parts.socket, parts.wake, Wait::Park, leases)
     }
 }
 
