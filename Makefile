@@ -52,8 +52,8 @@ install: ## Installs system packages that a build needs, where they are missing
 
 .PHONY: build
 # Chosen from the whole workspace, so that features are those of `make test` and nothing is built twice.
-build: install ## Builds the node and the module block-watch
-	@cargo build $(RELEASE) $(PACKAGES) --bin blvm --bin block-watch 1>&2
+build: install ## Builds the node, the module block-watch and the author's tool
+	@cargo build $(RELEASE) $(PACKAGES) --bin blvm --bin block-watch --bin cargo-blvm-module 1>&2
 
 .PHONY: run
 run: build ## Starts a regtest node with the module block-watch; Ctrl-C ends it; ARGS="…" go to `blvm run`

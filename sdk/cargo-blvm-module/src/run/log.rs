@@ -1,0 +1,113 @@
+//! What the module prints, as the node keeps it: `logs/NAME.log` in its data directory, a line `TIME STREAM TEXT` each.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+/// A line that a module has printed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    /// When the node read it.
+    pub(super) time: String,
+    /// `stdout` or `stderr`.
+    pub(super) stream: String,
+    /// What it says.
+    pub(super) text: String,
+}
+
+impl Line {
+    fn parse(line: &str) -> Self {
+        let mut parts = line.splitn(3, ' ').map(str::to_owned);
+        let mut part = || parts.next().unwrap_or_default();
+        Line { time: part(), stream: part(), text: part() }
+    }
+
+    pub(super) fn json(&self) -> Value {
+        json!({ "event": "printed", "time": self.time, "stream": self.stream, "text": self.text })
+    }
+}
+
+/// The log of a module, read as it grows.
+pub(super) struct Log {
+    path: PathBuf,
+    file: Option<BufReader<File>>,
+    /// The beginning of a line whose end is not written yet.
+    begun: Vec<u8>,
+}
+
+impl Log {
+    pub(super) fn new(data_directory: &Path, module: &str) -> Self {
+        Log { path: data_directory.join("logs").join(format!("{module}.log")), file: None, begun: Vec::new() }
+    }
+
+    /// What has come since.
+    pub(super) fn lines(&mut self) -> Vec<Line> {
+        let mut lines = Vec::new();
+        // Asked before the end is found: a full log is set aside, and what is in it comes before what is in the next.
+        let is_set_aside = self.is_set_aside();
+        self.read(&mut lines);
+        if is_set_aside {
+            self.file = File::open(&self.path).ok().map(BufReader::new);
+            self.read(&mut lines);
+        }
+        lines
+    }
+
+    /// Whether another file stands at the path than the one that is open; also if none is open.
+    fn is_set_aside(&self) -> bool {
+        let identity = |found: std::fs::Metadata| (found.dev(), found.ino());
+        let there = std::fs::metadata(&self.path).ok().map(identity);
+        let open = self.file.as_ref().and_then(|file| file.get_ref().metadata().ok()).map(identity);
+        there.is_some() && there != open
+    }
+
+    fn read(&mut self, lines: &mut Vec<Line>) {
+        let Some(file) = &mut self.file else { return };
+        while let Ok(1..) = file.read_until(b'\n', &mut self.begun) {
+            if self.begun.pop_if(|last| *last == b'\n').is_none() {
+                return;
+            }
+            lines.push(Line::parse(&String::from_utf8_lossy(&self.begun)));
+            self.begun.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn lines_come_whole_and_once_over_files_that_are_set_aside() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("logs/hello.log");
+        let mut log = Log::new(directory.path(), "hello");
+        assert_eq!(log.lines(), []);
+        fs::create_dir(directory.path().join("logs")).unwrap();
+        let append = |text: &str| {
+            use std::io::Write;
+            File::options()
+                .create(true)
+                .append(true)
+                .open(&path)
+                .unwrap()
+                .write_all(text.as_bytes())
+                .unwrap();
+        };
+        append("T stdout one and a half");
+        assert_eq!(log.lines(), []);
+        append(" more\nT stderr two\n");
+        let texts = |lines: Vec<Line>| lines.into_iter().map(|line| line.text).collect::<Vec<_>>();
+        assert_eq!(texts(log.lines()), ["one and a half more", "two"]);
+        append("T stdout three\n");
+        fs::rename(&path, directory.path().join("logs/hello.log.1")).unwrap();
+        append("T stdout four\n");
+        assert_eq!(texts(log.lines()), ["three", "four"]);
+        assert_eq!(log.lines(), []);
+    }
+}

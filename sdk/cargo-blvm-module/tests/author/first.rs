@@ -1,0 +1,147 @@
+//! A first module: new, built, tested, run, installed.
+
+use std::io::{BufRead, BufReader, Lines};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Stdio};
+use std::time::Instant;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{entries, is_alive, node, result, signal, tool, wait_until, weak_isolation_option};
+
+/// `cargo blvm-module run`, with a directory of its own for what is temporary.
+struct Run {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    temporary: TempDir,
+    node: u64,
+}
+
+impl Run {
+    /// Until the module has printed its first block.
+    fn start(module: &Path) -> Self {
+        let temporary = tempfile::tempdir().unwrap();
+        let mut child = tool(&["run", "--json", "--mine-interval", "300ms", "--path"])
+            .arg(module)
+            .arg("--blvm")
+            .arg(node())
+            .args(weak_isolation_option())
+            .env("TMPDIR", temporary.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut run = Run { child, lines, temporary, node: 0 };
+        loop {
+            let line = run.lines.next().expect("the module printed no block").unwrap();
+            let object: Value = serde_json::from_str(&line).unwrap();
+            if object["event"] == "node_started" {
+                run.node = object["pid"].as_u64().unwrap();
+            }
+            if object["text"] == "block at height 1: 1 transaction" {
+                assert_eq!((&object["event"], &object["stream"]), (&"printed".into(), &"stdout".into()));
+                assert_ne!(run.node, 0);
+                return run;
+            }
+        }
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        // The node ends with it.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_new_module_is_built_tested_prints_its_first_block_and_runs_installed() {
+    let begun = Instant::now();
+    let parent = tempfile::tempdir().unwrap();
+    let made =
+        result(&tool(&["new", "first-light", "--json", "--in"]).arg(parent.path()).output().unwrap(), 0);
+    let module = parent.path().join("first-light");
+    assert_eq!(made["directory"].as_str(), module.to_str());
+    assert_eq!(made["next"][0], "cargo blvm-module run");
+
+    let build = tool(&["build", "--json", "--path"]).arg(&module).stderr(Stdio::inherit()).output().unwrap();
+    let built = result(&build, 0);
+    assert_eq!(built["result"], "built");
+    eprintln!("new and built after {:.1} s", begun.elapsed().as_secs_f64());
+    let tested = result(&tool(&["test", "--json", "--path"]).arg(&module).output().unwrap(), 0);
+    assert_eq!(tested["result"], "passed");
+
+    // Ctrl-C ends the module, the node and the tool, and nothing is left.
+    let mut run = Run::start(&module);
+    eprintln!("the first block is printed after {:.1} s", begun.elapsed().as_secs_f64());
+    signal(&run.child, Signal::SIGINT);
+    let last = run.lines.by_ref().map(Result::unwrap).last().unwrap();
+    let last: Value = serde_json::from_str(&last).unwrap();
+    assert_eq!(last["result"], "ended");
+    assert!(last["lines"].as_u64().unwrap() >= 2);
+    assert_eq!(run.child.wait().unwrap().code(), Some(0));
+    assert!(!is_alive(run.node));
+    assert_eq!(entries(run.temporary.path()), [] as [&Path; 0]);
+
+    // A tool that is killed takes the node with it.
+    let mut run = Run::start(&module);
+    signal(&run.child, Signal::SIGKILL);
+    run.child.wait().unwrap();
+    wait_until("the node ended", || !is_alive(run.node));
+
+    installed(&module, built["hash"].as_str().unwrap());
+    broken(&module);
+}
+
+/// What was built is installed, and a node loads it from there.
+fn installed(module: &Path, hash: &str) {
+    let datadir = tempfile::tempdir().unwrap();
+    let datadir = datadir.path();
+    let install =
+        tool(&["install", "--json", "--path"]).arg(module).arg("--datadir").arg(datadir).output().unwrap();
+    let installed = result(&install, 0);
+    assert_eq!((installed["result"].as_str(), installed["hash"].as_str()), (Some("installed"), Some(hash)));
+    let log = datadir.join("logs/first-light.log");
+    let mut node = std::process::Command::new(node())
+        .args(["run", "--listen", "127.0.0.1:0", "--rpc-listen", "127.0.0.1:0", "--mine-interval", "300ms"])
+        .args(weak_isolation_option())
+        .arg("--datadir")
+        .arg(datadir)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .env("BLVM_LOG", "error")
+        .spawn()
+        .unwrap();
+    let printed = || std::fs::read_to_string(&log).unwrap_or_default();
+    wait_until("the installed module printed a block", || printed().contains("stdout block at height"));
+    signal(&node, Signal::SIGINT);
+    assert_eq!(node.wait().unwrap().code(), Some(0));
+    let remove = tool(&["remove", "first-light", "--json", "--datadir"]).arg(datadir).output().unwrap();
+    assert_eq!(result(&remove, 0)["result"], "removed");
+    assert_eq!(entries(&datadir.join("installed")), [] as [&Path; 0]);
+}
+
+/// What does not compile, whose test fails, or that ends at once, is told as such.
+fn broken(module: &Path) {
+    let main = module.join("src/main.rs");
+    let text = std::fs::read_to_string(&main).unwrap();
+    let try_with = |from: &str, to: &str, words: &[&str]| {
+        assert!(text.contains(from));
+        std::fs::write(&main, text.replace(from, to)).unwrap();
+        let output = tool(words).args(["--json", "--path"]).arg(module).output().unwrap();
+        result(&output, 1)["error"].as_str().unwrap().to_owned()
+    };
+    let error = try_with("let mut session", "let mut", &["build"]);
+    assert!(error.contains("Cargo did not build module first-light"), "{error}");
+    let reads_more = "with::<Chain>().with::<blvm_sdk::Mempool>()";
+    let error = try_with("with::<Chain>()", reads_more, &["check"]);
+    assert!(error.contains("module first-light has 1 fault"), "{error}");
+    let error = try_with("plural = if transactions == 1", "plural = if transactions == 2", &["test"]);
+    assert!(error.contains("the tests of module first-light did not pass"), "{error}");
+    let ends = "std::process::exit(3); #[allow(unreachable_code)] let mut session";
+    let error = try_with("let mut session", ends, &["run", "--for", "20s"]);
+    assert!(error.contains("the node did not end well"), "{error}");
+}
