@@ -324,6 +324,8 @@ impl Session {
         if self.client.calls.take_news() || (self.attended.elapsed() >= CALLS && self.attend()?) {
             return Ok(());
         }
+        // Asked while the module waited for an answer: the socket does not become readable for it any more.
+        self.client.calls.answer_health()?;
         let spin = match self.wait {
             Wait::Spin => SPIN_ROUND,
             Wait::SpinThenPark => SPIN,
@@ -376,6 +378,8 @@ impl Session {
         let are_closed = wants.is_empty() && !feeds.is_empty();
         async move {
             let bound = bound?;
+            // As in `wait`.
+            self.client.calls.answer_health()?;
             let is_called =
                 self.client.calls.take_news() || (self.attended.elapsed() >= CALLS && self.attend()?);
             if has_news || are_closed || is_called {

@@ -113,6 +113,27 @@ fn a_call_before_at_and_after_an_answer_is_never_taken_for_it() {
 }
 
 #[test]
+fn a_question_after_health_that_came_with_an_answer_is_answered_before_the_module_sleeps() {
+    let (node, _wake, mut session) = attach_alone(Wait::Park);
+    // Calls were looked for just now, and so are not again.
+    session.attended = Instant::now() + 2 * LIMIT;
+    let asked = std::thread::spawn(move || {
+        let (head, _) = read(&node);
+        let tip = Reply::ChainTip(blvm_bus::request::ChainPosition { hash: [3; 32], height: 9 });
+        let pieces = [frame(true, 5, &encode(&Call::Health)), frame(false, head.correlation, &encode(&tip))];
+        (&node).write_all(&pieces.concat()).unwrap();
+        assert!(matches!(outcome(&node), (5, CallOutcome::Replied(CallReply::Health(_)))));
+        send(&node, 6, &rpc("end"));
+        node
+    });
+    session.client().chain_tip().unwrap();
+    while session.next_call().unwrap().is_none() {
+        session.wait(&[]).unwrap();
+    }
+    asked.join().unwrap();
+}
+
+#[test]
 fn a_call_wakes_whatever_the_module_waits_for_and_however_it_waits() {
     for wait in [Wait::Park, Wait::SpinThenPark, Wait::Spin] {
         let (node, _wake, mut session) = attach_alone(wait);
