@@ -7,7 +7,10 @@ mod network;
 mod status;
 
 use blvm_bus::message::Topic;
-use blvm_bus::request::{Refusal, Reply, Request, TransactionRefusal, WatchReply, WatchRequest};
+use blvm_bus::request::{
+    ChainRequest, MempoolRequest, MiningRequest, Refusal, Reply, Request, TransactionRefusal, WatchReply,
+    WatchRequest,
+};
 
 use super::host::Shared;
 use crate::source::{NodeError, SubmitError};
@@ -43,6 +46,21 @@ pub(super) fn ask(shared: &Shared, owner: u64, request: Request) -> Reply {
         }
     };
     answered.unwrap_or_else(Reply::Refused)
+}
+
+/// Whether the answer has whole blocks, or many transactions with their bytes.
+pub(super) fn is_long(request: &Request) -> bool {
+    match request {
+        Request::GetBlock { .. } | Request::GetBlockByHeight { .. } | Request::GetMempoolTransactions => true,
+        Request::Chain(request) => {
+            matches!(**request, ChainRequest::GetBlockAndWitnesses { .. } | ChainRequest::ReplayFrom { .. })
+        }
+        Request::Mempool(request) => {
+            matches!(**request, MempoolRequest::Snapshot | MempoolRequest::GetTransactionsByWtxid { .. })
+        }
+        Request::Mining(request) => matches!(**request, MiningRequest::GetTemplateTransactions { .. }),
+        _ => false,
+    }
 }
 
 fn watch(shared: &Shared, owner: u64, request: WatchRequest) -> Result<WatchReply, Refusal> {

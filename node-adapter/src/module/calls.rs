@@ -138,7 +138,7 @@ impl ModuleCaller {
 
     /// Whether its process has exited or closed its socket: it can never be called again.
     pub fn is_gone(&self) -> bool {
-        self.desk.state.lock().stage == Stage::Closed
+        self.desk.is_closed()
     }
 
     /// The module's name.
@@ -246,6 +246,11 @@ impl CallDesk {
         drop(state);
         // Dropping the senders tells it.
         drop(open);
+    }
+
+    /// Whether the module is gone.
+    pub(super) fn is_closed(&self) -> bool {
+        self.state.lock().stage == Stage::Closed
     }
 
     fn enter(

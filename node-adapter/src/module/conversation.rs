@@ -1,11 +1,13 @@
 //! One party's requests, in order, from hello on.
 //!
 //! Who asks is known by the socket: the node gave it to the process it started, or its other end has shown the token. No
-//! name in a request counts. Every refusal leaves the connection open.
+//! name in a request counts. Every refusal leaves the connection open. While a request is at work on a thread of its own,
+//! calls and what answers them go on.
 
 mod modules;
 #[cfg(test)]
 pub(super) mod tests;
+mod work;
 
 use std::io;
 use std::os::fd::AsFd;
@@ -25,10 +27,10 @@ use blvm_bus::request::{
 };
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::Instant;
 
-use super::answer::ask;
+use super::answer::{ask, is_long};
 use super::audit::Decision;
 use super::calls::Outgoing;
 use super::codec::{FrameReader, Incoming};
@@ -36,12 +38,13 @@ use super::flight::{Flight, InFlight};
 use super::host::Shared;
 use super::limits::{AUDIT_INTERVAL, LOG_INTERVAL, Pace, RefusalLog, RequestLimits};
 use super::party::Party;
-use super::reply::ReplyWriter;
+use super::reply::{Prepared, ReplyWriter};
 use crate::plain::one_line;
 use crate::source::CoinbaseConstraints;
 use crate::topics::access;
 use crate::watch::Watches;
 use modules::Quota;
+use work::{Asked, Done, Work};
 
 /// Most topics in a module's report.
 const MAX_REPORTED_TOPICS: usize = 16;
@@ -81,8 +84,7 @@ pub(super) struct Conversation {
     stage: Stage,
     /// By when it must be attached.
     attach_by: Option<Instant>,
-    /// Work whose deadline has passed.
-    overdue: Option<JoinHandle<Reply>>,
+    work: Work,
     writer: ReplyWriter,
     party: Arc<dyn Party>,
     /// Number of the party in this run, from 1.
@@ -92,6 +94,8 @@ pub(super) struct Conversation {
     /// Calls to other modules that have no answer yet; the head of the request, the answer, and its place in flight.
     calls_out: JoinSet<(FrameHead, Reply, InFlight)>,
     pace: Pace,
+    /// Before then no frame is read or taken: they have come faster than they may.
+    read_at: Option<Instant>,
     flight: Flight,
     quota: Quota,
     refusals: RefusalLog,
@@ -125,13 +129,8 @@ impl Waiting {
 }
 
 impl Drop for Conversation {
-    /// Nobody takes what it watched for any more, nor answers its calls.
     fn drop(&mut self) {
-        self.shared.topics.watches.leave(self.number);
-        if let Some(calls) = self.party.calls() {
-            calls.close();
-            self.shared.registry.leave(self.number);
-        }
+        self.leave();
     }
 }
 
@@ -148,13 +147,14 @@ impl Conversation {
         Conversation {
             stage: Stage::Fresh,
             attach_by,
-            overdue: None,
+            work: Work::new(shared.limits.frame_bytes),
             writer,
             party,
             number,
             waiting: None,
             calls_out: JoinSet::new(),
             pace: Pace::new(&shared.limits, now),
+            read_at: None,
             flight: Flight::new(&shared.limits),
             quota: Quota::new(&shared.limits, now),
             refusals: RefusalLog::new(LOG_INTERVAL, now),
@@ -167,6 +167,9 @@ impl Conversation {
     /// Answers until the other side ends, or does not attach in time; then takes back what the party has set.
     pub(super) async fn go_on(mut self, socket: &UnixStream, reader: FrameReader) -> io::Result<()> {
         let outcome = self.serve(socket, reader).await;
+        self.leave();
+        // It may still set something; and coming back must be no way to have more than one at work.
+        self.work.end().await;
         let untold = self.refusals.untold();
         if untold > 0 {
             tracing::warn!(module = self.party.name(), untold, "more requests were refused");
@@ -180,16 +183,38 @@ impl Conversation {
             let (node, number) = (Arc::clone(&self.shared.node), self.number);
             // The node may be busy: not on the threads that serve everybody.
             let take_back = move || node.set_coinbase_constraints(number, CoinbaseConstraints::default());
-            if let Ok(Err(error)) = tokio::task::spawn_blocking(take_back).await {
+            if let Ok(Err(error)) = spawn_blocking(take_back).await {
                 tracing::warn!(module = self.party.name(), %error, "coinbase constraints were not taken back");
             }
         }
         outcome
     }
 
+    /// Nobody takes what it watched for any more, nor answers its calls.
+    fn leave(&self) {
+        self.shared.topics.watches.leave(self.number);
+        if let Some(calls) = self.party.calls() {
+            calls.close();
+            self.shared.registry.leave(self.number);
+        }
+    }
+
     async fn serve(&mut self, socket: &UnixStream, mut reader: FrameReader) -> io::Result<()> {
         let party = Arc::clone(&self.party);
         loop {
+            // What a process leaves in its socket changes nothing once it has exited.
+            if party.calls().is_some_and(|calls| calls.is_closed()) {
+                return Ok(());
+            }
+            if let Some(asked) = self.work.take_next() {
+                self.begin(asked);
+            }
+            if self.read_at.is_none()
+                && let Some((head, body)) = self.work.take_kept()
+            {
+                self.take(head, body.as_deref()).await?;
+                continue;
+            }
             // All may be dropped and begun again: what was read of a frame stays in the reader, what was sent of one is
             // counted by the writer.
             let attach_by = self.attach_by.filter(|_| !matches!(self.stage, Stage::Attached));
@@ -203,6 +228,10 @@ impl Conversation {
                 }
                 call = next_call(&*party), if !self.writer.is_sending() => {
                     self.writer.begin_call(call.number, call.deadline_ms(), &call.archive);
+                    continue;
+                }
+                done = self.work.done() => {
+                    self.tell(done).await?;
                     continue;
                 }
                 (correlation, events) = watched(self.waiting.as_ref(), &self.shared.topics.watches, self.number) => {
@@ -219,33 +248,57 @@ impl Conversation {
                     }
                     continue;
                 }
-                incoming = reader.next(socket, party.name()) => incoming?,
+                () = until(self.read_at) => {
+                    self.read_at = None;
+                    continue;
+                }
+                incoming = reader.next(socket, party.name()), if self.read_at.is_none() && self.work.has_room() => incoming?,
             };
             match incoming {
                 None => return Ok(()),
-                Some(Incoming::TooLarge(head)) if head.is_call => {
-                    if let Some(calls) = party.calls() {
-                        let limit_bytes = frame_limit(&*party, &self.shared.limits) as u64;
-                        calls.answer_too_long(head.correlation, u64::from(head.body_bytes), limit_bytes);
-                    }
-                }
-                Some(Incoming::Frame { head, body }) if head.is_call => {
-                    if let Some(calls) = party.calls() {
-                        calls.answer(head.correlation, &body);
-                    }
-                }
-                Some(Incoming::TooLarge(head)) => {
-                    let found_bytes = u64::from(head.body_bytes);
-                    let limit_bytes = frame_limit(&*self.party, &self.shared.limits) as u64;
-                    self.refuse(head, Refusal::TooLarge { found_bytes, limit_bytes }).await?;
-                }
-                Some(Incoming::Frame { head, body }) => self.take(head, &body).await?,
+                Some(Incoming::TooLarge(head)) if head.is_call => self.answered(head, None),
+                Some(Incoming::Frame { head, body }) if head.is_call => self.answered(head, Some(&body)),
+                Some(Incoming::TooLarge(head)) => self.work.keep(head, None),
+                Some(Incoming::Frame { head, body }) => self.work.keep(head, Some(body)),
             }
         }
     }
 
-    async fn take(&mut self, head: FrameHead, body: &[u8]) -> io::Result<()> {
-        let place = match self.pace.take(Instant::now()).and_then(|()| self.flight.take(body.len() as u64)) {
+    /// Counts one frame. Who sends more than it may is read no faster than it may send, and the frame is refused.
+    fn keep_pace(&mut self) -> Result<(), Refusal> {
+        let now = Instant::now();
+        let taken = self.pace.take(now);
+        if let Err(Refusal::Rate { retry_after_ms, .. }) = &taken {
+            self.read_at = Some(now + Duration::from_millis(u64::from(*retry_after_ms)));
+        }
+        taken
+    }
+
+    /// The party has answered a call; without a body the answer was too long to be read. What nobody waits for is counted as
+    /// a request is: it must not be a way to keep the node at work for nothing.
+    fn answered(&mut self, head: FrameHead, body: Option<&[u8]>) {
+        let calls = self.party.calls().filter(|calls| calls.is_open(head.correlation));
+        let limit_bytes = self.shared.limits.frame_bytes;
+        match (calls, body) {
+            (None, _) => drop(self.keep_pace()),
+            // Room for a block is no room for anything else.
+            (Some(calls), Some(body)) if body.len() <= limit_bytes => calls.answer(head.correlation, body),
+            (Some(calls), _) => {
+                calls.answer_too_long(head.correlation, u64::from(head.body_bytes), limit_bytes as u64);
+            }
+        }
+    }
+
+    /// It is the turn of a request; without a body its frame was too long.
+    async fn take(&mut self, head: FrameHead, body: Option<&[u8]>) -> io::Result<()> {
+        let paced = self.keep_pace();
+        let Some(body) = body else {
+            // Says more than that it came too fast.
+            let found_bytes = u64::from(head.body_bytes);
+            let limit_bytes = frame_limit(&*self.party, &self.shared.limits) as u64;
+            return self.refuse(head, Refusal::TooLarge { found_bytes, limit_bytes }).await;
+        };
+        let place = match paced.and_then(|()| self.flight.take(body.len() as u64)) {
             Ok(place) => place,
             Err(refusal) => return self.refuse(head, refusal).await,
         };
@@ -293,18 +346,19 @@ impl Conversation {
                 }
                 self.has_constraints |= matches!(&request, Request::Mining(mining)
                     if matches!(**mining, MiningRequest::SetCoinbaseConstraints(_)));
-                let reply = self.answer(head, request).await;
-                self.writer.send(head.correlation, &reply, &[]).await
+                self.work.set_next(Asked { head, request, place });
+                Ok(())
             }
         }
     }
 
     /// Answers once there is something, or when the deadline has passed; other requests are served meanwhile.
-    async fn wait_for_watched(&mut self, head: FrameHead, limit: u32, place: InFlight) -> io::Result<()> {
+    async fn wait_for_watched(&mut self, head: FrameHead, limit: u32, mut place: InFlight) -> io::Result<()> {
         if self.waiting.is_some() {
             let refusal = Refusal::Limit { what: "watch_next that wait".to_owned(), limit: 1 };
             return self.refuse(head, refusal).await;
         }
+        place.set_bytes(0);
         let asked = Duration::from_millis(u64::from(head.deadline_ms)).min(self.shared.limits.deadline);
         self.waiting = Some(Waiting {
             correlation: head.correlation,
@@ -346,25 +400,42 @@ impl Conversation {
         if asked.is_zero() { most } else { asked.min(most) }
     }
 
-    async fn answer(&mut self, head: FrameHead, request: Request) -> Reply {
-        // An answer that missed its deadline is still being worked on: one module never has two at work.
-        if let Some(overdue) = self.overdue.take() {
-            let _ = overdue.await;
-        }
+    /// Answers read the disk, verify scripts and may be long: not on the threads that serve everybody.
+    fn begin(&mut self, Asked { head, request, place }: Asked) {
         let deadline = self.deadline(head);
-        let (shared, number) = (Arc::clone(&self.shared), self.number);
-        // Answers read the disk and verify scripts: not on the threads that serve everybody.
-        let mut answer = tokio::task::spawn_blocking(move || ask(&shared, number, request));
-        match tokio::time::timeout(deadline, &mut answer).await {
-            Ok(Ok(reply)) => reply,
-            Ok(Err(error)) => {
+        let until = Instant::now() + deadline;
+        let (shared, number, held) = (Arc::clone(&self.shared), self.number, Arc::clone(self.writer.held()));
+        let answer = spawn_blocking(move || {
+            // Before it is made: who gives back nothing must not keep the node at work.
+            if is_long(&request)
+                && let Err(refusal) = held.room_for(0)
+            {
+                return Prepared::new(&held, &Reply::Refused(refusal));
+            }
+            let reply = ask(&shared, number, request);
+            if Instant::now() >= until {
+                return Prepared::new(&held, &Reply::Refused(past(deadline)));
+            }
+            Prepared::new(&held, &reply)
+        });
+        self.work.begin(head, deadline, until, answer, place);
+    }
+
+    /// Sends what has become of the request at work.
+    async fn tell(&mut self, done: Done) -> io::Result<()> {
+        match done {
+            Done::Answered { head, answer: Ok(answer), place: _place } => {
+                self.writer.send_prepared(head.correlation, answer, &[]).await
+            }
+            Done::Answered { head, answer: Err(error), place: _place } => {
                 tracing::error!(module = self.party.name(), %error, "answering a request failed");
-                Reply::Refused(Refusal::Node { reason: "the answer failed, see the node's log".to_owned() })
+                let reason = "the answer failed, see the node's log".to_owned();
+                self.writer.send(head.correlation, &Reply::Refused(Refusal::Node { reason }), &[]).await
             }
-            Err(_) => {
-                self.overdue = Some(answer);
-                Reply::Refused(Refusal::Deadline { deadline_ms: deadline.as_millis() as u32 })
+            Done::Late { head, deadline } => {
+                self.writer.send(head.correlation, &Reply::Refused(past(deadline)), &[]).await
             }
+            Done::Ended => Ok(()),
         }
     }
 
@@ -545,6 +616,14 @@ async fn late(attach_by: Option<Instant>) {
     }
 }
 
+/// Once it is time to read on.
+async fn until(read_at: Option<Instant>) {
+    match read_at {
+        Some(read_at) => tokio::time::sleep_until(read_at).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// The answer to a `watch_next` that waits, once there is one.
 async fn watched(waiting: Option<&Waiting>, watches: &Watches, number: u64) -> (u64, WatchEvents) {
     match waiting {
@@ -569,6 +648,10 @@ fn frame_limit(party: &dyn Party, limits: &RequestLimits) -> usize {
     } else {
         limits.frame_bytes
     }
+}
+
+fn past(deadline: Duration) -> Refusal {
+    Refusal::Deadline { deadline_ms: deadline.as_millis() as u32 }
 }
 
 fn out_of_turn(request: &str, state: &str) -> Refusal {

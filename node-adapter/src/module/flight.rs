@@ -1,4 +1,4 @@
-//! Requests of one party that the node has taken and not answered: how many, and the bytes of their bodies.
+//! Requests of one party that the node has taken and not answered: how many, and the bytes of what it keeps for them.
 
 use std::sync::Arc;
 
@@ -46,13 +46,22 @@ impl Flight {
             let what = "requests in flight".to_owned();
             return Err(Refusal::Limit { what, limit: u64::from(self.limit) });
         }
-        if counts.requests > 0 && counts.bytes + bytes > self.limit_bytes {
+        if counts.bytes > 0 && counts.bytes + bytes > self.limit_bytes {
             let what = "bytes of requests in flight".to_owned();
             return Err(Refusal::Limit { what, limit: self.limit_bytes });
         }
         counts.requests += 1;
         counts.bytes += bytes;
         Ok(InFlight { bytes, counts: Arc::clone(&self.counts) })
+    }
+}
+
+impl InFlight {
+    /// What is kept for it has `bytes` from now on, instead of its body.
+    pub(super) fn set_bytes(&mut self, bytes: u64) {
+        let mut counts = self.counts.lock();
+        counts.bytes = counts.bytes - self.bytes + bytes;
+        self.bytes = bytes;
     }
 }
 
@@ -76,9 +85,17 @@ mod tests {
         let limit = |what: &str, limit| Refusal::Limit { what: what.to_owned(), limit };
         let requests = limit("requests in flight", 3);
         let bytes = limit("bytes of requests in flight", 100);
+        let mut waiting = flight.take(30).unwrap();
+        assert_eq!(flight.take(1_000).unwrap_err(), bytes);
+        // Of one that only waits nothing is kept: it keeps no long one out.
+        waiting.set_bytes(0);
         let long = flight.take(1_000).unwrap();
         assert_eq!(flight.take(1).unwrap_err(), bytes);
         drop(long);
+        // An answer that is there counts in its place.
+        waiting.set_bytes(100);
+        assert_eq!(flight.take(1).unwrap_err(), bytes);
+        drop(waiting);
         let most = flight.take(99).unwrap();
         let rest = flight.take(1).unwrap();
         assert_eq!(flight.take(1).unwrap_err(), bytes);

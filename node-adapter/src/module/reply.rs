@@ -1,7 +1,7 @@
 //! Frames to a module: with descriptors, and long answers in sealed memfds.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +23,39 @@ pub(super) struct ReplyWriter {
     /// What is being sent and has no part that travels with it: a call.
     sending: Option<Sending>,
     held: Arc<HeldAnswers>,
+}
+
+/// An answer as it travels.
+#[derive(Debug)]
+pub(super) enum Prepared {
+    /// In its frame.
+    Short(Vec<u8>),
+    /// In memory of its own, which counts as held from here on.
+    Long { memory: OwnedFd, bytes: u64 },
+}
+
+impl Prepared {
+    /// Encodes an answer. A long one is copied, which takes its time; where the other side may hold no more, the refusal takes
+    /// its place. Needs a Tokio runtime.
+    pub(super) fn new(held: &Arc<HeldAnswers>, reply: &Reply) -> Self {
+        let archive = encode(reply);
+        if archive.len() <= INLINE_ANSWER_BYTES {
+            return Prepared::Short(archive.to_vec());
+        }
+        let made = held.room_for(archive.len() as u64).and_then(|()| {
+            let sealed = SealedAnswer::new(&archive).and_then(|answer| Ok((answer.to_send()?, answer)));
+            sealed.map_err(|error| Refusal::Node { reason: format!("no memory for the answer: {error}") })
+        });
+        match made {
+            Ok((memory, answer)) => {
+                let bytes = answer.bytes();
+                // Kept before it is sent: what is sent in part is held too.
+                held.keep(answer);
+                Prepared::Long { memory, bytes }
+            }
+            Err(refusal) => Prepared::Short(encode(&Reply::Refused(refusal)).to_vec()),
+        }
+    }
 }
 
 /// A frame on its way, and how much of it is sent.
@@ -83,28 +116,26 @@ impl ReplyWriter {
         reply: &Reply,
         descriptors: &[BorrowedFd<'_>],
     ) -> io::Result<()> {
+        self.send_prepared(correlation, Prepared::new(&self.held, reply), descriptors).await
+    }
+
+    /// As [`ReplyWriter::send`], of an answer that was prepared elsewhere.
+    pub(super) async fn send_prepared(
+        &mut self,
+        correlation: u64,
+        answer: Prepared,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
         // Whoever waits for an answer reads.
         self.flush().await?;
-        let archive = encode(reply);
-        if archive.len() <= INLINE_ANSWER_BYTES {
-            return self.send_frame(correlation, &archive, descriptors, false).await;
-        }
-        let made = self.held.room_for(archive.len() as u64).and_then(|()| {
-            let sealed = SealedAnswer::new(&archive).and_then(|answer| Ok((answer.to_send()?, answer)));
-            sealed.map_err(|error| Refusal::Node { reason: format!("no memory for the answer: {error}") })
-        });
-        let (memory, answer) = match made {
-            Ok(made) => made,
-            Err(refusal) => {
-                return self.send_frame(correlation, &encode(&Reply::Refused(refusal)), &[], false).await;
+        match answer {
+            Prepared::Short(archive) => self.send_frame(correlation, &archive, descriptors, false).await,
+            Prepared::Long { memory, bytes } => {
+                let mut all = descriptors.to_vec();
+                all.push(memory.as_fd());
+                self.send_frame(correlation, &bytes.to_le_bytes(), &all, true).await
             }
-        };
-        let bytes = answer.bytes();
-        // Kept before it is sent: what is sent in part is held too.
-        self.held.keep(answer);
-        let mut all = descriptors.to_vec();
-        all.push(memory.as_fd());
-        self.send_frame(correlation, &bytes.to_le_bytes(), &all, true).await
+        }
     }
 
     async fn send_frame(

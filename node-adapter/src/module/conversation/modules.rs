@@ -122,7 +122,7 @@ impl Conversation {
     async fn call_module(
         &mut self,
         head: FrameHead,
-        place: InFlight,
+        mut place: InFlight,
         module: String,
         method: String,
         payload: Vec<u8>,
@@ -134,7 +134,10 @@ impl Conversation {
         let (shared, caller) = (Arc::clone(&self.shared), self.party.name().to_owned());
         let deadline = self.deadline(head);
         self.calls_out.spawn(async move {
-            let reply = match call_other(&shared, caller, module, method, payload, deadline).await {
+            let called = call_other(&shared, caller, module, method, payload, deadline).await;
+            // The answer takes the place of what was asked.
+            place.set_bytes(called.as_ref().map_or(0, Vec::len) as u64);
+            let reply = match called {
                 Ok(payload) => Reply::Modules(Box::new(ModulesReply::Called { payload })),
                 Err(refusal) => Reply::Refused(refusal),
             };

@@ -1,5 +1,6 @@
 mod calls;
 mod flight;
+mod work;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -57,6 +58,7 @@ impl NodeApi for ScriptedNode {
         }
     }
     fn block_by_height(&self, height: u32) -> Result<Option<StoredBlock>, NodeError> {
+        work::pass_gate(height);
         // A height that stands for an answer slower than any deadline a test sets.
         if height == 9 {
             std::thread::park_timeout(Duration::from_millis(400));
@@ -220,7 +222,7 @@ fn with_limited_peer(
             correlation: 0,
             _wake: peer_wake,
         };
-        tokio::task::spawn_blocking(move || test(&mut peer, &topics, &module)).await.unwrap();
+        spawn_blocking(move || test(&mut peer, &topics, &module)).await.unwrap();
         serving.await.unwrap().unwrap();
     });
 }
@@ -635,6 +637,8 @@ fn long_answers_that_are_read_and_kept_are_bounded_and_make_room_once_they_are_g
         }
         // The socket is read: what is kept counts alone.
         assert_eq!(peer.refusal(&Request::GetBlock { hash: [100; 32] }), Refusal::AnswersHeld { limit: 8 });
+        // The node is not even asked for what may be long: this block cannot be read.
+        assert_eq!(peer.refusal(&Request::GetBlock { hash: [1; 32] }), Refusal::AnswersHeld { limit: 8 });
         // Short answers are free.
         assert!(matches!(peer.ask(&Request::GetChainTip), Reply::ChainTip(_)));
         kept.truncate(7);

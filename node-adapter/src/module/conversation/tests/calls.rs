@@ -27,14 +27,14 @@ fn end<T>(task: JoinHandle<T>) -> T {
 }
 
 impl Peer {
-    fn receive_call(&mut self) -> (u64, Call) {
+    pub(super) fn receive_call(&mut self) -> (u64, Call) {
         let (head, body) = self.receive_frame();
         assert!(head.is_call, "an answer where a call was due");
         assert!(head.deadline_ms > 0);
         (head.correlation, decode(&body).unwrap())
     }
 
-    fn send_outcome(&mut self, number: u64, body: &[u8]) {
+    pub(super) fn send_outcome(&mut self, number: u64, body: &[u8]) {
         let head = FrameHead {
             body_bytes: body.len() as u32,
             descriptors: 0,
@@ -46,7 +46,7 @@ impl Peer {
         self.socket.write_all(&[&head.encode()[..], body].concat()).unwrap();
     }
 
-    fn reply(&mut self, number: u64, reply: CallReply) {
+    pub(super) fn reply(&mut self, number: u64, reply: CallReply) {
         self.send_outcome(number, &encode(&CallOutcome::Replied(reply)));
     }
 }
@@ -103,8 +103,12 @@ fn every_way_to_fail_has_its_own_error_and_leaves_nothing() {
         assert_eq!(found, CallFailure::NoAnswer { module: name(), call: "rpc" });
         let found = ask(&|peer, number| peer.send_outcome(number, &[0xff; 40]));
         assert!(matches!(found, CallFailure::NoAnswer { .. }));
-        let found = ask(&|peer, number| peer.send_outcome(number, &vec![0; MAX_SUBMISSION_BYTES + 1]));
-        assert!(matches!(found, CallFailure::AnswerTooLong { .. }));
+        // Room for a block is no room for an answer.
+        for length in [MAX_FRAME_BYTES + 1, MAX_SUBMISSION_BYTES + 1] {
+            let found = ask(&|peer, number| peer.send_outcome(number, &vec![0; length]));
+            let (bytes, limit_bytes) = (length as u64, MAX_FRAME_BYTES as u64);
+            assert_eq!(found, CallFailure::AnswerTooLong { module: name(), bytes, limit_bytes });
+        }
 
         let long = Call::Api { caller: name(), method: name(), payload: vec![0; MAX_FRAME_BYTES] };
         assert!(matches!(end(call(&caller, long, LONG)), Err(CallFailure::TooLong { .. })));
