@@ -1,21 +1,22 @@
 //! Test helper: the first module of the README, word for word.
 #![forbid(unsafe_code)]
 
-use blvm_sdk::{Chain, ChainEvent, Missed, Session, Topics, Wait};
+use blvm_sdk::prelude::*;
 
-fn main() -> Result<(), blvm_sdk::SessionError> {
-    let mut session = Session::attach(Topics::new().with::<Chain>(), Wait::SpinThenPark)?;
-    let mut chain = session.feed::<Chain>()?;
-    while !chain.is_closed() && !session.is_stopping() {
-        match chain.poll() {
-            Ok(Some(sample)) => {
-                if let Ok(ChainEvent::BlockConnected(block)) = sample.event() {
-                    eprintln!("block at height {}", block.height);
-                }
-            }
-            Ok(None) => session.wait(&[&chain])?,
-            Err(Missed { messages }) => eprintln!("{messages} messages missed"),
-        }
+struct Watch;
+
+#[module]
+impl Watch {
+    fn new() -> Self {
+        Watch
     }
-    session.finish(&[&chain])
+
+    #[on(BlockConnected)]
+    fn block(&self, height: u32, body: BlockBytes<'_>) {
+        eprintln!("block at height {height}, {} bytes", body.raw().len());
+    }
+}
+
+fn main() -> ExitCode {
+    blvm_sdk::run::<Watch>()
 }
