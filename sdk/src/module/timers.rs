@@ -43,7 +43,7 @@ impl<M: Send + Sync + 'static> Timers<M> {
                 // The machine slept, or the interval is shorter than this takes: none is made up for.
                 timer.next = now + timer.interval;
             }
-            // Acquire and Release: a run sees what the one before did.
+            // Acquire: pairs with the store at the end of the job, so that a run sees what the one before did.
             if timer.is_running.swap(true, Ordering::Acquire) {
                 continue;
             }
@@ -51,6 +51,7 @@ impl<M: Send + Sync + 'static> Timers<M> {
             let for_job = Arc::clone(shared);
             let job = Box::new(move || {
                 guard(name, &for_job, || run(&for_job.module));
+                // Release: pairs with the swap in `run_due`.
                 ends.store(false, Ordering::Release);
             });
             if shared.calls.try_run(job).is_err() {
