@@ -5,6 +5,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::mpsc::channel;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use blvm_sdk::storage::{Migration, Migrations, Storage, StorageError, StorageOptions, Table};
@@ -12,6 +13,8 @@ use blvm_sdk::storage::{Migration, Migrations, Storage, StorageError, StorageOpt
 const DIRECTORY: &str = "BLVM_TEST_STORAGE_DIRECTORY";
 /// How often the process is killed.
 const KILLS: u32 = 25;
+/// Far more than a transaction takes.
+const LIMIT: Duration = Duration::from_secs(60);
 
 const COUNTS: Table<&str, u64> = Table::new("counts");
 const ENTRIES: Table<u64, &[u8]> = Table::new("entries");
@@ -88,21 +91,32 @@ fn what_was_committed_before_a_kill_is_there_and_nothing_by_half() {
             .spawn()
             .unwrap();
         let output = child.stdout.take().unwrap();
+        let (sender, counts) = channel();
         let reader = std::thread::spawn(move || {
             let lines = BufReader::new(output).lines().map_while(Result::ok);
-            let counts = lines.filter_map(|line| line.strip_prefix("committed ")?.parse::<u64>().ok());
-            counts.last()
+            for count in lines.filter_map(|line| line.strip_prefix("committed ")?.parse::<u64>().ok()) {
+                // Nobody takes it once the process is killed and all is counted.
+                let _ = sender.send(count);
+            }
         });
         // Source: Numerical Recipes, 7.1; the moment need not be very random.
         seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        std::thread::sleep(Duration::from_millis(u64::from(seed >> 24) / 2));
+        // At least three, so that the kills together reach entries that are taken out again.
+        let commits = 3 + (seed >> 28);
+        let mut said = last;
+        for _ in 0..commits {
+            said = counts.recv_timeout(LIMIT).expect("the process commits no more");
+        }
+        // Somewhere in the transactions that follow.
+        std::thread::sleep(Duration::from_micros(u64::from(seed >> 12 & 0x3fff)));
         child.kill().unwrap();
         child.wait().unwrap();
-        let said = reader.join().unwrap().unwrap_or(last);
+        reader.join().unwrap();
+        said = counts.try_iter().last().unwrap_or(said);
         let count = check(directory.path());
         // One more may have been committed and not told of.
         assert!((said..=said + 1).contains(&count), "said {said}, has {count}");
         last = count;
     }
-    assert!(last > 50, "it never came far: {last}");
+    assert!(last > 50, "{last} of at least {} transactions", 3 * KILLS);
 }
