@@ -69,6 +69,7 @@ test: install ## Everything a change must pass, the seconds of each step, and a 
 	@scripts/step build cargo build $(RELEASE) $(PACKAGES)
 	@scripts/step tests cargo test $(RELEASE) $(PACKAGES)
 	@scripts/step docs $(DOCS)
+	@scripts/step docs-links scripts/book --check-rustdoc
 	@scripts/step loom $(LOOM)
 	@scripts/step miri scripts/miri $(MIRI_SHORT)
 	@scripts/step demo scripts/check-demo
@@ -195,8 +196,9 @@ bench-peers: install ## The bus against iceoryx2, ZeroMQ, tango and others; repo
 		--report $(TARGET_DIR)/bench-report $(ARGS)
 
 .PHONY: docs
-docs: install ## Builds the documentation of the crates
+docs: install ## Builds the documentation: target/book/index.html, with that of the crates (first mdBook: about three minutes)
 	@$(DOCS)
+	@scripts/book
 
 .PHONY: clean
 clean: ## Removes everything built

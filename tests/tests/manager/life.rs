@@ -108,7 +108,7 @@ const README: &str = include_str!("../../../README.md");
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_module_of_the_readme_stops_when_it_is_asked_to() {
     let program = include_str!("../../src/bin/first-module.rs");
-    let shown = README.split_once("```rust\n").unwrap().1.split_once("```").unwrap().0;
+    let shown = README.split_once("```rust,no_run\n").unwrap().1.split_once("```").unwrap().0;
     assert!(program.ends_with(&format!("\n\n{shown}")), "the program is another than the README's");
     let of_sdk = include_str!("../../../sdk/src/lib.rs").lines().filter_map(|line| line.strip_prefix("//!"));
     let of_sdk: String = of_sdk.map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(line))).collect();
