@@ -140,6 +140,11 @@ impl<T: Topic> Feed<T> {
         first.unwrap_or_else(|| self.subscriber.cursor()).saturating_sub(1)
     }
 
+    /// The sequence of the message that is wanted next.
+    pub(crate) fn cursor(&self) -> u64 {
+        self.subscriber.cursor()
+    }
+
     /// Whether the node has closed the topic and everything in it was read.
     pub fn is_closed(&self) -> bool {
         self.is_closed

@@ -81,6 +81,8 @@ mod scripted;
 mod session;
 #[cfg(feature = "storage")]
 pub mod storage;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod topics;
 mod wire;
 

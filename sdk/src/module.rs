@@ -24,8 +24,11 @@ mod handlers;
 mod health;
 mod keeper;
 mod message;
+mod observer;
 mod params;
 mod pool;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod probe;
 mod requests;
 mod run;
 mod serve;
@@ -48,6 +51,11 @@ pub use requests::Requests;
 pub use run::run;
 pub use serve::{RunError, serve, topics};
 pub use start::{NoSettings, Start};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use {
+    observer::Observer,
+    serve::{Callee, Shared, work},
+};
 
 use crate::session::Wait;
 

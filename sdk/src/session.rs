@@ -404,6 +404,12 @@ impl Session {
         }
     }
 
+    /// By what leases are taken, as long as anybody can.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn leases(&self) -> Option<std::sync::Weak<LeaseHolder<Mapped>>> {
+        self.leases.as_ref().map(Arc::downgrade)
+    }
+
     /// Another waiter on the wake socket, for a thread of its own.
     pub(crate) fn another_parker(&self) -> Result<Parker, SessionError> {
         Ok(self.parker.another()?)

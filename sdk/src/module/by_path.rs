@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::Module;
 use super::health::log;
-use super::serve::{RunError, topics, work};
+use super::observer::Observer;
+use super::serve::{Callee, RunError, topics, work};
 use crate::client::CallError;
 use crate::session::{Session, SessionError};
 use crate::{Refusal, TOKEN_NAME, Token};
@@ -38,7 +39,7 @@ pub fn run_by_path<M: Module>(datadir: &Path, config: &str) -> RunError {
             log(format_args!("{}: attached to the node in {}", M::NAME, datadir.display()));
             is_said = false;
             let begin = Instant::now();
-            let outcome = work::<M>(session, config, false);
+            let outcome = work::<M>(session, config, false, Observer::default(), Callee::default());
             if begin.elapsed() >= SETTLED {
                 pause = FIRST_PAUSE;
             }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use blvm_bus::request::{HealthState, ModuleHealth};
 
 use super::Error;
+use super::observer::Observer;
 
 /// How long a module counts as degraded after a handler panicked or failed.
 const SHOWN: Duration = Duration::from_secs(60);
@@ -28,6 +29,7 @@ pub(crate) fn log(line: std::fmt::Arguments<'_>) {
 #[derive(Debug)]
 pub(crate) struct Troubles {
     state: Mutex<State>,
+    observer: Observer,
 }
 
 #[derive(Debug)]
@@ -63,9 +65,9 @@ struct Watched {
 }
 
 impl Troubles {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(observer: Observer) -> Self {
         let own = ModuleHealth { state: HealthState::Healthy, message: String::new() };
-        Troubles { state: Mutex::new(State { own, handlers: Vec::new(), topics: Vec::new() }) }
+        Troubles { state: Mutex::new(State { own, handlers: Vec::new(), topics: Vec::new() }), observer }
     }
 
     pub(crate) fn set_own(&self, health: ModuleHealth) {
@@ -75,7 +77,7 @@ impl Troubles {
     /// From here on a topic is looked at; where its thread says which message it is at.
     pub(crate) fn watch(&self, topic: &'static str) -> AtWork {
         let at_work = AtWork::default();
-        let watched = Watched { topic, at_work: Arc::clone(&at_work), seen: 0, since: Instant::now() };
+        let watched = Watched { topic, at_work: Arc::clone(&at_work), seen: 0, since: self.observer.now() };
         self.state().topics.push(watched);
         at_work
     }
@@ -84,22 +86,26 @@ impl Troubles {
     #[cold]
     pub(crate) fn panicked(&self, handler: &'static str, payload: &(dyn Any + Send)) -> String {
         let message = panic_message(payload);
+        self.observer.failed(handler, &message, true);
+        let now = self.observer.now();
         let mut state = self.state();
-        let trouble = state.of(handler);
+        let trouble = state.of(handler, now);
         trouble.panics += 1;
         trouble.last.clone_from(&message);
-        trouble.at = Instant::now();
+        trouble.at = now;
         message
     }
 
     /// A handler answered with an error.
     #[cold]
     pub(crate) fn failed(&self, handler: &'static str, error: &Error) {
-        let now = Instant::now();
+        let message = format!("{error:#}");
+        self.observer.failed(handler, &message, false);
+        let now = self.observer.now();
         let mut state = self.state();
-        let trouble = state.of(handler);
+        let trouble = state.of(handler, now);
         trouble.errors += 1;
-        trouble.last = format!("{error:#}");
+        trouble.last = message;
         trouble.at = now;
         if trouble.logged.is_some_and(|logged| now.saturating_duration_since(logged) < LOG_INTERVAL) {
             trouble.not_logged += 1;
@@ -137,10 +143,9 @@ impl Troubles {
 }
 
 impl State {
-    fn of(&mut self, handler: &'static str) -> &mut Trouble {
+    fn of(&mut self, handler: &'static str, at: Instant) -> &mut Trouble {
         let place = self.handlers.iter().position(|trouble| trouble.handler == handler);
         let place = place.unwrap_or_else(|| {
-            let at = Instant::now();
             let last = String::new();
             self.handlers.push(Trouble {
                 handler,
@@ -192,7 +197,7 @@ mod tests {
 
     #[test]
     fn what_went_wrong_last_is_told_for_a_minute_and_the_counts_stay() {
-        let troubles = Troubles::new();
+        let troubles = Troubles::new(Observer::default());
         assert_eq!(troubles.health(Instant::now()).state, HealthState::Healthy);
         troubles.failed("block", &Error::new("no room"));
         assert_eq!(troubles.panicked("block", &"oh".to_owned()), "oh");
@@ -207,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_handler_that_does_not_end_is_told_of_and_one_at_another_message_is_not() {
-        let troubles = Troubles::new();
+        let troubles = Troubles::new(Observer::default());
         let at_work = troubles.watch("chain");
         let start = Instant::now();
         let told = |after: Duration| troubles.health(start + after).message;

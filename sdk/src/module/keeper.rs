@@ -7,7 +7,7 @@ use crate::client::CallError;
 
 /// Wakes the main thread.
 #[derive(Debug, Default)]
-pub(super) struct Keeper {
+pub(crate) struct Keeper {
     state: Mutex<State>,
     changed: Condvar,
 }

@@ -11,8 +11,8 @@ pub(crate) type Job = Box<dyn FnOnce() + Send>;
 /// Jobs that may wait besides those that run; more are refused by [`Pool::try_run`]. As many calls as the node lets wait.
 const MAX_QUEUED: usize = 32;
 
-/// Threads that are started as they are needed, up to a bound.
-#[derive(Debug)]
+/// Threads that are started as they are needed, up to a bound. A clone is the same pool.
+#[derive(Debug, Clone)]
 pub(crate) struct Pool {
     inner: Arc<Inner>,
 }
@@ -52,6 +52,21 @@ impl Pool {
         let is_full = |state: &mut State| state.running + state.queue.len() >= self.inner.limit;
         let waited = self.inner.changed.wait_timeout_while(state, bound, is_full);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+
+    /// Waits until nothing runs and nothing waits, or `bound` passes; whether it is so.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn is_idle_within(&self, bound: Duration) -> bool {
+        let is_busy = |state: &mut State| state.running + state.queue.len() > 0;
+        let waited = self.inner.changed.wait_timeout_while(self.inner.state(), bound, is_busy);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+
+    /// How many jobs run or wait.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn at_work(&self) -> usize {
+        let state = self.inner.state();
+        state.running + state.queue.len()
     }
 
     /// Waits until fewer than the bound run, then has `job` run.

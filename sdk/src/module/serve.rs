@@ -17,6 +17,7 @@ use blvm_bus::request::{Request, Statistics, TokenError, TopicStatistics};
 use super::handlers::Handlers;
 use super::health::{Troubles, log};
 use super::keeper::{End, Keeper};
+use super::observer::Observer;
 use super::pool::Pool;
 use super::stop::Stop;
 use super::timers::Timers;
@@ -72,14 +73,31 @@ pub enum RunError {
 }
 
 /// What the threads of a module share.
-pub(super) struct Shared<M> {
-    pub(super) module: M,
+pub(crate) struct Shared<M> {
+    pub(crate) module: M,
     pub(super) requests: Requests,
     pub(super) troubles: Arc<Troubles>,
     pub(super) stop: Arc<Stop>,
     pub(super) keeper: Arc<Keeper>,
     pub(super) work: Pool,
     pub(super) calls: Pool,
+    pub(super) observer: Observer,
+}
+
+/// Where the module is to be found once it is built.
+pub(crate) type Callee<M> = Arc<OnceLock<Weak<Shared<M>>>>;
+
+impl<M> Shared<M> {
+    /// The module is at work.
+    fn begins(&self) {
+        #[cfg(any(test, feature = "testing"))]
+        self.observer.begins(|| super::probe::Runtime {
+            stop: Arc::clone(&self.stop),
+            keeper: Arc::clone(&self.keeper),
+            work: self.work.clone(),
+            calls: self.calls.clone(),
+        });
+    }
 }
 
 /// What module `M` asks for when it attaches: the kinds that have a handler.
@@ -95,11 +113,17 @@ pub fn topics<M: Module>() -> Topics {
 /// [`RunError`].
 pub fn serve<M: Module>(session: Session) -> Result<(), RunError> {
     let config = session.config().to_owned();
-    work::<M>(session, &config, true)
+    work::<M>(session, &config, true, Observer::default(), Callee::default())
 }
 
 /// As [`serve`]; with the configuration `config`, and without offering anything unless it `offers`.
-pub(super) fn work<M: Module>(mut session: Session, config: &str, offers: bool) -> Result<(), RunError> {
+pub(crate) fn work<M: Module>(
+    mut session: Session,
+    config: &str,
+    offers: bool,
+    observer: Observer,
+    callee: Callee<M>,
+) -> Result<(), RunError> {
     let mut handlers = Handlers::<M>::of();
     let settings = toml::from_str(config);
     let settings = settings.map_err(|source| RunError::Settings { source: Box::new(source) })?;
@@ -113,16 +137,15 @@ pub(super) fn work<M: Module>(mut session: Session, config: &str, offers: bool) 
     let wait = session.how_to_wait().name();
     let (client, reports) = session.into_client();
 
-    let (troubles, keeper) = (Arc::new(Troubles::new()), Arc::new(Keeper::default()));
+    let (troubles, keeper) = (Arc::new(Troubles::new(observer.clone())), Arc::new(Keeper::default()));
     let receiver = Receiver::new(client);
     let router = receiver.router();
     let requests = Requests::new(Arc::clone(&router), Arc::clone(&troubles));
     let table = Arc::new(calls::Table::<M>::new(&mut handlers));
-    // Calls come only once something is registered: then the module is there.
-    let callee = Arc::new(OnceLock::<Weak<Shared<M>>>::new());
     let reader = {
         let (troubles, keeper, asked) = (Arc::clone(&troubles), Arc::clone(&keeper), Arc::clone(&keeper));
-        let (table, callee) = (Arc::clone(&table), Arc::clone(&callee));
+        // Calls come only once something is registered: then the module is there.
+        let (table, callee, observer) = (Arc::clone(&table), Arc::clone(&callee), observer.clone());
         let incoming = move |incoming| match incoming {
             Incoming::Stop => asked.end(End::Asked),
             Incoming::Call(call) => match callee.get().and_then(Weak::upgrade) {
@@ -131,7 +154,7 @@ pub(super) fn work<M: Module>(mut session: Session, config: &str, offers: bool) 
                 None => drop(call),
             },
         };
-        let receive = move || receiver.run(|| troubles.health(Instant::now()), incoming);
+        let receive = move || receiver.run(|| troubles.health(observer.now()), incoming);
         let thread = std::thread::Builder::new().name("requests".to_owned());
         thread.spawn(move || keeper.end(End::Gone(receive())))?
     };
@@ -152,6 +175,7 @@ pub(super) fn work<M: Module>(mut session: Session, config: &str, offers: bool) 
         keeper,
         work: Pool::new("work", M::CONCURRENCY),
         calls: Pool::new("calls", CALLS),
+        observer,
     });
     // Nobody else sets it.
     let _ = callee.set(Arc::downgrade(&shared));
@@ -167,7 +191,7 @@ pub(super) fn work<M: Module>(mut session: Session, config: &str, offers: bool) 
     let mut account = Account { router, wait, told, reports };
     let outcome = outcome
         .and_then(|()| if offers { table.register::<M>(&shared.requests) } else { Ok(()) })
-        .and_then(|()| keep(&shared, Timers::new(handlers.timers), &mut account));
+        .and_then(|()| keep(&shared, Timers::new(handlers.timers, shared.observer.now()), &mut account));
     finish(shared, threads, &account, connection, outcome)
 }
 
@@ -177,9 +201,12 @@ fn keep<M: Module>(
     mut timers: Timers<M>,
     account: &mut Account,
 ) -> Result<(), RunError> {
+    shared.begins();
     loop {
         let report = account.report_if_due()?;
-        let bound = timers.run_due(shared, Instant::now()).map_or(report, |timer| timer.min(report));
+        let now = shared.observer.now();
+        let next = timers.run_due(shared, now);
+        let bound = shared.observer.timers_begun(now, next).map_or(report, |timer| timer.min(report));
         match shared.keeper.wait(account.told.len(), bound) {
             None => {}
             Some(End::Asked | End::Closed) => return Ok(()),
@@ -197,6 +224,7 @@ fn finish<M: Module>(
     outcome: Result<(), RunError>,
 ) -> Result<(), RunError> {
     shared.stop.stop();
+    shared.observer.release();
     let feeds: Vec<_> = threads.into_iter().filter_map(|thread| thread.join().ok()).collect();
     shared.work.finish();
     shared.calls.finish();

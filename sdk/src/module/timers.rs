@@ -22,9 +22,8 @@ struct Due<M> {
 }
 
 impl<M: Send + Sync + 'static> Timers<M> {
-    /// Each is due first after one interval.
-    pub(super) fn new(timers: Vec<Timer<M>>) -> Self {
-        let now = Instant::now();
+    /// Each is due first one interval after `now`.
+    pub(super) fn new(timers: Vec<Timer<M>>, now: Instant) -> Self {
         let timers = timers.into_iter().map(|Timer { name, interval, run }| {
             let (next, is_running) = (now + interval, Arc::new(AtomicBool::new(false)));
             Due { name, interval, next, run, is_running }

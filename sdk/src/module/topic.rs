@@ -171,6 +171,7 @@ impl<M: Send + Sync + 'static, T: Topic> Attached<M> for Reader<M, T> {
         shared: Arc<Shared<M>>,
         missed: Vec<Missed<M>>,
     ) -> std::io::Result<JoinHandle<Box<dyn AnyFeed + Send>>> {
+        shared.observer.topic_begins(self.feed.wants());
         std::thread::Builder::new().name(T::NAME.to_owned()).spawn(move || {
             let _ended = shared.keeper.topic_runs();
             let feed: Box<dyn AnyFeed + Send> = Box::new(self.read(&shared, &missed));
@@ -182,7 +183,7 @@ impl<M: Send + Sync + 'static, T: Topic> Attached<M> for Reader<M, T> {
 impl<M: Send + Sync + 'static, T: Topic> Reader<M, T> {
     fn read(mut self, shared: &Arc<Shared<M>>, missed: &[Missed<M>]) -> Feed<T> {
         let at_work = shared.troubles.watch(T::NAME);
-        while !shared.stop.is_stopping() {
+        while goes_on::<M, T>(shared) {
             if self.handlers.has_concurrent && !shared.work.has_room_within(UNTOLD) {
                 // Not read on: what waits stands in the ring.
                 self.tell_if_old(shared);
@@ -208,7 +209,10 @@ impl<M: Send + Sync + 'static, T: Topic> Reader<M, T> {
                     if self.feed.is_closed() {
                         break;
                     }
-                    if let Err(error) = self.sleep(shared) {
+                    shared.observer.topic_rests(T::NUMBER, self.feed.cursor());
+                    let slept = self.sleep(shared);
+                    shared.observer.topic_goes_on(T::NUMBER);
+                    if let Err(error) = slept {
                         log(format_args!("{}: {error}", T::NAME));
                         break;
                     }
@@ -226,6 +230,7 @@ impl<M: Send + Sync + 'static, T: Topic> Reader<M, T> {
             self.copies.unfinished -= 1;
             self.feed.finished(sequence);
         }
+        shared.observer.topic_ends(T::NUMBER);
         self.feed
     }
 
@@ -275,6 +280,18 @@ impl<M: Send + Sync + 'static, T: Topic> Reader<M, T> {
         }
         Ok(())
     }
+}
+
+/// Whether the next message is to be read; waits while a test holds the module.
+#[inline]
+fn goes_on<M, T: Topic>(shared: &Shared<M>) -> bool {
+    while shared.stop.is_said() {
+        if shared.stop.is_stopping() {
+            return false;
+        }
+        shared.observer.wait_while_held(T::NUMBER);
+    }
+    true
 }
 
 /// Calls the handlers of a message; whether a copy of it is held by others now.

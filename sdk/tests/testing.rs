@@ -1,0 +1,361 @@
+//! The test kit, as authors use it; and that modules which are wrong fail under it.
+#![cfg(feature = "testing")]
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use blvm_sdk::Refusal;
+use blvm_sdk::module::RunError;
+use blvm_sdk::prelude::*;
+use blvm_sdk::request::{FeeEstimate, HealthState, Permission};
+use blvm_sdk::serde;
+use blvm_sdk::testing::protocol::MempoolReply;
+use blvm_sdk::testing::{Removal, TestNode, Transaction, json};
+
+#[derive(serde::Deserialize)]
+#[serde(crate = "blvm_sdk::serde", default, deny_unknown_fields)]
+struct Settings {
+    above_sat_per_vb: u64,
+    fails_at: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings { above_sat_per_vb: 20, fails_at: u32::MAX }
+    }
+}
+
+/// Does a little of everything.
+struct Watch {
+    settings: Settings,
+    requests: Requests,
+    lines: Mutex<Vec<String>>,
+    dear: AtomicU64,
+    missed: AtomicU64,
+    ticks: AtomicU64,
+}
+
+impl Watch {
+    fn say(&self, line: String) {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+    }
+
+    fn lines(&self) -> Vec<String> {
+        std::mem::take(&mut self.lines.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[module(config = Settings, name = "watch", concurrency = 4)]
+impl Watch {
+    fn new(start: Start<Settings>) -> Result<Self, Error> {
+        Ok(Watch {
+            settings: start.settings,
+            requests: start.requests,
+            lines: Mutex::default(),
+            dear: AtomicU64::new(0),
+            missed: AtomicU64::new(0),
+            ticks: AtomicU64::new(0),
+        })
+    }
+
+    #[on(BlockConnected)]
+    fn block(&self, height: u32, body: BlockBytes<'_>) -> Result<(), Error> {
+        if height == self.settings.fails_at {
+            return Err(Error::new("told to fail"));
+        }
+        let indexed =
+            body.transactions().map_or("fetched".to_owned(), |all| format!("{} transactions", all.len()));
+        self.say(format!("+{height} {indexed}"));
+        Ok(())
+    }
+
+    #[on(BlockDisconnected)]
+    fn left(&self, height: u32) {
+        self.say(format!("-{height}"));
+    }
+
+    #[on(ChainReorganised)]
+    fn reorganised(&self, fork_height: u32, body: Reorganisation<'_>) {
+        self.say(format!("fork {fork_height}: {} {}", body.disconnected.len(), body.connected.len()));
+    }
+
+    #[on(TransactionAdded, concurrent)]
+    async fn transaction(&self, fee_sat: u64, weight: u32) {
+        if fee_sat * 4 > self.settings.above_sat_per_vb * u64::from(weight) {
+            // Long enough for the test to be done before, if it does not wait.
+            std::thread::sleep(Duration::from_millis(5));
+            self.dear.fetch_add(1, Ordering::Relaxed);
+            let _ = self.requests.client().publish_event("DearTransaction", &fee_sat.to_le_bytes());
+        }
+    }
+
+    #[on(TransactionRemoved)]
+    fn removed(&self, reason: u16) {
+        self.say(format!("removed {reason}"));
+    }
+
+    #[on(ModuleEvent)]
+    fn event(&self, publisher: &str, name: &str) {
+        self.say(format!("{publisher}: {name}"));
+    }
+
+    #[on_missed]
+    fn missed(&self, messages: u64) {
+        self.missed.fetch_add(messages, Ordering::Relaxed);
+    }
+
+    #[rpc]
+    fn estimate(&self, target_blocks: u32) -> Result<Option<u64>, Error> {
+        Ok(self.requests.client().fee_estimate(target_blocks)?.map(|estimate| estimate.sat_per_kvb))
+    }
+
+    #[command]
+    fn status(&self) -> String {
+        format!("{} dear", self.dear.load(Ordering::Relaxed))
+    }
+
+    #[every("10s")]
+    fn tick(&self) {
+        self.ticks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[every("1m")]
+    fn minute(&self) {
+        self.say(format!("minute after {} ticks", self.ticks.load(Ordering::Relaxed)));
+    }
+}
+
+#[test]
+fn a_module_sees_blocks_reorganisations_and_transactions_as_the_test_has_them_happen() {
+    let node = TestNode::start();
+    let module = node.module::<Watch>().start().unwrap();
+    node.mine(2);
+    module.settle();
+    assert_eq!(module.state().lines(), ["+1 1 transactions", "+2 1 transactions"]);
+
+    node.add(&Transaction::new(1));
+    let dear = node.add(&Transaction::new(2).fee_rate(50));
+    module.settle();
+    assert_eq!(module.state().dear.load(Ordering::Relaxed), 1);
+    assert_eq!(module.state().lines(), ["watch: DearTransaction"]);
+    assert_eq!(module.events().len(), 1);
+    assert_eq!(module.events()[0].payload, 5_500_u64.to_le_bytes());
+
+    node.remove(dear, Removal::Expired);
+    node.mine(1);
+    module.settle();
+    let mut lines = module.state().lines();
+    lines.sort();
+    assert_eq!(lines, ["+3 2 transactions", "removed 1", "removed 4"]);
+
+    assert_eq!(node.reorganise(2).height, 4);
+    module.settle();
+    let expected = ["-3", "-2", "+2 1 transactions", "+3 1 transactions", "+4 1 transactions", "fork 1: 2 3"];
+    assert_eq!(module.state().lines(), expected);
+    assert_eq!(node.mempool().len(), 1, "what was in the block that left is back");
+    module.stop().unwrap();
+}
+
+#[test]
+fn a_held_module_misses_exactly_what_is_too_much_and_no_other_misses_anything() {
+    let node = TestNode::start();
+    let module = node.module::<Watch>().start().unwrap();
+    node.mine(3);
+    module.settle();
+    module.state().lines();
+    for more in [0, 1, 7] {
+        let before = module.state().missed.load(Ordering::Relaxed);
+        module.while_held(|| node.mine(node.depth::<Chain>() + more));
+        module.settle();
+        assert_eq!(module.state().missed.load(Ordering::Relaxed) - before, u64::from(more));
+        assert_eq!(module.state().lines().len() as u32, node.depth::<Chain>());
+    }
+    // Four times the ring, and nobody holds it.
+    node.mine(4 * node.depth::<Chain>());
+    module.settle();
+    assert_eq!(module.state().missed.load(Ordering::Relaxed), 8);
+    assert_eq!(module.state().lines().len() as u32, 4 * node.depth::<Chain>());
+    module.stop().unwrap();
+}
+
+#[test]
+fn a_block_without_room_on_the_bus_is_fetched() {
+    let node = TestNode::start();
+    let module = node.module::<Watch>().start().unwrap();
+    node.mine_without_body();
+    module.settle();
+    assert_eq!(module.state().lines(), ["+1 fetched"]);
+    assert_eq!(module.asked("get_block"), 1);
+    node.when("get_block").once().fail("the disk is full");
+    node.mine_without_body();
+    let failures = module.settle_with_failures();
+    assert_eq!(
+        failures[0].to_string(),
+        "handler block failed: the block at height 2 cannot be fetched: the node failed: the disk is full"
+    );
+    module.stop().unwrap();
+}
+
+#[test]
+fn methods_commands_and_programmed_answers() {
+    let node = TestNode::start();
+    let module = node.module::<Watch>().start().unwrap();
+    assert_eq!(module.call("estimate", json!({"target_blocks": 6})).unwrap(), json!(null));
+    node.set_fee_estimates(&[(2, 9_000), (6, 4_000)]);
+    assert_eq!(module.call("estimate", json!({"target_blocks": 6})).unwrap(), json!(4_000));
+    let estimate = FeeEstimate { target_blocks: 6, sat_per_kvb: 7 };
+    node.when("get_fee_estimate").answer(MempoolReply::FeeEstimate(Some(estimate)));
+    node.when("get_fee_estimate").once().time_out();
+    let late = module.call("estimate", json!({"target_blocks": 6})).unwrap_err();
+    assert_eq!(late.to_string(), "no answer within 10000 ms: ask for less, or later");
+    assert_eq!(module.call("estimate", json!([6])).unwrap(), json!(7));
+    let wrong = module.call("estimate", json!({})).unwrap_err();
+    assert!(wrong.to_string().contains("target_blocks"), "{wrong}");
+    assert_eq!(module.command(["status"]).output, "0 dear\n");
+    assert_eq!(module.command(["state"]).status, 2);
+    assert_eq!(module.health().state, HealthState::Healthy);
+    module.stop().unwrap();
+}
+
+#[test]
+fn time_passes_as_the_test_says() {
+    let node = TestNode::start();
+    let module = node.module::<Watch>().start().unwrap();
+    let ticks = |module: &blvm_sdk::testing::TestModule<Watch>| module.state().ticks.load(Ordering::Relaxed);
+    module.advance(Duration::from_secs(9));
+    assert_eq!(ticks(&module), 0);
+    module.advance(Duration::from_secs(1));
+    assert_eq!(ticks(&module), 1);
+    module.advance(Duration::from_secs(3_600));
+    assert_eq!(ticks(&module), 361);
+    assert_eq!(module.state().lines().len(), 60);
+    module.stop().unwrap();
+}
+
+#[test]
+fn what_is_not_granted_is_refused_as_a_node_refuses_it() {
+    let node = TestNode::start();
+    let refused = node.module::<Watch>().permissions(&[Permission::ReadBlockchain]).start().unwrap_err();
+    let RunError::Session(error) = refused else { panic!("{refused}") };
+    assert_eq!(
+        error.to_string(),
+        "this needs the permission read_mempool: add it to capabilities in module.toml"
+    );
+    let manifest = r#"
+        name = "watch"
+        version = "1.0.0"
+        entry_point = "watch"
+        capabilities = ["read_blockchain", "read_mempool", "subscribe_events", "register_rpc_endpoint"]
+        [topics]
+        chain = { kinds = ["BlockConnected"] }
+    "#;
+    let module = node.module::<Watch>().manifest(manifest).start().unwrap();
+    node.add(&Transaction::new(1).fee_rate(100));
+    module.settle();
+    assert_eq!(module.asked("publish_event"), 1);
+    assert!(module.events().is_empty() && module.state().lines().is_empty());
+    module.stop().unwrap();
+}
+
+#[test]
+fn settings_that_are_wrong_are_an_error_of_start() {
+    let node = TestNode::start();
+    let module = node.module::<Watch>().settings("above_sat_per_vb = 3").start().unwrap();
+    node.add(&Transaction::new(1));
+    module.settle();
+    assert_eq!(module.state().dear.load(Ordering::Relaxed), 1);
+    let error = node.module::<Watch>().settings("above = 3").start().unwrap_err();
+    assert!(error.to_string().contains("above"), "{error}");
+}
+
+#[test]
+#[should_panic(expected = "module watch: handler block failed: told to fail")]
+fn a_handler_that_fails_fails_the_test() {
+    let node = TestNode::start();
+    let module = node.module::<Watch>().settings("fails_at = 2").start().unwrap();
+    node.mine(3);
+    module.settle();
+}
+
+#[test]
+fn a_connection_that_is_cut_ends_the_module_and_a_new_one_goes_on() {
+    let node = TestNode::start();
+    let module = node.module::<Watch>().start().unwrap();
+    module.disconnect();
+    let error = module.wait_ended().unwrap_err();
+    assert_eq!(error.to_string(), "the node has closed the connection");
+    // As often as one likes: what one had is given back.
+    for _ in 0..20 {
+        let module = node.module::<Watch>().start().unwrap();
+        node.mine(1);
+        module.settle();
+        assert!(module.state().lines()[0].ends_with("1 transactions"));
+        module.stop().unwrap();
+    }
+    let module = node.module::<Watch>().start().unwrap();
+    node.crash();
+    assert!(module.wait_ended().is_err());
+    node.restart();
+    let module = node.module::<Watch>().start().unwrap();
+    assert_eq!(node.mine(1).height, 21);
+    module.settle();
+    assert_eq!(module.state().lines(), ["+21 1 transactions"]);
+    node.shut_down();
+    module.wait_ended().unwrap();
+}
+
+#[test]
+fn a_programmed_end_of_the_connection_is_seen() {
+    let node = TestNode::start();
+    let module = node.module::<Watch>().start().unwrap();
+    node.when("get_fee_estimate").hang_up();
+    assert!(
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| module.call("estimate", json!([1]))))
+            .is_err()
+    );
+    assert!(module.wait_ended().is_err());
+}
+
+/// Thinks that nothing is ever missed.
+#[derive(Default)]
+struct Careless {
+    height: AtomicU64,
+}
+
+#[module(name = "careless")]
+impl Careless {
+    fn new() -> Self {
+        Careless::default()
+    }
+
+    #[on(BlockConnected)]
+    fn block(&self, height: u32) -> Result<(), Error> {
+        match self.height.swap(height.into(), Ordering::Relaxed) + 1 {
+            expected if expected == u64::from(height) => Ok(()),
+            expected => Err(Error::new(format!("expected {expected}, found {height}"))),
+        }
+    }
+}
+
+#[test]
+fn a_module_that_takes_no_account_of_what_it_misses_is_found_out() {
+    let node = TestNode::start();
+    let module = node.module::<Careless>().start().unwrap();
+    node.mine(2);
+    module.settle();
+    module.while_held(|| node.mine(node.depth::<Chain>() + 4));
+    let failures = module.settle_with_failures();
+    assert_eq!(failures[0].message, "expected 3, found 7");
+    module.stop().unwrap();
+}
+
+#[test]
+fn an_answer_that_is_nowhere_says_what_to_do() {
+    let node = TestNode::start();
+    let mut session = node.attach(blvm_sdk::Topics::new(), blvm_sdk::Wait::Park).unwrap();
+    let error = session.client().block_template().unwrap_err();
+    let blvm_sdk::CallError::Refused(Refusal::Unsupported { .. }) = &error else { panic!("{error}") };
+    assert!(error.to_string().contains("node.when(\"get_block_template\").answer("), "{error}");
+}
