@@ -75,9 +75,6 @@ mod mempool_view;
 pub mod module;
 pub mod prelude;
 mod report;
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod scripted;
 mod session;
 #[cfg(feature = "storage")]
 pub mod storage;

@@ -54,7 +54,9 @@
 mod answers;
 mod bus;
 mod chain;
-mod encoding;
+#[cfg(test)]
+pub(crate) mod changes;
+pub(crate) mod encoding;
 mod grants;
 mod module;
 mod names;

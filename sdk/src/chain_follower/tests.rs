@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::scripted::{Change, ScriptedNode};
+use crate::testing::changes::{Change, ChangingNode};
+use crate::testing::encoding::hash;
 
 /// What happens from the module's side.
 #[derive(Debug, Clone)]
@@ -13,6 +14,8 @@ enum Act {
     Take(usize),
     /// It is gone, and another one begins where its steps had led.
     Restart,
+    /// The node is killed and comes back, and another follower begins.
+    Crash,
     /// So much happens during the next replays, part by part.
     DuringReplays(Vec<Vec<Change>>),
 }
@@ -30,7 +33,8 @@ impl Held {
             ChainStep::Connect(block) => {
                 assert_eq!(block.position.height as usize, self.0.len(), "a block is missing, or came twice");
                 assert_eq!(block.raw()[4..36], *self.0.last().unwrap(), "it stands on another block");
-                assert_eq!(block.raw()[36..], block.position.hash, "the bytes are those of another block");
+                let header = &block.raw()[..80];
+                assert_eq!(hash(&[header]), block.position.hash, "the bytes are those of another block");
                 self.0.push(block.position.hash);
             }
             ChainStep::Disconnect(block) => {
@@ -44,43 +48,41 @@ impl Held {
 
 /// Plays `acts` with answers of at most `limit_steps`. Answers how many blocks were read in place, and how many repairs
 /// there were.
-fn play(acts: &[Act], limit_steps: usize) -> (u64, u64) {
-    let node = ScriptedNode::start();
-    node.world().limit_steps = limit_steps;
-    let mut held = Held(node.world().active().to_vec());
+fn play(acts: &[Act], limit_steps: u32) -> (u64, u64) {
+    let node = ChangingNode::start(limit_steps);
+    let mut held = Held(node.node.chain());
     let (mut live, mut repairs) = (0, 0);
-    for acts in acts.split(|act| matches!(act, Act::Restart)) {
-        node.attached(|session| {
-            let mut follower = ChainFollower::new(session, held.position()).unwrap();
-            for act in acts {
-                match act {
-                    Act::Change(change) => node.world().change(*change),
-                    Act::DuringReplays(changes) => {
-                        node.world().during_replays.extend(changes.iter().cloned())
+    for acts in acts.split_inclusive(|act| matches!(act, Act::Restart | Act::Crash)) {
+        let mut session = node.attach();
+        let mut follower = ChainFollower::new(&mut session, held.position()).unwrap();
+        for act in acts {
+            match act {
+                Act::Change(change) => node.change(*change),
+                Act::DuringReplays(changes) => node.change_during_replays(changes),
+                Act::Take(count) => {
+                    for _ in 0..*count {
+                        let Some(step) = follower.next(session.client()).unwrap() else { break };
+                        held.take(&step);
+                        assert_eq!(follower.position(), held.position());
+                        live += u64::from(matches!(&step, ChainStep::Connect(block) if block.is_in_place()));
                     }
-                    Act::Take(count) => {
-                        for _ in 0..*count {
-                            let Some(step) = follower.next(session.client()).unwrap() else { break };
-                            held.take(&step);
-                            assert_eq!(follower.position(), held.position());
-                            live +=
-                                u64::from(matches!(&step, ChainStep::Connect(block) if block.is_in_place()));
-                        }
-                    }
-                    Act::Restart => {}
+                }
+                Act::Restart => {}
+                Act::Crash => {
+                    node.node.crash();
+                    node.node.restart();
                 }
             }
-            repairs += follower.repairs();
-        });
-    }
-    node.world().during_replays.clear();
-    node.attached(|session| {
-        let mut follower = ChainFollower::new(session, held.position()).unwrap();
-        while let Some(step) = follower.next(session.client()).unwrap() {
-            held.take(&step);
         }
-    });
-    assert_eq!(held.0, node.world().active());
+        repairs += follower.repairs();
+    }
+    node.rest();
+    let mut session = node.attach();
+    let mut follower = ChainFollower::new(&mut session, held.position()).unwrap();
+    while let Some(step) = follower.next(session.client()).unwrap() {
+        held.take(&step);
+    }
+    assert_eq!(held.0, node.node.chain());
     (live, repairs)
 }
 
@@ -98,6 +100,7 @@ fn act() -> impl Strategy<Value = Act> {
         4 => change().prop_map(Act::Change),
         4 => (1_usize..12).prop_map(Act::Take),
         1 => Just(Act::Restart),
+        1 => Just(Act::Crash),
         2 => prop::collection::vec(prop::collection::vec(change(), 0..3), 1..4).prop_map(Act::DuringReplays),
     ]
 }
@@ -108,7 +111,7 @@ proptest! {
     #[test]
     fn whatever_happens_whenever_the_steps_are_a_walk_to_the_nodes_tip(
         acts in prop::collection::vec(act(), 1..40),
-        limit_steps in prop_oneof![1_usize..4, Just(1_000)],
+        limit_steps in prop_oneof![1_u32..4, Just(1_000)],
     ) {
         play(&acts, limit_steps);
     }
@@ -131,6 +134,7 @@ fn a_loss_a_reorganisation_and_a_restart_at_each_step_are_repaired() {
         vec![Act::Change(Change::Reorganise(5))],
         vec![Act::Change(Change::MineWithoutBody)],
         vec![Act::Restart],
+        vec![Act::Crash],
         vec![Act::Change(Change::Flood), Act::Restart],
         vec![Act::Change(Change::Reorganise(3)), Act::Restart, Act::Change(Change::Reorganise(5))],
         // The chain goes another way between two parts of the repair, and the ring is lapped once more.
@@ -158,19 +162,18 @@ fn without_a_gap_blocks_are_read_in_place_and_the_node_is_asked_once() {
 
 #[test]
 fn a_position_that_the_node_does_not_know_is_refused_and_changes_nothing() {
-    let node = ScriptedNode::start();
-    node.attached(|session| {
-        let unknown = ChainPosition { hash: [9; 32], height: 7 };
-        let mut follower = ChainFollower::new(session, unknown).unwrap();
-        let refused = follower.next(session.client()).unwrap_err();
-        let FollowError::Call(CallError::Refused(crate::Refusal::UnknownPosition { height: 7 })) = refused
-        else {
-            panic!("{refused:?}")
-        };
-        assert_eq!(follower.position(), unknown);
-        // Told where it stands, it goes on.
-        node.world().change(Change::Mine(1));
-        follower.return_to(ChainPosition { hash: [0xff; 32], height: 0 });
-        assert!(matches!(follower.next(session.client()), Ok(Some(ChainStep::Connect(_)))));
-    });
+    let node = ChangingNode::start(1_000);
+    let mut session = node.attach();
+    let unknown = ChainPosition { hash: [9; 32], height: 7 };
+    let mut follower = ChainFollower::new(&mut session, unknown).unwrap();
+    let refused = follower.next(session.client()).unwrap_err();
+    let FollowError::Call(CallError::Refused(crate::Refusal::UnknownPosition { height: 7 })) = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(follower.position(), unknown);
+    // Told where it stands, it goes on.
+    let genesis = node.node.tip();
+    node.change(Change::Mine(1));
+    follower.return_to(genesis);
+    assert!(matches!(follower.next(session.client()), Ok(Some(ChainStep::Connect(_)))));
 }

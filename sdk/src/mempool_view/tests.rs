@@ -1,23 +1,15 @@
 //! Views of a mempool that does what it likes, whenever it likes: each is the mempool as it was at the sequence it says.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
 
-use blvm_bus::layout::Geometry;
-use blvm_bus::message::Topic;
-use blvm_bus::message::mempool::{FeeRateChanged, MempoolCleared, TransactionAdded, TransactionRemoved};
-use blvm_bus::publisher::Publisher;
-use blvm_bus::request::{
-    ChainPosition, MempoolReply, MempoolRequest, MempoolSnapshot, Refusal, Reply, Request,
-};
-use blvm_bus::segment::{Identity, RunId, SealedSegment};
-use blvm_bus::wake::{Waker, wake_socket_pair};
+use blvm_bus::message::mempool::REMOVED_MINED;
+use blvm_bus::request::{MempoolEntry, Refusal};
 use proptest::prelude::*;
 
 use super::*;
-use crate::scripted::serve;
-use crate::session::tests::SessionParts;
+use crate::testing::TestNode;
+use crate::{Topics, Wait};
 
 const DEPTH: u32 = 8;
 
@@ -47,125 +39,87 @@ enum Act {
     DuringSnapshots(Vec<Vec<Event>>),
 }
 
-struct World {
-    publisher: Publisher<Mempool>,
-    /// The mempool after each sequence.
+/// What the mempool was.
+#[derive(Default)]
+struct History {
+    /// After each sequence.
     states: Vec<State>,
     added: u64,
     during_snapshots: VecDeque<Vec<Event>>,
-    refuses: bool,
 }
 
-impl World {
+impl History {
     fn state(&self) -> &State {
         self.states.last().unwrap()
     }
 
-    fn event(&mut self, event: &Event) {
+    fn happen(&mut self, node: &TestNode, event: &Event) {
         let mut state = self.state().clone();
-        let sequence = match event {
+        match event {
             Event::Add(bytes) => {
                 self.added += 1;
                 let mut txid = [0; 32];
                 txid[..8].copy_from_slice(&self.added.to_le_bytes());
                 state.insert(txid, *bytes);
                 let raw = vec![7; *bytes];
-                self.publisher.publish(&TransactionAdded { txid, wtxid: txid, fee_sat: 1, weight: 4, raw })
+                node.inner().world().add(MempoolEntry { txid, wtxid: txid, fee_sat: 1, weight: 4, raw });
             }
             Event::Remove(index) => {
                 let Some(txid) = state.keys().nth(index % state.len().max(1)).copied() else { return };
                 state.remove(&txid);
-                self.publisher.publish(&TransactionRemoved { txid, reason: 1, replaced_by: [0; 32] })
+                assert!(node.inner().world().remove(&txid, REMOVED_MINED, [0; 32]));
             }
             Event::Clear => {
-                let transactions = state.len() as u64;
                 state.clear();
-                self.publisher.publish(&MempoolCleared { transactions })
+                node.clear_mempool();
             }
-            Event::FeeRate => self.publisher.publish(&FeeRateChanged { floor_sat_per_kvb: 1 }),
-            Event::Flood => return (0..DEPTH + 2).for_each(|_| self.event(&Event::Add(1))),
-        };
-        assert_eq!(sequence.unwrap(), self.states.len() as u64);
+            Event::FeeRate => node.set_fee_floor(1),
+            Event::Flood => return (0..DEPTH + 2).for_each(|_| self.happen(node, &Event::Add(1))),
+        }
         self.states.push(state);
-    }
-
-    fn snapshot(&mut self) -> Result<MempoolSnapshot, Refusal> {
-        if std::mem::take(&mut self.refuses) {
-            return Err(Refusal::Rate { per_second: 1, retry_after_ms: 1 });
-        }
-        let entry = |(txid, bytes): (&Hash, &usize)| MempoolEntry {
-            txid: *txid,
-            wtxid: *txid,
-            fee_sat: 1,
-            weight: 4,
-            raw: vec![7; *bytes],
-        };
-        let snapshot = MempoolSnapshot {
-            transactions: self.state().iter().map(entry).collect(),
-            tip: ChainPosition { hash: [0; 32], height: 0 },
-            next_sequence: self.states.len() as u64,
-        };
-        for event in self.during_snapshots.pop_front().into_iter().flatten() {
-            self.event(&event);
-        }
-        Ok(snapshot)
+        assert_eq!(node.inner().world().next_of_mempool(), self.states.len() as u64);
     }
 }
 
 /// Plays `acts` and compares after each update. Answers how many snapshots were taken.
 fn play(acts: &[Act]) -> u64 {
-    let geometry = Geometry { depth: DEPTH, slot_bytes: 256, terms: 2, term_bytes: 4096 };
-    let identity = Identity { topic: Mempool::NUMBER, schema: Mempool::SCHEMA, run_id: RunId([1; 16]) };
-    let segment = SealedSegment::create("blvm-sdk-test", geometry, identity, 2).unwrap();
-    let waker = Waker::start().unwrap();
-    let bell = waker.bell(Mempool::NUMBER, DEPTH);
-    let publisher = Publisher::new(Arc::clone(&segment.memory), segment.layout, 2, None, bell);
-    let world = World {
-        publisher,
-        states: vec![State::new()],
-        added: 0,
-        during_snapshots: VecDeque::new(),
-        refuses: false,
-    };
-    let world = Arc::new(Mutex::new(world));
-    let (wake, module_wake) = wake_socket_pair().unwrap();
-    waker.add(wake, vec![Mempool::NUMBER]);
-    let (socket, module_socket) = UnixStream::pair().unwrap();
-    let parts = SessionParts { socket: module_socket, wake: module_wake, page: None, start: 1 };
-    let mut session = Session::of_parts::<Mempool>(&segment, parts);
-    let served = Arc::clone(&world);
-    let server = std::thread::spawn(move || {
-        serve(socket, |request| {
-            let Request::Mempool(request) = request else { panic!("another request") };
-            assert_eq!(*request, MempoolRequest::Snapshot);
-            match served.lock().unwrap().snapshot() {
-                Ok(snapshot) => Reply::Mempool(Box::new(MempoolReply::Snapshot(snapshot))),
-                Err(refusal) => Reply::Refused(refusal),
-            }
-        });
+    let node = TestNode::options().depth::<Mempool>(DEPTH).term_bytes::<Mempool>(4_096).start();
+    let history = Arc::new(Mutex::new(History { states: vec![State::new()], ..History::default() }));
+    let during = Arc::clone(&history);
+    node.when("mempool_snapshot").answer_with(move |node, request| {
+        let mut history = during.lock().unwrap();
+        let snapshot = node.usual_answer(request);
+        for event in history.during_snapshots.pop_front().into_iter().flatten() {
+            history.happen(node, &event);
+        }
+        snapshot
     });
+    let mut session = node.attach(Topics::new().with::<Mempool>(), Wait::Park).unwrap();
     let mut view = MempoolView::new(&mut session).unwrap();
     assert_eq!(view.through(), None);
     for act in acts.iter().chain([&Act::Update, &Act::Update]) {
         match act {
-            Act::Event(event) => world.lock().unwrap().event(event),
-            Act::Refuse => world.lock().unwrap().refuses = true,
+            Act::Event(event) => history.lock().unwrap().happen(&node, event),
+            Act::Refuse => {
+                let refusal = Refusal::Rate { per_second: 1, retry_after_ms: 1 };
+                node.when("mempool_snapshot").once().refuse(refusal);
+            }
             Act::DuringSnapshots(events) => {
-                world.lock().unwrap().during_snapshots.extend(events.iter().cloned())
+                history.lock().unwrap().during_snapshots.extend(events.iter().cloned())
             }
             Act::Update => {
                 let updated = view.update(session.client());
-                let world = world.lock().unwrap();
+                let history = history.lock().unwrap();
                 match (updated, view.through()) {
                     (Ok(()), Some(through)) => {
                         // Nobody else publishes: it has read everything.
-                        assert_eq!(through, world.states.len() as u64 - 1);
+                        assert_eq!(through, history.states.len() as u64 - 1);
                         let held: State = view
                             .transactions()
                             .iter()
                             .map(|(txid, entry)| (*txid, entry.raw.len()))
                             .collect();
-                        assert_eq!(held, world.states[through as usize]);
+                        assert_eq!(held, history.states[through as usize]);
                     }
                     (Err(CallError::Refused(Refusal::Rate { .. })), None) => {}
                     (updated, through) => panic!("{updated:?}, through {through:?}"),
@@ -174,16 +128,14 @@ fn play(acts: &[Act]) -> u64 {
         }
         // Between updates it stands still, and still says where.
         if let Some(through) = view.through() {
-            let world = world.lock().unwrap();
-            let state = &world.states[through as usize];
+            let history = history.lock().unwrap();
+            let state = &history.states[through as usize];
             assert!(
                 state.len() == view.transactions().len()
                     && state.keys().all(|txid| view.transactions().contains_key(txid))
             );
         }
     }
-    drop(session);
-    server.join().unwrap();
     view.snapshots()
 }
 

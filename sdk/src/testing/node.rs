@@ -714,7 +714,7 @@ impl Inner {
             return Err(out_of_turn("this request", "before the module is attached"));
         }
         if let Request::ReportStatistics(statistics) = request {
-            party.state().statistics = Some(statistics);
+            party.state().reports.push(statistics);
             return Ok(Some(Reply::Noted));
         }
         party.state().requests.push(request.clone());

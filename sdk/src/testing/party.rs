@@ -58,7 +58,8 @@ pub(crate) struct State {
     pub(crate) command: Option<CliSpec>,
     pub(crate) api: Vec<String>,
     pub(crate) health: Option<ModuleHealth>,
-    pub(crate) statistics: Option<Statistics>,
+    /// What it said it has read, each time.
+    pub(crate) reports: Vec<Statistics>,
 }
 
 /// An event that a module has published.

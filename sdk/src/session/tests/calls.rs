@@ -1,8 +1,12 @@
 //! Calls of a node that is spoken for by hand.
 
+use std::io::{Read, Write};
+
 use blvm_bus::request::{
-    Call, CallOutcome, CallReply, HealthState, MAX_FRAME_BYTES, ModuleError, ModuleHealth,
+    Call, CallOutcome, CallReply, FRAME_HEAD_BYTES, FrameHead, HealthState, MAX_FRAME_BYTES, ModuleError,
+    ModuleHealth, decode, encode,
 };
+use blvm_bus::wake::wake_socket_pair;
 
 use super::*;
 
@@ -252,10 +256,10 @@ fn calls_of_modules_keep_the_operators_neither_out_nor_back_and_those_given_up_m
 
 #[test]
 fn a_message_is_finished_when_the_next_is_asked_for_or_when_the_module_says_so() {
-    let (mut node, mut session) = attach(Topics::new().with::<System>(), Wait::Park);
+    let (node, mut session) = attach(Topics::new().with::<System>(), Wait::Park);
     let mut feed = session.feed::<System>().unwrap();
     for _ in 0..4 {
-        node.publish_wanted();
+        publish_wanted(&node);
     }
     assert_eq!(feed.processed_through(), 0);
     feed.poll().unwrap().unwrap();
@@ -275,17 +279,18 @@ fn a_message_is_finished_when_the_next_is_asked_for_or_when_the_module_says_so()
     feed.finished(4);
     assert_eq!(feed.processed_through(), 4);
     session.finish(&[&feed]).unwrap();
-    let told = node.reports.try_iter().last().unwrap();
+    let told = take_reports(&node).pop().unwrap();
     assert_eq!(told.topics[0].processed_through, 4);
 }
 
 #[cfg(feature = "tokio")]
 #[test]
 fn a_call_wakes_a_task() {
-    let (mut node_of_topic, mut session) = attach(wants_shutdown(), Wait::Park);
+    let (node_of_topic, mut session) = attach(wants_shutdown(), Wait::Park);
     let feed = session.feed::<System>().unwrap();
     let (node, module_socket) = UnixStream::pair().unwrap();
-    session.client = Client::new(module_socket);
+    // The node's own stays open: its wakes come over it.
+    let _of_node = std::mem::replace(&mut session.client, Client::new(module_socket));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let caller = std::thread::spawn(move || {
         for number in 1..=50 {
@@ -310,6 +315,6 @@ fn a_call_wakes_a_task() {
         }
         assert_eq!(answered, 50);
     });
-    node_of_topic.publish_wanted();
+    publish_wanted(&node_of_topic);
     caller.join().unwrap();
 }

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::scripted::{Change, ScriptedNode};
 use crate::storage::tests::in_memory;
+use crate::testing::changes::{Change, ChangingNode};
 
 const CHAIN: Table<u32, Hash> = Table::new("chain");
 /// Added to, never set.
@@ -22,6 +22,8 @@ enum Act {
         fails_at: Option<u32>,
     },
     Restart,
+    /// The node is killed and comes back; the module begins again.
+    Crash,
     DuringReplays(Vec<Vec<Change>>),
 }
 
@@ -69,55 +71,49 @@ fn kept(storage: &Storage) -> Vec<Hash> {
     chain
 }
 
-fn play(acts: &[Act], limit_steps: usize) {
-    let node = ScriptedNode::start();
-    node.world().limit_steps = limit_steps;
-    let genesis = node.world().tip();
+fn play(acts: &[Act], limit_steps: u32) {
+    let node = ChangingNode::start(limit_steps);
+    let genesis = node.node.tip();
     let storage = in_memory(1 << 30);
-    for acts in acts.split(|act| matches!(act, Act::Restart)) {
-        node.attached(|session| {
-            let mut follower = StoredFollower::new(&storage, session, genesis).unwrap();
-            for act in acts {
-                match act {
-                    Act::Change(change) => node.world().change(*change),
-                    Act::DuringReplays(changes) => {
-                        node.world().during_replays.extend(changes.iter().cloned())
-                    }
-                    Act::Advance { fails_at } => {
-                        let before = kept(&storage);
-                        let mut steps = 0;
-                        let advanced: Result<u32, Failed> =
-                            follower.advance(session.client(), |writer, step| {
-                                effect(writer, step)?;
-                                steps += 1;
-                                if *fails_at == Some(steps) {
-                                    Err("it does not want to".into())
-                                } else {
-                                    Ok(())
-                                }
-                            });
-                        match advanced {
-                            Ok(taken) => assert_eq!(taken, steps),
-                            Err(_) => assert_eq!(
-                                kept(&storage),
-                                before,
-                                "a transaction that failed has left something"
-                            ),
+    for acts in acts.split_inclusive(|act| matches!(act, Act::Restart | Act::Crash)) {
+        let mut session = node.attach();
+        let mut follower = StoredFollower::new(&storage, &mut session, genesis).unwrap();
+        for act in acts {
+            match act {
+                Act::Change(change) => node.change(*change),
+                Act::DuringReplays(changes) => node.change_during_replays(changes),
+                Act::Advance { fails_at } => {
+                    let before = kept(&storage);
+                    let mut steps = 0;
+                    let advanced: Result<u32, Failed> = follower.advance(session.client(), |writer, step| {
+                        effect(writer, step)?;
+                        steps += 1;
+                        if *fails_at == Some(steps) { Err("it does not want to".into()) } else { Ok(()) }
+                    });
+                    match advanced {
+                        Ok(taken) => assert_eq!(taken, steps),
+                        Err(_) => {
+                            assert_eq!(kept(&storage), before, "a transaction that failed has left something")
                         }
                     }
-                    Act::Restart => {}
+                }
+                Act::Restart => {}
+                Act::Crash => {
+                    node.node.crash();
+                    // It may read on in what it has mapped, and take what was published: that has happened.
+                    let _ = follower.advance::<Failed>(session.client(), effect);
+                    node.node.restart();
                 }
             }
-        });
+        }
         kept(&storage);
     }
-    node.world().during_replays.clear();
-    node.attached(|session| {
-        let mut follower = StoredFollower::new(&storage, session, genesis).unwrap();
-        while follower.advance::<Failed>(session.client(), effect).unwrap() > 0 {}
-        assert_eq!(follower.checkpoint(), node.world().tip());
-    });
-    assert_eq!(kept(&storage), node.world().active()[1..]);
+    node.rest();
+    let mut session = node.attach();
+    let mut follower = StoredFollower::new(&storage, &mut session, genesis).unwrap();
+    while follower.advance::<Failed>(session.client(), effect).unwrap() > 0 {}
+    assert_eq!(follower.checkpoint(), node.node.tip());
+    assert_eq!(kept(&storage), node.node.chain()[1..]);
 }
 
 fn change() -> impl Strategy<Value = Change> {
@@ -134,6 +130,7 @@ fn act() -> impl Strategy<Value = Act> {
         4 => change().prop_map(Act::Change),
         4 => prop::option::of(1_u32..6).prop_map(|fails_at| Act::Advance { fails_at }),
         1 => Just(Act::Restart),
+        1 => Just(Act::Crash),
         2 => prop::collection::vec(prop::collection::vec(change(), 0..3), 1..4).prop_map(Act::DuringReplays),
     ]
 }
@@ -144,7 +141,7 @@ proptest! {
     #[test]
     fn whatever_fails_whenever_each_effect_is_there_once(
         acts in prop::collection::vec(act(), 1..40),
-        limit_steps in prop_oneof![1_usize..4, Just(1_000)],
+        limit_steps in prop_oneof![1_u32..4, Just(1_000)],
     ) {
         play(&acts, limit_steps);
     }
@@ -152,14 +149,13 @@ proptest! {
 
 #[test]
 fn more_steps_than_a_transaction_takes_are_several_transactions() {
-    let node = ScriptedNode::start();
-    node.world().change(Change::Mine(MAX_STEPS + 6));
+    let node = ChangingNode::start(1_000);
+    let start = node.node.tip();
+    node.change(Change::Mine(MAX_STEPS + 6));
     let storage = in_memory(1 << 30);
-    node.attached(|session| {
-        let start = ChainPosition { hash: node.world().active()[0], height: 0 };
-        let mut follower = StoredFollower::new(&storage, session, start).unwrap();
-        let mut taken = || follower.advance::<Failed>(session.client(), effect).unwrap();
-        assert_eq!([taken(), taken(), taken()], [MAX_STEPS, 6, 0]);
-    });
+    let mut session = node.attach();
+    let mut follower = StoredFollower::new(&storage, &mut session, start).unwrap();
+    let mut taken = || follower.advance::<Failed>(session.client(), effect).unwrap();
+    assert_eq!([taken(), taken(), taken()], [MAX_STEPS, 6, 0]);
     assert_eq!(kept(&storage).len(), 70);
 }
