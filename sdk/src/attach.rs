@@ -1,5 +1,6 @@
 //! Attaching by path: for programs that the node has not started.
 
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use blvm_bus::request::{Reply, Request, Token, connect_path};
@@ -26,6 +27,16 @@ impl Session {
     ) -> Result<Self, SessionError> {
         let socket = connect_path(datadir)
             .map_err(|source| SessionError::Connect { path: datadir.to_owned(), source })?;
+        Session::authenticate(socket, token, topics, wait)
+    }
+
+    /// As [`Session::attach_path`], over a socket that is connected.
+    pub(crate) fn authenticate(
+        socket: UnixStream,
+        token: &Token,
+        topics: Topics,
+        wait: Wait,
+    ) -> Result<Self, SessionError> {
         let mut client = Client::new(socket);
         match client.call(&Request::Authenticate { token: token.clone() })?.reply {
             Reply::Authenticated => Session::agree(client, None, topics, wait),

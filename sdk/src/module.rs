@@ -53,6 +53,8 @@ pub use serve::{RunError, serve, topics};
 pub use start::{NoSettings, Start};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use {
+    by_path::run_again,
+    health::panic_message,
     observer::Observer,
     serve::{Callee, Shared, work},
 };

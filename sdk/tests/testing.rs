@@ -359,3 +359,25 @@ fn an_answer_that_is_nowhere_says_what_to_do() {
     let blvm_sdk::CallError::Refused(Refusal::Unsupported { .. }) = &error else { panic!("{error}") };
     assert!(error.to_string().contains("node.when(\"get_block_template\").answer("), "{error}");
 }
+
+#[test]
+fn a_program_beside_the_node_comes_back_with_it() {
+    let node = TestNode::start();
+    let module = node.module::<Watch>().by_path().settings("above_sat_per_vb = 5").start().unwrap();
+    for height in 1..=6 {
+        node.mine(1);
+        module.settle();
+        // It may read everything: without leases, so that blocks are fetched.
+        assert_eq!(module.state().lines(), [format!("+{height} fetched")]);
+        node.crash();
+        node.restart();
+        // Attached to the other node, and built anew.
+        module.settle();
+        assert_eq!(module.state().settings.above_sat_per_vb, 5);
+    }
+    // It may change nothing.
+    node.add(&Transaction::new(1));
+    module.settle();
+    assert_eq!((module.asked("publish_event"), module.events().len()), (1, 0));
+    module.stop().unwrap();
+}

@@ -32,14 +32,33 @@ const SETTLED: Duration = Duration::from_secs(1);
 ///
 /// It returns only with what no node that comes back would change: [`RunError`].
 pub fn run_by_path<M: Module>(datadir: &Path, config: &str) -> RunError {
+    let attach = || {
+        let session = attach::<M>(datadir)?;
+        log(format_args!("{}: attached to the node in {}", M::NAME, datadir.display()));
+        Ok(session)
+    };
+    let work = |session| work::<M>(session, config, false, Observer::default(), Callee::default());
+    run_again::<M>(attach, work, |pause| {
+        std::thread::sleep(pause);
+        true
+    })
+    .expect("every pause is followed by another attempt")
+}
+
+/// Attaches and works, again and again, until that fails with what no node changes. Pauses with `pause`, and ends where that says
+/// so.
+pub(crate) fn run_again<M: Module>(
+    mut attach: impl FnMut() -> Result<Session, RunError>,
+    mut work: impl FnMut(Session) -> Result<(), RunError>,
+    mut sleep: impl FnMut(Duration) -> bool,
+) -> Option<RunError> {
     let mut pause = FIRST_PAUSE;
     let mut is_said = false;
     loop {
-        let outcome = attach::<M>(datadir).and_then(|session| {
-            log(format_args!("{}: attached to the node in {}", M::NAME, datadir.display()));
+        let outcome = attach().and_then(|session| {
             is_said = false;
             let begin = Instant::now();
-            let outcome = work::<M>(session, config, false, Observer::default(), Callee::default());
+            let outcome = work(session);
             if begin.elapsed() >= SETTLED {
                 pause = FIRST_PAUSE;
             }
@@ -47,13 +66,15 @@ pub fn run_by_path<M: Module>(datadir: &Path, config: &str) -> RunError {
         });
         match outcome {
             Ok(()) => log(format_args!("{}: the node has ended", M::NAME)),
-            Err(error) if !passes(&error) => return error,
+            Err(error) if !passes(&error) => return Some(error),
             // Once is enough for a node that is not there.
             Err(error) if !is_said => log(format_args!("{}: {error}; trying again", M::NAME)),
             Err(_) => {}
         }
         is_said = true;
-        std::thread::sleep(pause);
+        if !sleep(pause) {
+            return None;
+        }
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }

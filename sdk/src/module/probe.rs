@@ -201,10 +201,6 @@ impl Probe {
         self.state().is_over
     }
 
-    pub(crate) fn wait_over(&self, limit: Duration) -> Result<(), TimedOut> {
-        self.wait_until(limit, |state| state.is_over).map(drop)
-    }
-
     pub(crate) fn readings(&self) -> Vec<Reading> {
         self.state().topics.clone()
     }

@@ -20,6 +20,8 @@ use blvm_bus::wake::{ALL_KINDS, kind_bit};
 pub(crate) struct Grants {
     /// All of them, whatever stands below.
     pub(crate) are_all: bool,
+    /// Nothing that changes something for others, whatever stands below.
+    only_reads: bool,
     pub(crate) permissions: Vec<Permission>,
     /// Events it may publish by name.
     publishes: Vec<String>,
@@ -60,6 +62,13 @@ impl Grants {
         // Who may read packets at all may read those of all protocols here: naming them is for the manifest.
         let topics = [(MeshPackets::NUMBER, ALL_KINDS), (StratumPackets::NUMBER, ALL_KINDS)];
         Grants { permissions: permissions.to_vec(), topics: topics.into(), ..Grants::default() }
+    }
+
+    /// Those of who attaches by path: to read everything and change nothing.
+    pub(crate) fn reading() -> Self {
+        let permissions: Vec<_> =
+            Permission::ALL.into_iter().filter(|permission| permission.only_reads()).collect();
+        Grants { only_reads: true, ..Grants::of(&permissions) }
     }
 
     /// Reads the text of a `module.toml`.
@@ -123,7 +132,8 @@ impl Grants {
 
     /// Whether the module may ask that.
     pub(crate) fn check(&self, request: &Request) -> Result<(), Refusal> {
-        if let Some(needed) = request.needed_permission().filter(|needed| !self.may(*needed)) {
+        let is_kept = self.only_reads && request.changes_something();
+        if let Some(needed) = request.needed_permission().filter(|needed| is_kept || !self.may(*needed)) {
             return Err(Refusal::Denied { permission: needed.name().to_owned() });
         }
         if let Some(event) = request.published_event() {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Debug, Formatter};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use blvm_bus::layout::{Geometry, LAYOUT_VERSION};
@@ -20,14 +20,14 @@ use blvm_bus::message::system::{ModuleLoaded, NodeShutdown, System};
 use blvm_bus::message::{Hash, Kind, Topic};
 use blvm_bus::request::{
     Attached, Block, ChainPosition, FeeEstimate, FrameHead, Hello, LoadedModule, MempoolEntry,
-    PROTOCOL_VERSION, Refusal, Reply, Request, TopicGrant, TopicStart, Welcome,
+    PROTOCOL_VERSION, Refusal, Reply, Request, Token, TopicGrant, TopicStart, Welcome,
 };
 use blvm_bus::wake::wake_socket_pair;
 
 use super::answers::Removal;
 use super::bus::{LEASES, needed_cursor, small};
 use super::chain::{ScriptedBlock, ScriptedChain};
-use super::encoding::parse;
+use super::encoding::{hash, parse};
 use super::grants::Grants;
 use super::party::{Party, Stage, request_in};
 use super::script::{Answer, Script, When};
@@ -80,6 +80,8 @@ pub(crate) struct Inner {
     parties: Mutex<Vec<Arc<Party>>>,
     script: Script,
     limit: Duration,
+    /// Told when the node comes back, or a module that waits for it is not wanted any more.
+    pub(crate) changed: Condvar,
     /// The node as tests have it.
     handle: OnceLock<Weak<Handle>>,
 }
@@ -131,6 +133,7 @@ impl TestNodeOptions {
             parties: Mutex::default(),
             script: Script::default(),
             limit,
+            changed: Condvar::new(),
             handle: OnceLock::new(),
         };
         let handle = Arc::new(Handle(Arc::new(inner)));
@@ -194,10 +197,23 @@ impl TestNode {
         let (wake, module_wake) = wake_socket_pair().unwrap_or_else(|error| failed(&error));
         let inner = self.inner();
         inner.sweep();
-        let party = Arc::new(Party::new(module, grants, config, socket, Some(wake)));
+        let party = Arc::new(Party::new(module, grants, config, None, socket, Some(wake)));
         inner.lock_parties().push(Arc::clone(&party));
         party.serve(inner);
         Connection { party, socket: module_socket, wake: module_wake }
+    }
+
+    /// A connection by path of a program that has read the node's token; `None` while the node is down.
+    pub(crate) fn connect_by_path(&self, module: LoadedModule) -> Option<(Arc<Party>, UnixStream, Token)> {
+        let inner = self.inner();
+        let token = Token::new(hash(&[&inner.world().bus.as_ref()?.run_id.0]));
+        let (socket, other) = UnixStream::pair().ok()?;
+        let grants = Grants::reading();
+        let party = Party::new(module, grants, String::new(), Some(token.clone()), socket, None);
+        let party = Arc::new(party);
+        inner.lock_parties().push(Arc::clone(&party));
+        party.serve(inner);
+        Some((party, other, token))
     }
 }
 
@@ -491,6 +507,7 @@ impl TestNode {
         let mut world = self.inner().world();
         assert!(world.bus.is_none(), "the node is not down: crash() it first");
         world.start();
+        self.inner().changed.notify_all();
     }
 }
 
@@ -697,6 +714,9 @@ impl Inner {
                 Ok((welcome, descriptors)) => return (Some(Reply::Welcome(welcome)), descriptors),
                 Err(refusal) => Err(refusal),
             },
+            Ok(Request::Authenticate { token }) => {
+                authenticate(party, &token).map(|()| Some(Reply::Authenticated))
+            }
             Ok(Request::Mapped) => self.mapped(party).map(|attached| Some(Reply::Attached(attached))),
             Ok(request) => self.asked(party, head, request),
             Err(refusal) => Err(refusal),
@@ -739,8 +759,10 @@ impl Inner {
     }
 
     fn hello(&self, party: &Party, hello: &Hello) -> Result<(Welcome, Vec<OwnedFd>), Refusal> {
-        if !matches!(party.state().stage, Stage::Fresh) {
-            return Err(out_of_turn("hello", "twice"));
+        match (&party.state().stage, &party.token) {
+            (Stage::Fresh, None) | (Stage::Known, _) => {}
+            (Stage::Fresh, Some(_)) => return Err(out_of_turn("hello", "before the token is shown")),
+            _ => return Err(out_of_turn("hello", "twice")),
         }
         if (hello.protocol_version, hello.layout_version) != (PROTOCOL_VERSION, LAYOUT_VERSION) {
             return Err(Refusal::Version {
@@ -767,7 +789,8 @@ impl Inner {
                     .push(host.segment().open_for_module().map_err(|error| failed(&error.to_string()))?);
             }
         }
-        let place = topics.contains(&Chain::NUMBER).then(|| bus.table.promise().ok()).flatten();
+        let may_lease = party.token.is_none() && topics.contains(&Chain::NUMBER);
+        let place = may_lease.then(|| bus.table.promise().ok()).flatten();
         let page = match place {
             Some(place) => {
                 let page = OfferedLeasePage::create();
@@ -779,6 +802,12 @@ impl Inner {
             }
             None => None,
         };
+        let mut wake = None;
+        if party.token.is_some() {
+            let (node, module) = wake_socket_pair().map_err(|error| failed(&error.to_string()))?;
+            descriptors.push(module);
+            wake = Some(node);
+        }
         let welcome = Welcome {
             run_id: bus.run_id.0,
             node_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -787,7 +816,10 @@ impl Inner {
             leases: if page.is_some() { LEASES } else { 0 },
             config: party.config.clone(),
         };
-        party.state().stage = Stage::Welcomed { topics, page };
+        let mut state = party.state();
+        state.stage = Stage::Welcomed { topics, page };
+        state.wake = state.wake.take().or(wake);
+        drop(state);
         Ok((welcome, descriptors))
     }
 
@@ -809,6 +841,18 @@ impl Inner {
         let starts = topics.iter().map(start).collect();
         state.stage = Stage::Attached;
         Ok(Attached { starts, loaded: world.loaded.clone() })
+    }
+}
+
+fn authenticate(party: &Party, shown: &Token) -> Result<(), Refusal> {
+    let mut state = party.state();
+    match &party.token {
+        Some(token) if matches!(state.stage, Stage::Fresh) && token == shown => {
+            state.stage = Stage::Known;
+            Ok(())
+        }
+        Some(_) if matches!(state.stage, Stage::Fresh) => Err(Refusal::Token { tries_left: 0 }),
+        _ => Err(out_of_turn("authenticate", "where the token is not asked for")),
     }
 }
 

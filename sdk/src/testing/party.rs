@@ -18,7 +18,7 @@ use blvm_bus::memory::Mapped;
 use blvm_bus::request::{
     Call, CallOutcome, CallReply, CliSpec, FRAME_HEAD_BYTES, FrameHead, INLINE_ANSWER_BYTES, LoadedModule,
     MAX_FRAME_BYTES, MAX_SUBMISSION_BYTES, ModuleError, ModuleHealth, Refusal, Reply, Request, SealedAnswer,
-    Statistics, decode, encode, send_with_descriptors,
+    Statistics, Token, decode, encode, send_with_descriptors,
 };
 use blvm_bus::wake::WakerClient;
 
@@ -30,6 +30,8 @@ use crate::module::probe::Probe;
 pub(crate) struct Party {
     pub(crate) module: LoadedModule,
     pub(crate) grants: Grants,
+    /// Of who attaches by path: what it must show. It gets its wake socket with the welcome, and copies instead of leases.
+    pub(crate) token: Option<Token>,
     /// Its effective configuration as TOML.
     pub(crate) config: String,
     socket: UnixStream,
@@ -40,6 +42,8 @@ pub(crate) struct Party {
     /// What a test sees of the module, if it is run by one.
     pub(crate) probe: OnceLock<Arc<Probe>>,
     is_gone: AtomicBool,
+    /// Whether the node has ended it.
+    is_cut: AtomicBool,
 }
 
 /// What has become of the connection so far.
@@ -77,6 +81,8 @@ pub(crate) enum Stage {
     /// Nothing was agreed.
     #[default]
     Fresh,
+    /// The token was shown.
+    Known,
     /// The module is mapping what it was given.
     Welcomed { topics: Vec<u32>, page: Option<(OfferedLeasePage, Place<Mapped>)> },
     /// Everything may be asked.
@@ -109,12 +115,14 @@ impl Party {
         module: LoadedModule,
         grants: Grants,
         config: String,
+        token: Option<Token>,
         socket: UnixStream,
         wake: Option<OwnedFd>,
     ) -> Self {
         Party {
             module,
             grants,
+            token,
             config,
             socket,
             writing: Mutex::new(()),
@@ -122,6 +130,7 @@ impl Party {
             calls: Mutex::default(),
             probe: OnceLock::new(),
             is_gone: AtomicBool::new(false),
+            is_cut: AtomicBool::new(false),
         }
     }
 
@@ -139,8 +148,15 @@ impl Party {
         self.is_gone.load(Ordering::Acquire)
     }
 
+    /// Whether the node has ended the connection: the module may not know yet.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.is_cut.load(Ordering::Relaxed)
+    }
+
     /// Ends the connection.
     pub(crate) fn hang_up(&self) {
+        // Relaxed, here and below: one word, nothing else is told by it.
+        self.is_cut.store(true, Ordering::Relaxed);
         // The module may have been first.
         let _ = self.socket.shutdown(std::net::Shutdown::Both);
     }
