@@ -1,17 +1,25 @@
 //! `check`: what is wrong with a module before it is started.
 //!
-//! Looked at are `module.toml`, `Cargo.toml`, the Rust sources in `src/`, and the SDK that Cargo takes. What a dependency of the
-//! module asks of the node is not seen.
+//! Looked at are `module.toml`, `Cargo.toml`, the sources of the module's program and of the packages it depends on that use the SDK,
+//! and the SDK that Cargo takes.
+//!
+//! | what is found | is |
+//! |---|---|
+//! | what the node would refuse, for certain | a fault: exit status 1 |
+//! | what may be refused: in a dependency, of which the program may use a part; of a name that others may have too | a note |
+//! | a permission that nothing shows a use of | a note |
 
+mod names;
 mod sdk;
+mod sources;
 mod tokens;
 mod uses;
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use blvm_manifest::Manifest;
+use blvm_bus::message::topic;
+use blvm_manifest::{MANIFEST_FILE, Manifest};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -19,6 +27,7 @@ use crate::compile::CargoArguments;
 use crate::error::{FileFault, ToolError};
 use crate::output::Output;
 use crate::project::{Project, release};
+use sources::{Owner, Source, sources};
 use uses::{Use, uses};
 
 /// Why a module is not right.
@@ -32,12 +41,13 @@ pub(crate) enum CheckError {
 
 /// Look for what is wrong with a module: manifest, permissions its source uses, versions of the SDK.
 ///
-/// Uses are found by name in the sources in src/; what a dependency asks of the node is not seen.
+/// Looked at are the sources of its program, without tests, and of those dependencies that use the SDK. Faults are told where the node
+/// would refuse it for certain, everything else is a note. Not seen is what macros write, and what is chosen only when it runs.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   cargo blvm-module check
   cargo blvm-module check --path modules/fee-alarm --json
-  cargo blvm-module check --ignore submit_block     # a method of the module's own is called so")]
+  cargo blvm-module check --ignore submit_package     # something of the module's own is called so")]
 pub(crate) struct CheckArguments {
     /// Directory of the module.
     #[arg(long, value_name = "DIR", default_value = ".")]
@@ -54,72 +64,99 @@ pub(crate) struct CheckArguments {
 /// Something that is wrong, or may be.
 struct Finding {
     is_fault: bool,
-    place: String,
+    /// The file, and the line from 1 where there is one.
+    file: String,
+    line: Option<usize>,
     text: String,
+}
+
+impl Finding {
+    fn new(is_fault: bool, file: &str, line: Option<usize>, text: String) -> Self {
+        Finding { is_fault, file: file.to_owned(), line, text }
+    }
+
+    fn tell(&self, output: Output) -> Result<(), ToolError> {
+        let Finding { is_fault, file, line, text } = self;
+        let severity = if *is_fault { "fault" } else { "note" };
+        let place = line.map_or_else(|| file.clone(), |line| format!("{file}:{line}"));
+        let json =
+            json!({ "event": "finding", "severity": severity, "file": file, "line": line, "text": text });
+        output.result(&format!("{severity}: {place}: {text}"), &json)
+    }
 }
 
 /// `check`.
 pub(crate) fn check(arguments: &CheckArguments, output: Output) -> Result<(), ToolError> {
     let project = Project::read(&arguments.path)?;
     let manifest = &project.manifest;
-    let mut findings = Vec::new();
-    let mut add = |is_fault, place: &str, text: String| {
-        findings.push(Finding { is_fault, place: place.to_owned(), text });
-    };
-    if let Err(error) = manifest.check_compatibility(&release()) {
-        add(true, "module.toml", error.to_string());
-    }
     let metadata = arguments.cargo.metadata(&project)?;
-    for text in program_faults(manifest, &metadata) {
-        add(true, "Cargo.toml", text);
+    let mut findings = Vec::new();
+    if let Err(error) = manifest.check_compatibility(&release()) {
+        let line = project.line_of("compatibility");
+        findings.push(Finding::new(true, MANIFEST_FILE, line, error.to_string()));
     }
-    let sdk = sdk::found(&metadata);
-    match &sdk {
-        Some((path, found)) if *found != sdk::OURS => add(
-            true,
-            "Cargo.toml",
-            format!(
-                "the SDK in {} speaks protocol {} and layout {}, and this tool's node {} and {}: take both from one release",
-                path.display(),
-                found.protocol,
-                found.layout,
-                sdk::OURS.protocol,
-                sdk::OURS.layout
-            ),
-        ),
-        Some(_) => {}
-        None => add(
-            true,
-            "Cargo.toml",
-            "the package does not depend on blvm-sdk: only with it a module attaches to a node".to_owned(),
-        ),
-    }
-    let used = sources(&project.directory).map_err(CheckError::from)?;
+    let cargo_faults = program_faults(manifest, &metadata).into_iter().chain(sdk_fault(&metadata));
+    findings.extend(cargo_faults.map(|text| Finding::new(true, "Cargo.toml", None, text)));
+    let program = Path::new(&manifest.entry_point).file_name().unwrap_or_default().to_string_lossy();
+    let sources = sources(&project.directory, &program, &metadata).map_err(CheckError::from)?;
+    let used: Vec<_> = sources
+        .iter()
+        .flat_map(|source| uses(&source.text).into_iter().map(move |used| (source, used)))
+        .collect();
     let is_ignored =
         |used: &Use| arguments.ignore.iter().any(|name| used.what == format!("the request {name}"));
     let used: Vec<_> = used.into_iter().filter(|(_, used)| !is_ignored(used)).collect();
-    for (place, text) in undeclared(manifest, &used) {
-        add(true, &place, text);
-    }
-    for text in unused(manifest, &used) {
-        add(false, "module.toml", text);
-    }
-    for Finding { is_fault, place, text } in &findings {
-        let severity = if *is_fault { "fault" } else { "note" };
-        let json = json!({ "event": "finding", "severity": severity, "place": place, "text": text });
-        output.result(&format!("{severity}: {place}: {text}"), &json)?;
-    }
+    findings.extend(undeclared(manifest, &used));
+    findings.extend(unused(&project, &used));
+    findings.iter().try_for_each(|finding| finding.tell(output))?;
     let name = manifest.name.clone();
     let count = findings.iter().filter(|finding| finding.is_fault).count();
     if count > 0 {
         return Err(CheckError::Faults { name, count }.into());
     }
+    let dependencies: BTreeSet<_> = sources
+        .iter()
+        .filter_map(|source| match &source.owner {
+            Owner::Dependency(name) => Some(name.as_str()),
+            Owner::Module => None,
+        })
+        .collect();
     let (protocol, layout) = (sdk::OURS.protocol, sdk::OURS.layout);
-    let text = format!("module {name} is right as far as can be seen: protocol {protocol}, layout {layout}");
-    let notes = findings.len();
-    let json =
-        json!({ "result": "right", "module": name, "notes": notes, "protocol": protocol, "layout": layout });
+    let looked = match dependencies.len() {
+        0 => String::new(),
+        _ => format!(
+            ", {} of them in dependencies",
+            sources.iter().filter(|source| source.owner != Owner::Module).count()
+        ),
+    };
+    let text = format!(
+        "module {name} is right as far as {} show{looked}: protocol {protocol}, layout {layout}",
+        count_of(sources.len(), "source file"),
+    );
+    let json = json!({
+        "result": "right", "module": name, "notes": findings.len(), "files": sources.len(), "dependencies": dependencies,
+        "protocol": protocol, "layout": layout,
+    });
     output.result(&text, &json)
+}
+
+fn count_of(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Whether the SDK that Cargo takes speaks as this tool's node does.
+fn sdk_fault(metadata: &Value) -> Option<String> {
+    let Some((path, found)) = sdk::found(metadata) else {
+        return Some(
+            "the package does not depend on blvm-sdk: only with it a module attaches to a node".to_owned(),
+        );
+    };
+    (found != sdk::OURS).then(|| {
+        format!(
+            "the SDK in {} speaks protocol {} and layout {}, and this tool's node {} and {}: `cargo blvm-module update` takes this tool's",
+            path.display(), found.protocol, found.layout, sdk::OURS.protocol, sdk::OURS.layout
+        )
+    })
 }
 
 /// Whether Cargo builds what the manifest names, in the version it names.
@@ -149,61 +186,51 @@ fn program_faults(manifest: &Manifest, metadata: &Value) -> Vec<String> {
     faults
 }
 
-/// Uses whose permission the manifest does not ask for.
-fn undeclared(manifest: &Manifest, used: &[(String, Use)]) -> Vec<(String, String)> {
+/// Uses whose permission the manifest does not ask for, and topics that it has to name.
+fn undeclared(manifest: &Manifest, used: &[(&Source, Use)]) -> Vec<Finding> {
     let declared = declared(manifest);
-    let is_missing = |used: &&(String, Use)| !used.1.any_of.iter().any(|name| declared.contains(name));
-    used.iter()
-        .filter(is_missing)
-        .map(|(file, used)| {
+    let named: Vec<_> = manifest.topics.iter().filter_map(|wanted| Some(topic(wanted.topic)?.name)).collect();
+    let mut findings = Vec::new();
+    for (source, used) in used {
+        let (whose, is_fault) = match &source.owner {
+            Owner::Module => (String::new(), used.is_certain),
+            Owner::Dependency(name) => (format!(" in package {name}, if the module uses it,"), false),
+        };
+        let unsure = if used.is_certain { "" } else { ", if that is what is called here," };
+        let mut add = |text: String| {
+            let text = format!("{}{whose}{unsure} {text}", used.what);
+            findings.push(Finding::new(is_fault, &source.shown, Some(used.line), text));
+        };
+        if !used.any_of.iter().any(|name| declared.contains(name)) {
             let names: Vec<_> = used.any_of.iter().map(|name| format!("\"{name}\"")).collect();
-            let text = format!(
-                "{} needs {}: add it to `capabilities` in module.toml",
-                used.what,
-                names.join(" or ")
-            );
-            (format!("{file}:{}", used.line), text)
-        })
-        .collect()
+            add(format!("needs {}: add it to `capabilities` in module.toml", names.join(" or ")));
+        }
+        if let Some(topic) = used.topic.filter(|topic| !named.contains(topic)) {
+            add(format!("needs the topic named in module.toml: add `[topics]` and `{topic} = {{}}`"));
+        }
+    }
+    findings
 }
 
-/// Permissions that nothing in the source uses, of those that a source shows.
-fn unused(manifest: &Manifest, used: &[(String, Use)]) -> Vec<String> {
+/// Permissions that nothing uses, of those whose use a source shows.
+fn unused(project: &Project, used: &[(&Source, Use)]) -> Vec<Finding> {
     let mut shown: BTreeSet<&str> = uses::shown();
     for (_, used) in used {
         used.any_of.iter().for_each(|name| {
             shown.remove(name.as_str());
         });
     }
-    let unused = declared(manifest).into_iter().filter(|name| shown.contains(name.as_str()));
-    unused
-        .map(|name| format!("\"{name}\" stands among the capabilities, and nothing in src/ shows what for"))
-        .collect()
+    let unused = declared(&project.manifest).into_iter().filter(|name| shown.contains(name.as_str()));
+    let tell = |name: String| {
+        let text =
+            format!("\"{name}\" stands among the capabilities, and nothing in the source shows what for");
+        Finding::new(false, MANIFEST_FILE, project.line_of(&format!("\"{name}\"")), text)
+    };
+    unused.map(tell).collect()
 }
 
 /// Permissions of a manifest by their names.
 fn declared(manifest: &Manifest) -> Vec<String> {
     let permissions = manifest.permissions.iter().map(|permission| permission.name().to_owned());
     permissions.chain(manifest.publishes.iter().map(|event| format!("publish:{event}"))).collect()
-}
-
-/// What all Rust sources in `src/` use, with the file's path in the module's directory.
-fn sources(directory: &Path) -> Result<Vec<(String, Use)>, FileFault> {
-    let mut found = Vec::new();
-    let mut waiting = vec![directory.join("src")];
-    while let Some(place) = waiting.pop() {
-        let entries = fs::read_dir(&place).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-        for entry in entries.map_err(FileFault::at(&place, "read"))? {
-            let path = entry.path();
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                waiting.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = fs::read_to_string(&path).map_err(FileFault::at(&path, "read"))?;
-                let shown = path.strip_prefix(directory).unwrap_or(&path).display().to_string();
-                found.extend(uses(&text).into_iter().map(|used| (shown.clone(), used)));
-            }
-        }
-    }
-    found.sort_by(|a, b| (&a.0, a.1.line).cmp(&(&b.0, b.1.line)));
-    Ok(found)
 }

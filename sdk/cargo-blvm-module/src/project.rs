@@ -27,6 +27,12 @@ impl Project {
         Ok(Project { directory: directory.to_owned(), manifest, text })
     }
 
+    /// The first line of the manifest, from 1, where `text` stands outside a comment.
+    pub(crate) fn line_of(&self, text: &str) -> Option<usize> {
+        let code = |line: &str| line.split('#').next().unwrap_or_default().to_owned();
+        self.text.lines().position(|line| code(line).contains(text)).map(|line| line + 1)
+    }
+
     /// Its `Cargo.toml`.
     pub(crate) fn cargo_file(&self) -> PathBuf {
         self.directory.join("Cargo.toml")

@@ -3,9 +3,11 @@
 //! The node is a process group of its own, so that Ctrl-C reaches it once, from here, and not a second time from the terminal;
 //! and it ends with this process, however that ends.
 
+mod audit;
 mod find;
 mod log;
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -26,7 +28,8 @@ use crate::error::{FileFault, ToolError};
 use crate::output::Output;
 use crate::project::Project;
 use crate::signals::Signals;
-use log::Log;
+use audit::{Audit, News};
+use log::{Line, Tail};
 
 /// How often the module's log and the node are looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -49,6 +52,12 @@ pub(crate) enum RunError {
     },
     #[error("the node did not end well ({status}): what it says stands above")]
     Node { status: ExitStatus },
+    #[error("module {name} never got to work{}", last_words(words))]
+    NeverAttached { name: String, words: Vec<String> },
+    #[error("module {name} was refused {count} {} for want of permissions: what module.toml has to say stands above", if *count == 1 { "kind of request" } else { "kinds of requests" })]
+    Denied { name: String, count: usize },
+    #[error("module {name} ended {count} {} and was started again: its last words stand above", if *count == 1 { "time" } else { "times" })]
+    Restarted { name: String, count: usize },
     #[error("Ctrl-C cannot be listened for")]
     Signals(#[source] nix::Error),
     #[error("the process that started this one has ended")]
@@ -57,9 +66,20 @@ pub(crate) enum RunError {
     File(#[from] FileFault),
 }
 
+/// Lines of a module that are repeated when it has ended.
+const LAST_WORDS: usize = 10;
+
+fn last_words(words: &[String]) -> String {
+    if words.is_empty() {
+        ", and said nothing".to_owned()
+    } else {
+        format!("; its last words: {}", words.join(" | "))
+    }
+}
+
 /// Build a module and run it under a throw-away regtest node until Ctrl-C.
 ///
-/// Prints what the module prints. The node's data is in a temporary directory, removed at the end. Lines on the standard input
+/// Prints what the module prints, and which requests were refused it for want of permissions: then the exit status is 1. The node's data is in a temporary directory, removed at the end. Lines on the standard input
 /// go to the node: `mine 3`, `reorganise 2`, `help`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -100,25 +120,26 @@ pub(crate) struct RunArguments {
 pub(crate) fn run(arguments: &RunArguments, output: Output) -> Result<(), ToolError> {
     let project = Project::read(&arguments.path)?;
     let blvm = find::node(arguments.blvm.as_deref())?;
+    let name = &project.manifest.name;
+    let building = json!({ "event": "building", "module": name });
+    output.progress(&format!("building {name}"), &building)?;
     let built = compile(&project, &arguments.cargo, output)?;
     // After Cargo, which Ctrl-C ends together with this process; from here on there is something to clean up.
     let signals = Signals::listen().map_err(RunError::Signals)?;
     let place = Place::make(&project, &built).map_err(RunError::from)?;
     let mut node = start(arguments, &blvm, &place)?;
-    let name = &project.manifest.name;
     let begun = json!({ "event": "node_started", "module": name, "node": blvm, "pid": node.id() });
     let text = format!("{name} runs under a node of its own; Ctrl-C ends both");
-    let watched = output.progress(&text, &begun).and_then(|()| watch(&mut node, &place, &signals, output));
+    let mut watch = Watch::new(&project, &place, output);
+    let watched = output.progress(&text, &begun).and_then(|()| watch.until_end(&mut node, &signals));
     if watched.is_err() {
         // Nobody reads what it prints.
         stop(&node);
     }
     let status = node.wait().map_err(|source| RunError::Start { path: blvm, source })?;
-    let lines = watched?;
-    if !status.success() {
-        return Err(RunError::Node { status }.into());
-    }
-    let end = json!({ "result": "ended", "module": name, "lines": lines });
+    watched?;
+    watch.judge(status)?;
+    let end = json!({ "result": "ended", "module": name, "lines": watch.lines });
     if output.is_json { output.result("", &end) } else { Ok(()) }
 }
 
@@ -179,31 +200,87 @@ fn start(arguments: &RunArguments, blvm: &Path, place: &Place) -> Result<Child, 
     command.stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0).spawn().map_err(at)
 }
 
-/// Prints what the module prints until the node has ended; how many lines.
-fn watch(node: &mut Child, place: &Place, signals: &Signals, output: Output) -> Result<u64, ToolError> {
-    if let Some(mut commands) = node.stdin.take() {
-        // Ends with its input, with the node, or with this process.
-        std::thread::spawn(move || io::copy(&mut io::stdin().lock(), &mut commands));
+/// What is seen of a module while it runs.
+struct Watch<'a> {
+    project: &'a Project,
+    output: Output,
+    printed: Tail,
+    audit: Audit,
+    /// How many lines it printed, and the last of them.
+    lines: u64,
+    last: VecDeque<String>,
+    /// How often it attached: a module that ends before its time is started again.
+    attached: usize,
+}
+
+impl<'a> Watch<'a> {
+    fn new(project: &'a Project, place: &Place, output: Output) -> Self {
+        let name = &project.manifest.name;
+        let printed = Tail::new(place.data().join("logs").join(format!("{name}.log")));
+        let audit = Audit::new(&place.data(), name);
+        Watch { project, output, printed, audit, lines: 0, last: VecDeque::new(), attached: 0 }
     }
-    let mut log = Log::new(&place.data(), &place.name);
-    let mut told = 0;
-    let mut lines = 0;
-    loop {
-        // Asked first, so that what it wrote before it ended is read.
-        let has_ended = node.try_wait().map_err(FileFault::at(place.directory.path(), "watched"));
-        let has_ended = has_ended.map_err(RunError::from)?.is_some();
-        for line in log.lines() {
-            lines += 1;
-            output.result(&line.text, &line.json())?;
+
+    /// Tells what the module prints, and what it may not, until the node has ended.
+    fn until_end(&mut self, node: &mut Child, signals: &Signals) -> Result<(), ToolError> {
+        if let Some(mut commands) = node.stdin.take() {
+            // Ends with its input, with the node, or with this process.
+            std::thread::spawn(move || io::copy(&mut io::stdin().lock(), &mut commands));
         }
-        if has_ended {
-            return Ok(lines);
+        let mut told = 0;
+        loop {
+            // Asked first, so that what it wrote before it ended is read.
+            let has_ended = node.try_wait().map_err(FileFault::at(&self.project.directory, "watched"));
+            let has_ended = has_ended.map_err(RunError::from)?.is_some();
+            self.tell()?;
+            if has_ended {
+                return Ok(());
+            }
+            if signals.count() > told {
+                told = signals.count();
+                stop(node);
+            }
+            std::thread::sleep(LOOK);
         }
-        if signals.count() > told {
-            told = signals.count();
-            stop(node);
+    }
+
+    /// What has come since.
+    fn tell(&mut self) -> Result<(), ToolError> {
+        for news in self.audit.news() {
+            let (text, json) = match news {
+                News::Granted(granted) => {
+                    self.attached += 1;
+                    granted.told(&self.project.manifest.name)
+                }
+                News::Denied(denied) => denied.told(self.project),
+            };
+            self.output.progress(&text, &json)?;
         }
-        std::thread::sleep(LOOK);
+        for line in self.printed.lines() {
+            let line = Line::parse(&line);
+            self.output.result(&line.text, &line.json())?;
+            self.lines += 1;
+            if self.last.len() == LAST_WORDS {
+                self.last.pop_front();
+            }
+            self.last.push_back(line.text);
+        }
+        Ok(())
+    }
+
+    /// Whether all of it went well.
+    fn judge(&self, status: ExitStatus) -> Result<(), RunError> {
+        let name = self.project.manifest.name.clone();
+        let (denied, ended) = (self.audit.denied(), self.attached.saturating_sub(1));
+        match status.success() {
+            _ if denied > 0 => Err(RunError::Denied { name, count: denied }),
+            false if self.attached == 0 => {
+                Err(RunError::NeverAttached { name, words: self.last.iter().cloned().collect() })
+            }
+            false => Err(RunError::Node { status }),
+            true if ended > 0 => Err(RunError::Restarted { name, count: ended }),
+            true => Ok(()),
+        }
     }
 }
 

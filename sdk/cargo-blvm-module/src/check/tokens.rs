@@ -21,6 +21,16 @@ pub(super) enum Word<'s> {
     Sign(char),
 }
 
+impl<'s> Token<'s> {
+    /// The name, if it is one.
+    pub(super) fn name(&self) -> Option<&'s str> {
+        match self.word {
+            Word::Name(name) => Some(name),
+            _ => None,
+        }
+    }
+}
+
 /// All words of a source.
 pub(super) fn tokens(source: &str) -> Vec<Token<'_>> {
     let mut tokens = Vec::new();

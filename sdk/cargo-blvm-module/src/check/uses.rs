@@ -2,11 +2,15 @@
 //!
 //! | in the source | needs |
 //! |---|---|
-//! | `with::<Chain>`, `feed::<Chain>`, `with_kind::<BlockConnected>`, `#[on(BlockConnected)]` | the permission of the topic |
-//! | `ChainFollower::…`, `MempoolView::…` | that of their topic |
+//! | `with::<Chain>`, `feed::<Chain>`, `with_kind::<BlockConnected>`, `#[on(BlockConnected)]` | the permission of the topic; of packets also their topic under `[topics]` |
+//! | `ChainFollower::…`, `StoredFollower::…`, `MempoolView::…` | that of their topic |
 //! | a method of `Client` | what its documentation says it needs |
 //! | `publish_event("Name", …)` | `publish:Name`, or `publish_events` where it is not about payments |
-//! | `#[rpc]`, `#[command]` | `register_rpc_endpoint` |
+//! | `#[rpc]`, `#[command]` on a method, `handlers.rpc`, `handlers.command` | `register_rpc_endpoint` |
+//!
+//! Names are followed through `use … as …`, `type` and constants of the same file. A method counts for certain where what it is called on
+//! is a `Client` by the lines of the file: `….client()`, a variable or field with that type, a function that answers one.
+//! Elsewhere something else may be called so.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +18,9 @@ use blvm_bus::message::payments::NAMES as PAYMENT_EVENTS;
 use blvm_bus::message::{KnownTopic, TOPICS};
 use blvm_bus::request::Permission;
 
-use super::tokens::{Token, Word, tokens};
+use super::names::{Names, is, name, path};
+use super::sources::program_tokens;
+use super::tokens::{Token, Word};
 
 /// The SDK's own source, which says of each request what it needs.
 const CLIENT: [&str; 6] = [
@@ -38,7 +44,14 @@ pub(super) struct Use {
     pub(super) what: String,
     /// Any of these is enough, by the names that manifests have.
     pub(super) any_of: Vec<String>,
+    /// Has to be named under `[topics]`.
+    pub(super) topic: Option<&'static str>,
+    /// Whether it is what it looks like.
+    pub(super) is_certain: bool,
 }
+
+/// Topics that are read only if `[topics]` names them.
+const NAMED: [&str; 2] = ["mesh_packets", "stratum_packets"];
 
 /// What opens a topic.
 pub(super) fn topic_permission(topic: &KnownTopic) -> Option<Permission> {
@@ -90,62 +103,131 @@ fn type_name(topic: &KnownTopic) -> String {
     topic.name.split('_').map(capital).collect()
 }
 
-/// Everything that is used.
+/// Everything that is used, in tests alone excepted.
 pub(super) fn uses(source: &str) -> Vec<Use> {
-    let tokens = tokens(source);
-    let methods = methods();
-    let mut uses: Vec<Use> = (0..tokens.len()).filter_map(|at| use_at(&tokens, at, &methods)).collect();
+    let tokens = program_tokens(source);
+    let (methods, names) = (methods(), Names::of(&tokens));
+    let looked = Looked { tokens: &tokens, names: &names, methods: &methods };
+    let mut uses: Vec<Use> = (0..tokens.len()).filter_map(|at| looked.use_at(at)).collect();
     uses.dedup();
     uses
 }
 
-fn use_at(tokens: &[Token<'_>], at: usize, methods: &[(&str, Permission)]) -> Option<Use> {
-    let Word::Name(name) = tokens[at].word else { return None };
-    let is_sign = |place: usize, sign| tokens.get(place).is_some_and(|token| token.word == Word::Sign(sign));
-    let before = |distance: usize, sign| at.checked_sub(distance).is_some_and(|place| is_sign(place, sign));
-    let is_path = is_sign(at + 1, ':') && is_sign(at + 2, ':');
-    let is_turbofish = is_path && is_sign(at + 3, '<');
-    let is_attribute = before(1, '[') && before(2, '#');
-    let is_method = before(1, '.') && is_sign(at + 1, '(');
-    let used = |what: String, permission: Permission| {
-        Some(Use { line: tokens[at].line, what, any_of: vec![permission.name().to_owned()] })
-    };
-    let topic = |topic: &KnownTopic| {
-        topic_permission(topic).and_then(|permission| used(format!("topic {}", topic.name), permission))
-    };
-    match name {
-        "with" | "with_all_kinds" | "with_kinds" | "feed" | "on_missed" if is_turbofish => {
-            let path = path(tokens, at + 4);
-            let last = path.last()?;
-            TOPICS.iter().find(|topic| type_name(topic) == *last).and_then(topic)
-        }
-        "with_kind" | "on" | "on_concurrently" if is_turbofish => topic(of_kind(&path(tokens, at + 4))?),
-        "on" if is_attribute && is_sign(at + 1, '(') => topic(of_kind(&path(tokens, at + 2))?),
-        "rpc" | "command" if is_attribute => used(format!("#[{name}]"), Permission::RegisterRpcEndpoint),
-        "ChainFollower" if is_path => used(name.to_owned(), Permission::ReadBlockchain),
-        "MempoolView" if is_path => used(name.to_owned(), Permission::ReadMempool),
-        "publish_event" if is_method => match tokens.get(at + 2).map(|token| token.word) {
-            Some(Word::Text(event)) => Some(publishes(tokens[at].line, event)),
-            _ => None,
-        },
-        _ if is_method => {
-            let (_, permission) = methods.iter().find(|(method, _)| *method == name)?;
-            let is_certain = !COMMON.contains(&name) || stands_before(tokens, at, "client");
-            is_certain.then(|| used(format!("the request {name}"), *permission))?
-        }
-        _ => None,
-    }
+/// A source that is looked at.
+struct Looked<'a, 's> {
+    tokens: &'a [Token<'s>],
+    names: &'a Names<'s>,
+    methods: &'a [(&'static str, Permission)],
 }
 
-/// The names of a path, `a::b::C`, that begins at a token.
-fn path<'s>(tokens: &[Token<'s>], from: usize) -> Vec<&'s str> {
-    let rest = tokens.get(from..).unwrap_or_default();
-    let part = |token: &Token<'s>| match token.word {
-        Word::Name(name) => Some(Some(name)),
-        Word::Sign(':') => Some(None),
-        _ => None,
-    };
-    rest.iter().map_while(part).flatten().collect()
+impl<'s> Looked<'_, 's> {
+    fn use_at(&self, at: usize) -> Option<Use> {
+        let tokens = self.tokens;
+        let found = name(tokens, at)?;
+        let before = |distance: usize, sign| at.checked_sub(distance).is_some_and(|at| is(tokens, at, sign));
+        let is_path = is(tokens, at + 1, ':') && is(tokens, at + 2, ':');
+        let is_turbofish = is_path && is(tokens, at + 3, '<');
+        let is_attribute = before(1, '[') && before(2, '#') && self.stands_on_method(at);
+        let is_method = before(1, '.') && is(tokens, at + 1, '(');
+        match self.names.real(found) {
+            "with" | "with_all_kinds" | "with_kinds" | "feed" | "on_missed" if is_turbofish => {
+                let last = *self.path(at + 4).last()?;
+                self.topic(at, TOPICS.iter().find(|topic| type_name(topic) == last)?)
+            }
+            "with_kind" | "on" | "on_concurrently" if is_turbofish => {
+                self.topic(at, of_kind(&self.path(at + 4))?)
+            }
+            "on" if is_attribute && is(tokens, at + 1, '(') => self.topic(at, of_kind(&self.path(at + 2))?),
+            word @ ("rpc" | "command") if is_attribute => {
+                self.used(at, format!("#[{word}]"), Permission::RegisterRpcEndpoint, true)
+            }
+            word @ ("rpc" | "command") if is_method && self.stands_on(at, "Handlers") => {
+                self.used(at, format!("handlers.{word}"), Permission::RegisterRpcEndpoint, true)
+            }
+            word @ ("ChainFollower" | "StoredFollower") if is_path => {
+                self.used(at, word.to_owned(), Permission::ReadBlockchain, true)
+            }
+            word @ "MempoolView" if is_path => self.used(at, word.to_owned(), Permission::ReadMempool, true),
+            "Client" if is_path => self.request(at, name(tokens, at + 3)?, true, at + 4),
+            _ if is_method => self.request(at, found, self.stands_on(at, "Client"), at + 1),
+            _ => None,
+        }
+    }
+
+    fn used(&self, at: usize, what: String, permission: Permission, is_certain: bool) -> Option<Use> {
+        let (line, any_of) = (self.tokens[at].line, vec![permission.name().to_owned()]);
+        Some(Use { line, what, any_of, topic: None, is_certain })
+    }
+
+    fn topic(&self, at: usize, topic: &'static KnownTopic) -> Option<Use> {
+        let used = self.used(at, format!("topic {}", topic.name), topic_permission(topic)?, true)?;
+        Some(Use { topic: NAMED.contains(&topic.name).then_some(topic.name), ..used })
+    }
+
+    /// A method by that name, whose arguments begin at `arguments`.
+    fn request(&self, at: usize, method: &'s str, is_certain: bool, arguments: usize) -> Option<Use> {
+        if method == "publish_event" && is(self.tokens, arguments, '(') {
+            // As method of a type the client comes first.
+            let first = (arguments + 1..self.tokens.len()).take_while(|at| !is(self.tokens, *at, ')'));
+            let text = first.filter_map(|at| match self.tokens[at].word {
+                Word::Text(text) => Some(text),
+                Word::Name(constant) => self.names.text_of(constant),
+                Word::Sign(_) => None,
+            });
+            return Some(publishes(self.tokens[at].line, text.take(1).next(), is_certain));
+        }
+        let (_, permission) = self.methods.iter().find(|(known, _)| *known == method)?;
+        if !is_certain && COMMON.contains(&method) {
+            return None;
+        }
+        let used = self.used(at, format!("the request {method}"), *permission, is_certain)?;
+        let topic = (method == "send_mesh_packet_to_peer").then_some(NAMED[0]);
+        Some(Use { topic, ..used })
+    }
+
+    /// A path with what its names stand for.
+    fn path(&self, from: usize) -> Vec<&'s str> {
+        path(self.tokens, from).into_iter().map(|part| self.names.real(part)).collect()
+    }
+
+    /// Whether the attribute at a token stands on a function. Other crates have attributes of these names on other things.
+    fn stands_on_method(&self, at: usize) -> bool {
+        let mut depth = 1_usize;
+        for token in &self.tokens[at..] {
+            match token.word {
+                Word::Sign('(' | '[') => depth += 1,
+                Word::Sign(')' | ']') => depth = depth.saturating_sub(1),
+                Word::Name("fn") if depth == 0 => return true,
+                Word::Name("pub" | "async" | "crate" | "super" | "const") | Word::Sign('#') => {}
+                _ if depth == 0 => return false,
+                _ => {}
+            }
+        }
+        false
+    }
+
+    /// Whether what the method at a token is called on is known to be of that type.
+    fn stands_on(&self, at: usize, of: &'static str) -> bool {
+        let Some(last) = at.checked_sub(2) else { return false };
+        if let Some(variable) = name(self.tokens, last) {
+            return self.names.has_type(variable, of);
+        }
+        // `x.client().method`: back to the bracket that opens the call.
+        let mut depth = 0_usize;
+        for place in (0..=last).rev() {
+            match self.tokens[place].word {
+                Word::Sign(')') => depth += 1,
+                Word::Sign('(') if depth == 1 => {
+                    let function = place.checked_sub(1).and_then(|place| name(self.tokens, place));
+                    return of == "Client" && function.is_some_and(|name| self.names.answers_client(name));
+                }
+                Word::Sign('(') => depth = depth.saturating_sub(1),
+                _ if depth == 0 => return false,
+                _ => {}
+            }
+        }
+        false
+    }
 }
 
 /// The topic of a kind; of two topics with such a kind the one that the path names.
@@ -157,18 +239,17 @@ fn of_kind(path: &[&str]) -> Option<&'static KnownTopic> {
     Some([first].into_iter().chain(topics).find(is_named).unwrap_or(first))
 }
 
-/// An event that is published.
-fn publishes(line: usize, event: &str) -> Use {
+/// An event that is published; `None` where its name comes from elsewhere.
+fn publishes(line: usize, event: Option<&str>, is_certain: bool) -> Use {
+    let general = Permission::PublishEvents.name().to_owned();
+    let Some(event) = event else {
+        let what = "an event whose name does not stand there".to_owned();
+        return Use { line, what, any_of: vec![general], topic: None, is_certain: false };
+    };
     let own = format!("publish:{event}");
     let is_payment = PAYMENT_EVENTS.contains(&event);
-    let general = (!is_payment).then(|| Permission::PublishEvents.name().to_owned());
-    Use { line, what: format!("the event {event}"), any_of: [own].into_iter().chain(general).collect() }
-}
-
-/// Whether `name` or `name()` is what the method at a token is called on.
-fn stands_before(tokens: &[Token<'_>], at: usize, name: &str) -> bool {
-    let before = tokens.get(at.saturating_sub(4)..at).unwrap_or_default();
-    before.iter().any(|token| token.word == Word::Name(name))
+    let any_of = [own].into_iter().chain((!is_payment).then_some(general)).collect();
+    Use { line, what: format!("the event {event}"), any_of, topic: None, is_certain }
 }
 
 #[cfg(test)]
@@ -183,23 +264,56 @@ mod tests {
     fn each_way_to_use_the_node_is_found_where_it_stands() {
         for (source, needed) in [
             ("Topics::new().with::<Chain>()", "read_blockchain"),
+            ("use blvm_sdk::Chain as C; Topics::new().with::<C>()", "read_blockchain"),
             ("session.feed::<blvm_sdk::Mempool>()?", "read_mempool"),
             ("topics.with_kind::<BlockConnected>()", "read_blockchain"),
-            ("#[on(TransactionAdded, concurrent)] async fn", "read_mempool"),
-            ("#[on(stratum_packets::PacketReceived)]", "network_access"),
+            ("#[on(TransactionAdded, concurrent)] async fn f(&self) {}", "read_mempool"),
+            ("use x::{TransactionAdded as Added}; #[on(Added)] fn f(&self) {}", "read_mempool"),
+            ("#[on(stratum_packets::PacketReceived)] /// Doc.\n pub(crate) fn f(&self) {}", "network_access"),
+            (
+                "use blvm_sdk::stratum_packets as sv2; #[on(sv2::PacketReceived)] fn f(&self) {}",
+                "network_access",
+            ),
+            ("handlers.on::<PeerConnected>(\"f\", f)", "read_network"),
+            ("fn handlers(handlers: &mut Handlers<Self>) { handlers.rpc(\"f\") }", "register_rpc_endpoint"),
             ("ChainFollower::from_tip(&mut session)", "read_blockchain"),
+            ("StoredFollower::new(&mut session)", "read_blockchain"),
             ("MempoolView::new(&mut session)", "read_mempool"),
             ("session.client().block(hash)?", "read_blockchain"),
-            ("client.fee_estimate(6)", "read_mempool"),
-            ("x.submit_package(all)", "send_transactions"),
-            ("c.watch_add(items)", "watch_chain"),
-            ("c.publish_event(\"PaymentSettled\", b)", "publish:PaymentSettled"),
-            ("#[rpc] fn level(&self)", "register_rpc_endpoint"),
+            ("fn f(client: &mut Client) { client.fee_estimate(6) }", "read_mempool"),
+            ("let mut c = self.requests.client(); c.block(hash)", "read_blockchain"),
+            (
+                "struct A { node: blvm_sdk::Client } fn f() { self.node.submit_package(all) }",
+                "send_transactions",
+            ),
+            ("fn ask(&self) -> Client { x } fn f() { self.ask().watch_add(items) }", "watch_chain"),
+            ("Client::fee_estimate(&mut c, 6)", "read_mempool"),
+            ("x.client().publish_event(\"PaymentSettled\", b)", "publish:PaymentSettled"),
+            ("const E: &str = \"PaymentFailed\"; x.client().publish_event(E, b)", "publish:PaymentFailed"),
+            ("#[rpc(name = \"a\")] async fn level(&self) {}", "register_rpc_endpoint"),
+            ("#[command] #[doc(hidden)] fn status(&self) {}", "register_rpc_endpoint"),
         ] {
-            assert_eq!(needs(&format!("\n{source}")), [needed], "{source}");
-            assert_eq!(uses(&format!("\n{source}"))[0].line, 2);
+            let found = uses(&format!("\n{source}"));
+            let found: Vec<_> =
+                found.iter().map(|used| (&*used.any_of[0], used.line, used.is_certain)).collect();
+            assert_eq!(found, [(needed, 2, true)], "{source}");
         }
-        assert_eq!(needs("c.publish_event(\"Rain\", b)"), ["publish:Rain", "publish_events"]);
+        assert_eq!(needs("x.client().publish_event(\"Rain\", b)"), ["publish:Rain", "publish_events"]);
+        assert_eq!(uses("#[on(mesh_packets::PacketReceived)] fn f() {}")[0].topic, Some("mesh_packets"));
+        assert_eq!(uses("x.client().send_mesh_packet_to_peer(1, p)")[0].topic, Some("mesh_packets"));
+    }
+
+    #[test]
+    fn what_may_be_something_else_is_not_certain() {
+        for source in [
+            "x.submit_package(all)",
+            "fn ask() -> Page {} ask().fee_estimate(3)",
+            "x.publish_event(\"Rain\", b)",
+            "x.client().publish_event(name, b)",
+        ] {
+            let found = uses(source);
+            assert!(found.len() == 1 && !found[0].is_certain, "{source}: {found:?}");
+        }
     }
 
     #[test]
@@ -211,6 +325,9 @@ mod tests {
             "with::<Chair>()",
             "use blvm_sdk::{Chain, ChainFollower, Mempool};",
             "fn fee_estimate() {}",
+            "#[derive(Parser)] #[command(name = \"x\")] struct Arguments { #[command(flatten)] more: More }",
+            "#[rpc(server)] trait Api {}",
+            "#[cfg(test)] mod tests { fn f() { x.client().block(3) } }",
         ] {
             assert_eq!(needs(source), [] as [&str; 0], "{source}");
         }

@@ -1,9 +1,10 @@
-//! What the module prints, as the node keeps it: `logs/NAME.log` in its data directory, a line `TIME STREAM TEXT` each.
+//! What the node writes as it goes on: files of lines, set aside when they are full. What the module prints is in `logs/NAME.log` in the
+//! data directory, a line `TIME STREAM TEXT` each.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
@@ -19,7 +20,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    fn parse(line: &str) -> Self {
+    pub(super) fn parse(line: &str) -> Self {
         let mut parts = line.splitn(3, ' ').map(str::to_owned);
         let mut part = || parts.next().unwrap_or_default();
         Line { time: part(), stream: part(), text: part() }
@@ -30,21 +31,21 @@ impl Line {
     }
 }
 
-/// The log of a module, read as it grows.
-pub(super) struct Log {
+/// A file of lines, read as it grows.
+pub(super) struct Tail {
     path: PathBuf,
     file: Option<BufReader<File>>,
     /// The beginning of a line whose end is not written yet.
     begun: Vec<u8>,
 }
 
-impl Log {
-    pub(super) fn new(data_directory: &Path, module: &str) -> Self {
-        Log { path: data_directory.join("logs").join(format!("{module}.log")), file: None, begun: Vec::new() }
+impl Tail {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Tail { path, file: None, begun: Vec::new() }
     }
 
     /// What has come since.
-    pub(super) fn lines(&mut self) -> Vec<Line> {
+    pub(super) fn lines(&mut self) -> Vec<String> {
         let mut lines = Vec::new();
         // Asked before the end is found: a full log is set aside, and what is in it comes before what is in the next.
         let is_set_aside = self.is_set_aside();
@@ -64,13 +65,13 @@ impl Log {
         there.is_some() && there != open
     }
 
-    fn read(&mut self, lines: &mut Vec<Line>) {
+    fn read(&mut self, lines: &mut Vec<String>) {
         let Some(file) = &mut self.file else { return };
         while let Ok(1..) = file.read_until(b'\n', &mut self.begun) {
             if self.begun.pop_if(|last| *last == b'\n').is_none() {
                 return;
             }
-            lines.push(Line::parse(&String::from_utf8_lossy(&self.begun)));
+            lines.push(String::from_utf8_lossy(&self.begun).into_owned());
             self.begun.clear();
         }
     }
@@ -86,8 +87,8 @@ mod tests {
     fn lines_come_whole_and_once_over_files_that_are_set_aside() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("logs/hello.log");
-        let mut log = Log::new(directory.path(), "hello");
-        assert_eq!(log.lines(), []);
+        let mut log = Tail::new(path.clone());
+        assert_eq!(log.lines(), [] as [&str; 0]);
         fs::create_dir(directory.path().join("logs")).unwrap();
         let append = |text: &str| {
             use std::io::Write;
@@ -100,14 +101,14 @@ mod tests {
                 .unwrap();
         };
         append("T stdout one and a half");
-        assert_eq!(log.lines(), []);
+        assert_eq!(log.lines(), [] as [&str; 0]);
         append(" more\nT stderr two\n");
-        let texts = |lines: Vec<Line>| lines.into_iter().map(|line| line.text).collect::<Vec<_>>();
+        let texts = |lines: Vec<String>| lines.iter().map(|line| Line::parse(line).text).collect::<Vec<_>>();
         assert_eq!(texts(log.lines()), ["one and a half more", "two"]);
         append("T stdout three\n");
         fs::rename(&path, directory.path().join("logs/hello.log.1")).unwrap();
         append("T stdout four\n");
         assert_eq!(texts(log.lines()), ["three", "four"]);
-        assert_eq!(log.lines(), []);
+        assert_eq!(log.lines(), [] as [&str; 0]);
     }
 }
