@@ -10,7 +10,7 @@
 //! | a permission that nothing shows a use of | a note |
 
 mod names;
-mod sdk;
+pub(crate) mod sdk;
 mod sources;
 mod tokens;
 mod uses;
@@ -230,7 +230,7 @@ fn unused(project: &Project, used: &[(&Source, Use)]) -> Vec<Finding> {
 }
 
 /// Permissions of a manifest by their names.
-fn declared(manifest: &Manifest) -> Vec<String> {
+pub(crate) fn declared(manifest: &Manifest) -> Vec<String> {
     let permissions = manifest.permissions.iter().map(|permission| permission.name().to_owned());
     permissions.chain(manifest.publishes.iter().map(|event| format!("publish:{event}"))).collect()
 }

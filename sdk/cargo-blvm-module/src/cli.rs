@@ -14,8 +14,9 @@ use crate::list::{self, ListArguments, RemoveArguments};
 use crate::new::{self, NewArguments};
 use crate::output::Output;
 use crate::run::{self, ExecArguments, RunArguments};
+use crate::update::{self, UpdateArguments};
 
-/// Makes, builds, checks, tests, runs and installs modules of the node.
+/// Makes, builds, checks, tests, runs, installs and updates modules of the node.
 #[derive(Debug, Parser)]
 #[command(name = "cargo blvm-module", bin_name = "cargo blvm-module", version, arg_required_else_help = true)]
 #[command(after_help = "A first module:
@@ -40,6 +41,7 @@ enum Command {
     Test(TestArguments),
     Run(RunArguments),
     Install(InstallArguments),
+    Update(UpdateArguments),
     List(ListArguments),
     Remove(RemoveArguments),
     /// Becomes another program, which ends with the process that started this one.
@@ -92,6 +94,7 @@ fn execute(cli: &Cli) -> Result<ExitCode, ToolError> {
         Command::Test(arguments) => compile::test(arguments, output)?,
         Command::Run(arguments) => run::run(arguments, output)?,
         Command::Install(arguments) => install::install(arguments, output)?,
+        Command::Update(arguments) => update::update(arguments, output)?,
         Command::List(arguments) => list::list(arguments, output)?,
         Command::Remove(arguments) => list::remove(arguments, output)?,
         Command::Exec(arguments) => run::exec(arguments)?,

@@ -83,6 +83,14 @@ impl CargoArguments {
         let metadata = serde_json::from_slice(&output.stdout).ok().filter(|_| output.status.success());
         metadata.ok_or_else(|| CompileError::Metadata { name: project.manifest.name.clone() })
     }
+
+    /// The same where Cargo may not understand the package, and nobody wants to know why.
+    pub(crate) fn metadata_quietly(&self, project: &Project) -> Result<Option<Value>, CompileError> {
+        let mut cargo = self.cargo("metadata", project)?;
+        let output = cargo.args(["--format-version", "1"]).stderr(Stdio::null()).output();
+        let output = output.map_err(CompileError::Cargo)?;
+        Ok(serde_json::from_slice(&output.stdout).ok().filter(|_| output.status.success()))
+    }
 }
 
 /// A program that Cargo has built.

@@ -14,6 +14,7 @@ use crate::install::InstallError;
 use crate::list::RemoveError;
 use crate::new::NewError;
 use crate::run::RunError;
+use crate::update::{UpdateError, UpdateInstalledError};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +36,10 @@ pub(crate) enum ToolError {
     Install(#[from] InstallError),
     #[error(transparent)]
     Remove(#[from] RemoveError),
+    #[error(transparent)]
+    Update(#[from] UpdateError),
+    #[error(transparent)]
+    UpdateInstalled(#[from] UpdateInstalledError),
     /// The result could not be printed.
     #[error("the standard output cannot be written")]
     Output(#[source] io::Error),

@@ -2,13 +2,15 @@
 
 mod index;
 mod package;
+mod source;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use blvm_manifest::Manifest;
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::check::declared;
 use crate::compile::{Built, CargoArguments, compile};
 use crate::directory::{DirectoryArguments, DirectoryError, ModulesDirectory};
 use crate::error::{FileFault, ToolError};
@@ -16,7 +18,9 @@ use crate::output::Output;
 use crate::project::{Project, release};
 use crate::run::RunError;
 use crate::signals::Signals;
-use index::{Found, Index, IndexError};
+use index::IndexError;
+
+pub(crate) use source::Source;
 
 /// Why nothing was installed.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +41,10 @@ pub(crate) enum InstallError {
     Damaged { path: PathBuf },
     #[error("interrupted; nothing was installed")]
     Interrupted,
+    #[error(
+        "module {name} does not say what it was installed from: install it again, with --path DIR or by its name in the index"
+    )]
+    NoSource { name: String },
 }
 
 /// Build a module, verify it, and put it into the modules directory of a node: all of it or nothing.
@@ -73,44 +81,146 @@ pub(crate) struct InstallArguments {
 
 /// `install`.
 pub(crate) fn install(arguments: &InstallArguments, output: Output) -> Result<(), ToolError> {
-    let found = match &arguments.name {
-        Some(name) => find(name, arguments)?,
-        None => Found::at(arguments.path.clone().unwrap_or_else(|| PathBuf::from("."))),
+    let source = match (&arguments.name, &arguments.index) {
+        (None, _) => Source::Path(arguments.path.clone().unwrap_or_else(|| PathBuf::from("."))),
+        (Some(_), Some(file)) => Source::Index(file.clone()),
+        (Some(_), None) => {
+            let data = arguments.directory.data_directory().map_err(InstallError::from)?;
+            Source::Index(data.join("modules-index.toml"))
+        }
     };
-    let project = Project::read(found.directory())?;
-    found.check(&project.manifest).map_err(InstallError::from)?;
-    project.manifest.check_compatibility(&release()).map_err(InstallError::from)?;
-    let built = match arguments.no_build {
-        true => last_built(&project)?,
-        false => compile(&project, &arguments.cargo, output)?,
+    let order = Order {
+        name: arguments.name.as_deref(),
+        source: &source,
+        builds: !arguments.no_build,
+        puts: Puts::Always,
+        cargo: &arguments.cargo,
+        directory: &arguments.directory,
     };
-    // From here on there is something to clean up.
-    let signals = Signals::listen().map_err(RunError::Signals)?;
-    let (path, replaced) = put(&project, &built, &arguments.directory, &signals)?;
-    let Manifest { name, version, .. } = &project.manifest;
-    let (word, was) = match &replaced {
-        Some(old) => ("reload", format!(" in the place of {old}")),
-        None => ("load", String::new()),
-    };
-    let next = format!("blvm {word} {name}{}", arguments.directory.shown());
-    let text = format!(
-        "{name} {version} is installed in {}{was}\nTo start it in a node that runs: {next}",
-        path.display()
-    );
-    let json = json!({
-        "result": "installed", "module": name, "version": version.to_string(), "directory": path,
-        "hash": built.hash(), "size_bytes": built.program.size_bytes, "replaced": replaced, "next": [next],
-    });
+    let (text, mut json) = order.carry_out(output)?.told(&arguments.directory);
+    json["result"] = "installed".into();
     output.result(&text, &json)
 }
 
-/// Looks for a module by its name, in the operator's file and nowhere else.
-fn find(name: &str, arguments: &InstallArguments) -> Result<Found, InstallError> {
-    let file = match &arguments.index {
-        Some(file) => file.clone(),
-        None => arguments.directory.data_directory()?.join("modules-index.toml"),
-    };
-    Ok(Index::read(&file)?.find(name)?)
+/// One module that is to be installed.
+pub(crate) struct Order<'a> {
+    /// What it must be called.
+    pub(crate) name: Option<&'a str>,
+    pub(crate) source: &'a Source,
+    /// Otherwise the program that was built last is taken.
+    pub(crate) builds: bool,
+    pub(crate) puts: Puts,
+    pub(crate) cargo: &'a CargoArguments,
+    pub(crate) directory: &'a DirectoryArguments,
+}
+
+/// When a module that was built is put into the modules directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Puts {
+    Always,
+    /// If it is another than the one there.
+    IfOther,
+    Never,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It is installed.
+    Put,
+    /// It was there already.
+    Same,
+    /// It is another than the one there, and was not put there.
+    Other,
+}
+
+/// A module that was built to be installed.
+pub(crate) struct Installed {
+    manifest: Manifest,
+    built: Built,
+    path: PathBuf,
+    replaced: Option<Replaced>,
+    pub(crate) outcome: Outcome,
+}
+
+/// What was there before.
+struct Replaced {
+    version: String,
+    /// Permissions that it did not ask for.
+    more: Vec<String>,
+    /// Its `config.toml` is another, and is kept under this name.
+    kept: Option<&'static str>,
+}
+
+impl Order<'_> {
+    /// Builds it, looks at it, and puts it there.
+    pub(crate) fn carry_out(&self, output: Output) -> Result<Installed, ToolError> {
+        let found = self.source.find(self.name).map_err(InstallError::from)?;
+        let project = Project::read(found.directory())?;
+        found.check(&project.manifest).map_err(InstallError::from)?;
+        project.manifest.check_compatibility(&release()).map_err(InstallError::from)?;
+        let built = match self.builds {
+            false => last_built(&project)?,
+            true => compile(&project, self.cargo, output)?,
+        };
+        let directory = self.directory.modules_directory().map_err(InstallError::from)?;
+        let path = directory.join(&project.manifest.name);
+        let is_same = self.puts != Puts::Always && package::is_same(&path, &project, &built)?;
+        if is_same || self.puts == Puts::Never {
+            let outcome = if is_same { Outcome::Same } else { Outcome::Other };
+            return Ok(Installed { manifest: project.manifest, built, path, replaced: None, outcome });
+        }
+        // From here on there is something to clean up.
+        let signals = Signals::listen().map_err(RunError::Signals)?;
+        let put = put(&project, &built, self.source, &directory, &signals);
+        Signals::take_again().map_err(RunError::Signals)?;
+        let replaced = put?;
+        Ok(Installed { manifest: project.manifest, built, path, replaced, outcome: Outcome::Put })
+    }
+}
+
+impl Installed {
+    /// For people and for programs.
+    pub(crate) fn told(&self, directory: &DirectoryArguments) -> (String, Value) {
+        let Installed { manifest: Manifest { name, version, .. }, built, path, replaced, outcome } = self;
+        let mut json = json!({
+            "module": name, "version": version.to_string(), "directory": path, "hash": built.hash(),
+            "size_bytes": built.program.size_bytes,
+        });
+        match outcome {
+            Outcome::Put => {}
+            Outcome::Same => return (format!("{name} {version} is up to date in {}", path.display()), json),
+            Outcome::Other => {
+                return (format!("{name} {version} is another than the one in {}", path.display()), json);
+            }
+        }
+        let next = format!(
+            "blvm {} {name}{}",
+            if replaced.is_some() { "reload" } else { "load" },
+            directory.shown()
+        );
+        let mut text = format!("{name} {version} is installed in {}", path.display());
+        if let Some(Replaced { version, more, kept }) = replaced {
+            text += &format!(
+                " in the place of {version}; what it keeps and its configuration by the operator stay"
+            );
+            if !more.is_empty() {
+                text += &format!("\nIt asks for more than before: {}", more.join(", "));
+            }
+            if let Some(kept) = kept {
+                text += &format!(
+                    "\nIts config.toml is another; what was there before is in {}",
+                    path.join(kept).display()
+                );
+            }
+        }
+        text += &format!("\nTo start it in a node that runs: {next}");
+        json["replaced"] = replaced.as_ref().map(|old| old.version.clone()).into();
+        json["more_permissions"] = replaced.as_ref().map(|old| old.more.clone()).unwrap_or_default().into();
+        json["kept_config"] = replaced.as_ref().and_then(|old| old.kept).into();
+        json["next"] = vec![next].into();
+        (text, json)
+    }
 }
 
 /// The program that was built before.
@@ -121,19 +231,25 @@ fn last_built(project: &Project) -> Result<Built, ToolError> {
     Ok(Built::read(manifest.program).map_err(InstallError::from)?)
 }
 
-/// Puts it there; answers where it is, and which version it replaced.
+/// Puts it there; answers what it replaced.
 fn put(
     project: &Project,
     built: &Built,
-    arguments: &DirectoryArguments,
+    source: &Source,
+    directory: &Path,
     signals: &Signals,
-) -> Result<(PathBuf, Option<String>), InstallError> {
+) -> Result<Option<Replaced>, InstallError> {
     let name = &project.manifest.name;
-    let directory = ModulesDirectory::open(&arguments.modules_directory()?)?;
+    let directory = ModulesDirectory::open(directory)?;
     let path = directory.of(name);
-    let old = Project::read(&path).ok().map(|old| old.manifest.version.to_string());
     let filled = directory.begin()?;
-    package::write(filled.path(), project, built, signals)?;
+    package::write(filled.path(), project, built, source, signals)?;
+    let kept = package::keep_configuration(&path, filled.path(), signals)?;
+    let replaced = Project::read(&path).ok().map(|old| {
+        let had = declared(&old.manifest);
+        let more = declared(&project.manifest).into_iter().filter(|name| !had.contains(name)).collect();
+        Replaced { version: old.manifest.version.to_string(), more, kept }
+    });
     directory.put(filled, name)?;
-    Ok((path, old))
+    Ok(replaced)
 }

@@ -10,9 +10,11 @@
 //! | `compile` | Cargo builds and tests it |
 //! | `check` | what is wrong with it before it is started |
 //! | `run` | it runs under a node of its own, which is thrown away |
+//! | `sdk` | where the SDK comes from |
 //! | `signals` | Ctrl-C |
 //! | `directory` | the modules directory: what is put there is whole |
 //! | `install` | from a module's directory, or its name in the operator's index, into the modules directory |
+//! | `update` | a package is brought to this tool's SDK, an installed module to what it was installed from |
 //! | `list` | what is installed, and how it is removed |
 #![forbid(unsafe_code)]
 
@@ -27,8 +29,10 @@ mod new;
 mod output;
 mod project;
 mod run;
+mod sdk;
 mod signals;
 mod template;
+mod update;
 
 use std::process::ExitCode;
 

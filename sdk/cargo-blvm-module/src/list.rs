@@ -76,6 +76,11 @@ fn look(path: &Path) -> Discovered {
     found
 }
 
+/// Names of the modules of a directory.
+pub(crate) fn installed_names(path: &Path) -> Vec<String> {
+    look(path).modules.into_keys().collect()
+}
+
 /// Remove an installed module. Its own data stays.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:

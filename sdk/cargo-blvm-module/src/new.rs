@@ -7,10 +7,10 @@ use blvm_manifest::is_module_name;
 use clap::Args;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use serde_json::json;
-use toml_edit::{InlineTable, Value};
 
 use crate::error::{FileFault, ToolError};
 use crate::output::Output;
+use crate::sdk::{Sdk, SdkArguments, SdkError};
 use crate::template;
 
 /// Why no module was made.
@@ -22,13 +22,8 @@ pub(crate) enum NewError {
     Name { name: String },
     #[error("{} is there already: choose another name, or remove it", path.display())]
     Exists { path: PathBuf },
-    #[error("{} holds no blvm-sdk: give the directory of the SDK, or its repository with --sdk-git URL", path.display())]
-    NoSdk { path: PathBuf },
-    #[error(
-        "the SDK that this tool was built beside is no longer at {}: say where it is with --sdk DIR, or --sdk-git URL",
-        path.display()
-    )]
-    SdkGone { path: PathBuf },
+    #[error(transparent)]
+    Sdk(#[from] SdkError),
     #[error(transparent)]
     File(#[from] FileFault),
 }
@@ -47,21 +42,8 @@ pub(crate) struct NewArguments {
     #[arg(long = "in", value_name = "DIR", default_value = ".")]
     parent: PathBuf,
 
-    /// Directory of the SDK it depends on; without it the one this tool was built beside.
-    #[arg(long, value_name = "DIR", conflicts_with = "sdk_git")]
-    sdk: Option<PathBuf>,
-
-    /// Git repository of the SDK it depends on.
-    #[arg(long, value_name = "URL")]
-    sdk_git: Option<String>,
-
-    /// Commit of that repository.
-    #[arg(long, value_name = "COMMIT", requires = "sdk_git", conflicts_with = "branch")]
-    rev: Option<String>,
-
-    /// Branch of that repository.
-    #[arg(long, value_name = "NAME", requires = "sdk_git")]
-    branch: Option<String>,
+    #[command(flatten)]
+    sdk: SdkArguments,
 }
 
 /// Words that Cargo takes for no package, or Rust for no crate.
@@ -79,7 +61,7 @@ pub(crate) fn new(arguments: &NewArguments, output: Output) -> Result<(), ToolEr
     if !is_module_name(name) || !name.starts_with(|first: char| first.is_ascii_lowercase()) || !is_free {
         return Err(NewError::Name { name: name.clone() }.into());
     }
-    let sdk = Sdk::find(arguments)?;
+    let sdk = Sdk::find(&arguments.sdk).map_err(NewError::from)?;
     let directory = arguments.parent.join(name);
     if fs::symlink_metadata(&directory).is_ok() {
         return Err(NewError::Exists { path: directory }.into());
@@ -96,68 +78,10 @@ What to do next:
 Then change src/main.rs. What it may do stands in module.toml; `cargo blvm-module check` compares the two."
     );
     let json = json!({
-        "result": "created", "module": name, "directory": directory, "sdk": sdk.dependency().to_string().trim(),
+        "result": "created", "module": name, "directory": directory, "sdk": sdk.dependency().to_string(),
         "next": ["cargo blvm-module run", "cargo blvm-module test", "cargo blvm-module check"],
     });
     output.result(&text, &json)
-}
-
-/// Where the SDK comes from.
-#[derive(Debug)]
-enum Sdk {
-    /// A directory.
-    Path(PathBuf),
-    /// A repository, and what of it: `rev` or `branch`, and which.
-    Git { url: String, at: Option<(&'static str, String)> },
-}
-
-impl Sdk {
-    fn find(arguments: &NewArguments) -> Result<Self, NewError> {
-        if let Some(url) = &arguments.sdk_git {
-            let rev = arguments.rev.clone().map(|rev| ("rev", rev));
-            let at = rev.or_else(|| arguments.branch.clone().map(|branch| ("branch", branch)));
-            return Ok(Sdk::Git { url: url.clone(), at });
-        }
-        let built_beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let path = arguments.sdk.as_deref().unwrap_or(&built_beside);
-        match fs::canonicalize(path).ok().filter(|path| is_sdk(path)) {
-            Some(path) => Ok(Sdk::Path(path)),
-            None if arguments.sdk.is_none() => Err(NewError::SdkGone { path: path.to_owned() }),
-            None => Err(NewError::NoSdk { path: path.to_owned() }),
-        }
-    }
-
-    /// As `Cargo.toml` has it.
-    fn dependency(&self) -> Value {
-        let mut table = InlineTable::new();
-        match self {
-            Sdk::Path(path) => {
-                table.insert("path", path.to_string_lossy().into_owned().into());
-            }
-            Sdk::Git { url, at } => {
-                table.insert("git", url.clone().into());
-                if let Some((key, value)) = at {
-                    table.insert(*key, value.clone().into());
-                }
-            }
-        }
-        table.into()
-    }
-
-    /// The versions of everything that the SDK was tested with.
-    fn lock_file(&self) -> Option<PathBuf> {
-        let Sdk::Path(path) = self else { return None };
-        path.ancestors().map(|place| place.join("Cargo.lock")).find(|file| file.is_file())
-    }
-}
-
-/// Whether a directory is that of the SDK.
-fn is_sdk(path: &Path) -> bool {
-    let cargo = fs::read_to_string(path.join("Cargo.toml")).ok();
-    let cargo = cargo.and_then(|text| text.parse::<toml_edit::DocumentMut>().ok());
-    cargo.is_some_and(|cargo| {
-        cargo.get("package").and_then(|package| package.get("name")?.as_str()) == Some("blvm-sdk")
-    })
 }
 
 /// Writes into a directory beside it first.
@@ -168,7 +92,7 @@ fn write(directory: &Path, name: &str, sdk: &Sdk) -> Result<(), NewError> {
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
         .tempdir_in(parent)
         .map_err(FileFault::at(parent, "written to"))?;
-    for (path, text) in template::files(name, sdk.dependency().to_string().trim()) {
+    for (path, text) in template::files(name, &sdk.dependency().to_string()) {
         let file = temporary.path().join(path);
         let place = file.parent().unwrap_or(temporary.path());
         fs::create_dir_all(place).map_err(FileFault::at(place, "made"))?;
@@ -190,7 +114,7 @@ mod tests {
 
     fn arguments(name: &str, parent: &Path) -> NewArguments {
         let parent = parent.to_owned();
-        NewArguments { name: name.to_owned(), parent, sdk: None, sdk_git: None, rev: None, branch: None }
+        NewArguments { name: name.to_owned(), parent, sdk: SdkArguments::default() }
     }
 
     fn make(arguments: &NewArguments) -> Result<(), ToolError> {
@@ -224,14 +148,12 @@ mod tests {
     #[test]
     fn the_sdk_is_a_path_or_a_repository_at_some_commit() {
         let directory = tempfile::tempdir().unwrap();
-        let wrong = NewArguments { sdk: Some(directory.path().into()), ..arguments("one", directory.path()) };
-        assert!(matches!(make(&wrong).unwrap_err(), ToolError::New(NewError::NoSdk { .. })));
+        let mut wrong = arguments("one", directory.path());
+        wrong.sdk.sdk = Some(directory.path().into());
+        assert!(matches!(make(&wrong).unwrap_err(), ToolError::New(NewError::Sdk(SdkError::None { .. }))));
         let url = "https://example.org/\"bus\".git".to_owned();
-        let git = NewArguments {
-            sdk_git: Some(url.clone()),
-            rev: Some("4f2a".to_owned()),
-            ..arguments("two", directory.path())
-        };
+        let mut git = arguments("two", directory.path());
+        (git.sdk.sdk_git, git.sdk.rev) = (Some(url.clone()), Some("4f2a".to_owned()));
         make(&git).unwrap();
         let text = fs::read_to_string(directory.path().join("two/Cargo.toml")).unwrap();
         let cargo: toml_edit::DocumentMut = text.parse().unwrap();

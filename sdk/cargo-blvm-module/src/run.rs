@@ -193,9 +193,9 @@ fn start(arguments: &RunArguments, blvm: &Path, place: &Place) -> Result<Child, 
     if arguments.allow_weak_isolation {
         command.arg("--allow-weak-isolation");
     }
-    // What goes well is no news here: the author looks at the module.
+    // What goes well is no news here: the author looks at the module. Refusals are told from the audit log.
     if std::env::var_os("BLVM_LOG").is_none() {
-        command.env("BLVM_LOG", "warn");
+        command.env("BLVM_LOG", "warn,audit=error,blvm_node_adapter::module::conversation=error");
     }
     command.stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0).spawn().map_err(at)
 }

@@ -8,16 +8,16 @@ use serde_json::Value;
 
 /// Versions of the bus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Versions {
-    pub(super) protocol: u32,
-    pub(super) layout: u32,
+pub(crate) struct Versions {
+    pub(crate) protocol: u32,
+    pub(crate) layout: u32,
 }
 
 /// Those of the node that this tool belongs to.
-pub(super) const OURS: Versions = Versions { protocol: PROTOCOL_VERSION, layout: LAYOUT_VERSION };
+pub(crate) const OURS: Versions = Versions { protocol: PROTOCOL_VERSION, layout: LAYOUT_VERSION };
 
 /// The SDK in what `cargo metadata` says of a module, and what it speaks; `None` where it has none, or another form.
-pub(super) fn found(metadata: &Value) -> Option<(PathBuf, Versions)> {
+pub(crate) fn found(metadata: &Value) -> Option<(PathBuf, Versions)> {
     let packages = metadata["packages"].as_array()?;
     let directory = |name: &str| {
         let package = packages.iter().find(|package| package["name"] == name)?;

@@ -9,7 +9,7 @@ use std::path::Path;
 use blvm_manifest::{CONFIG_FILE, MANIFEST_FILE, Manifest, hash_program};
 use toml_edit::{DocumentMut, Item, Table, value};
 
-use super::InstallError;
+use super::{InstallError, Source};
 use crate::compile::Built;
 use crate::error::FileFault;
 use crate::project::Project;
@@ -23,6 +23,7 @@ pub(super) fn write(
     directory: &Path,
     project: &Project,
     built: &Built,
+    source: &Source,
     signals: &Signals,
 ) -> Result<(), InstallError> {
     let program = directory.join(&project.manifest.entry_point);
@@ -36,12 +37,44 @@ pub(super) fn write(
     if configuration.is_file() {
         copy(&configuration, &directory.join(CONFIG_FILE), 0o644, signals)?;
     }
+    if let Some((name, text)) = source.file() {
+        create(&directory.join(name), 0o644, |file| file.write_all(text.as_bytes()))?;
+    }
     // From the program's directory up to this one: their entries too are on the disk.
     for place in beside.ancestors().take_while(|place| place.starts_with(directory)) {
         let synced = File::open(place).and_then(|place| place.sync_all());
         synced.map_err(FileFault::at(place, "written through to the disk"))?;
     }
     verify(directory, built)
+}
+
+/// What another `config.toml` is kept as.
+const OLD_CONFIG_FILE: &str = "config.toml.old";
+
+/// Keeps the `config.toml` of the module that is replaced, where it is another: somebody may have written there what the operator's
+/// own files are for.
+pub(super) fn keep_configuration(
+    old: &Path,
+    new: &Path,
+    signals: &Signals,
+) -> Result<Option<&'static str>, InstallError> {
+    let (was, is) = (old.join(CONFIG_FILE), new.join(CONFIG_FILE));
+    let Ok(text) = fs::read(&was) else { return Ok(None) };
+    if fs::read(&is).is_ok_and(|now| now == text) {
+        return Ok(None);
+    }
+    copy(&was, &new.join(OLD_CONFIG_FILE), 0o644, signals)?;
+    Ok(Some(OLD_CONFIG_FILE))
+}
+
+/// Whether exactly this is installed there.
+pub(super) fn is_same(installed: &Path, project: &Project, built: &Built) -> Result<bool, InstallError> {
+    let text = manifest_text(project, built)?;
+    let file = |directory: &Path, name: &str| fs::read(directory.join(name)).ok();
+    let program = hash_program(&installed.join(&project.manifest.entry_point));
+    Ok(file(installed, MANIFEST_FILE) == Some(text.into_bytes())
+        && file(installed, CONFIG_FILE) == file(&project.directory, CONFIG_FILE)
+        && program.is_ok_and(|program| program == built.program))
 }
 
 /// Reads the manifest and the program as a node does.
