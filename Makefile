@@ -68,6 +68,7 @@ test: install ## Everything a change must pass, the seconds of each step, and a 
 	@scripts/step clippy-fuzz cargo clippy $(RELEASE) $(FUZZ) --all-targets -- -D warnings
 	@scripts/step build cargo build $(RELEASE) $(PACKAGES)
 	@scripts/step tests cargo test $(RELEASE) $(PACKAGES)
+	@scripts/step first-module tests/first-module
 	@scripts/step docs $(DOCS)
 	@scripts/step docs-links scripts/book --check-rustdoc
 	@scripts/step loom $(LOOM)
@@ -163,6 +164,12 @@ consensus-isolation: export ISOLATION_SECONDS ?= 60
 consensus-isolation: install ## A module asks everything there is; the chain must be that of a node it cannot reach; ISOLATION_SECONDS=60
 	@scripts/step --begin
 	@scripts/step consensus-isolation $(CONSENSUS_ISOLATION)
+	@scripts/step --sum
+
+.PHONY: first-module
+first-module: build ## Does what docs/first-module.md says, from an empty directory to the event printed; the seconds of each step
+	@scripts/step --begin
+	@scripts/step first-module tests/first-module
 	@scripts/step --sum
 
 .PHONY: demo

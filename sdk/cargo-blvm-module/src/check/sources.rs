@@ -42,6 +42,8 @@ pub(super) fn sources(directory: &Path, program: &str, metadata: &Value) -> Resu
             sources.push(Source { owner: owner.clone(), shown, text });
         }
     }
+    // The author's own first.
+    sources.sort_by_key(|source| source.owner != Owner::Module);
     Ok(sources)
 }
 

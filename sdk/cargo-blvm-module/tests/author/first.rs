@@ -131,7 +131,11 @@ fn broken(module: &Path) {
     let try_with = |from: &str, to: &str, words: &[&str]| {
         assert!(text.contains(from));
         std::fs::write(&main, text.replace(from, to)).unwrap();
-        let output = tool(words).args(["--json", "--path"]).arg(module).output().unwrap();
+        let mut tool = tool(words);
+        if words[0] == "run" {
+            tool.arg("--blvm").arg(node()).args(weak_isolation_option());
+        }
+        let output = tool.args(["--json", "--path"]).arg(module).output().unwrap();
         result(&output, 1)["error"].as_str().unwrap().to_owned()
     };
     let error = try_with("let mut session", "let mut", &["build"]);
@@ -143,5 +147,11 @@ fn broken(module: &Path) {
     assert!(error.contains("the tests of module first-light did not pass"), "{error}");
     let ends = "std::process::exit(3); #[allow(unreachable_code)] let mut session";
     let error = try_with("let mut session", ends, &["run", "--for", "20s"]);
-    assert!(error.contains("the node did not end well"), "{error}");
+    assert!(error.contains("never got to work"), "{error}");
+    let refused = "let _ = session.client().mempool_size(); let mut chain =";
+    let error = try_with("let mut chain =", refused, &["run", "--for", "2s"]);
+    assert!(error.contains("was refused 1 kind of request"), "{error}");
+    let panics = "panic!(\"last words\"); #[allow(unreachable_code)] let mut session";
+    let error = try_with("let mut session", panics, &["run", "--for", "20s"]);
+    assert!(error.contains("its last words: thread 'main'") && error.contains("| last words"), "{error}");
 }

@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{entries, node, result, signal, tool, wait_until};
+use super::{entries, node, result, signal, tool, under, wait_until};
 
 /// Long enough to be caught half written.
 const PROGRAM_BYTES: usize = 96 << 20;
@@ -133,15 +133,6 @@ fn ctrl_c_installs_nothing_and_cleans_up() {
     assert!(error["error"].as_str().unwrap().contains("nothing was installed"), "{error}");
     assert_eq!(place.installed(), "1.0.0");
     assert_eq!(entries(&place.modules()), [place.modules().join("pool")]);
-}
-
-/// Runs the tool under what bash does first.
-fn under(setting: &str, command: &Command) -> std::process::Output {
-    let mut bash = Command::new("bash");
-    bash.args(["-c", &format!("{setting}; exec \"$@\""), "bash"])
-        .arg(command.get_program())
-        .args(command.get_args());
-    bash.stdin(Stdio::null()).output().unwrap()
 }
 
 #[test]

@@ -3,9 +3,11 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod check;
 mod document;
 mod first;
 mod install;
+mod update;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -46,6 +48,21 @@ fn result(output: &Output, status: i32) -> Value {
     let [out, err] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
     assert_eq!(output.status.code(), Some(status), "{out}{err}");
     serde_json::from_str(out.lines().last().unwrap_or_default()).unwrap_or_else(|_| panic!("{out}{err}"))
+}
+
+/// Runs the tool under what bash does first.
+fn under(setting: &str, command: &Command) -> Output {
+    let mut bash = Command::new("bash");
+    bash.args(["-c", &format!("{setting}; exec \"$@\""), "bash"])
+        .arg(command.get_program())
+        .args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => bash.env(name, value),
+            None => bash.env_remove(name),
+        };
+    }
+    bash.stdin(Stdio::null()).output().unwrap()
 }
 
 fn signal(child: &Child, signal: Signal) {
