@@ -130,7 +130,7 @@ pub(crate) fn check(arguments: &CheckArguments, output: Output) -> Result<(), To
         ),
     };
     let text = format!(
-        "module {name} is right as far as {} show{looked}: protocol {protocol}, layout {layout}",
+        "module {name} is right as far as can be seen in {}{looked}: protocol {protocol}, layout {layout}",
         count_of(sources.len(), "source file"),
     );
     let json = json!({

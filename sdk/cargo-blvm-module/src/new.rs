@@ -92,7 +92,7 @@ fn write(directory: &Path, name: &str, sdk: &Sdk) -> Result<(), NewError> {
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
         .tempdir_in(parent)
         .map_err(FileFault::at(parent, "written to"))?;
-    for (path, text) in template::files(name, &sdk.dependency().to_string()) {
+    for (path, text) in template::files(name, &sdk.dependency()) {
         let file = temporary.path().join(path);
         let place = file.parent().unwrap_or(temporary.path());
         fs::create_dir_all(place).map_err(FileFault::at(place, "made"))?;

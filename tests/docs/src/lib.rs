@@ -11,3 +11,7 @@ pub struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/testing.md")]
 pub struct Testing;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/first-module.md")]
+pub struct FirstModule;

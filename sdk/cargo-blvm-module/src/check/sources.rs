@@ -150,8 +150,8 @@ fn submodules(tokens: &[Token<'_>]) -> Vec<Submodule> {
     let mut open: Vec<(usize, &str)> = Vec::new();
     let mut depth = 0_usize;
     let mut path = None;
-    for at in 0..tokens.len() {
-        match tokens[at].word {
+    for (at, token) in tokens.iter().enumerate() {
+        match token.word {
             Word::Sign('{') => depth += 1,
             Word::Sign('}') => {
                 depth = depth.saturating_sub(1);

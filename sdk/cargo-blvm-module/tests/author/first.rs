@@ -67,8 +67,10 @@ fn a_new_module_is_built_tested_prints_its_first_block_and_runs_installed() {
     assert_eq!(made["directory"].as_str(), module.to_str());
     assert_eq!(made["next"][0], "cargo blvm-module run");
 
-    let build = tool(&["build", "--json", "--path"]).arg(&module).stderr(Stdio::inherit()).output().unwrap();
+    let build = tool(&["build", "--json", "--path"]).arg(&module).output().unwrap();
     let built = result(&build, 0);
+    let said = String::from_utf8_lossy(&build.stderr);
+    assert!(!said.contains("warning"), "{said}");
     assert_eq!(built["result"], "built");
     eprintln!("new and built after {:.1} s", begun.elapsed().as_secs_f64());
     let tested = result(&tool(&["test", "--json", "--path"]).arg(&module).output().unwrap(), 0);
@@ -138,20 +140,20 @@ fn broken(module: &Path) {
         let output = tool.args(["--json", "--path"]).arg(module).output().unwrap();
         result(&output, 1)["error"].as_str().unwrap().to_owned()
     };
-    let error = try_with("let mut session", "let mut", &["build"]);
+    let error = try_with("fn describe(height: u32,", "fn describe(", &["build"]);
     assert!(error.contains("Cargo did not build module first-light"), "{error}");
-    let reads_more = "with::<Chain>().with::<blvm_sdk::Mempool>()";
-    let error = try_with("with::<Chain>()", reads_more, &["check"]);
+    let reads_more = "#[on(TransactionAdded)] fn added(&self) {} #[on(BlockConnected)]";
+    let error = try_with("#[on(BlockConnected)]", reads_more, &["check"]);
     assert!(error.contains("module first-light has 1 fault"), "{error}");
     let error = try_with("plural = if transactions == 1", "plural = if transactions == 2", &["test"]);
     assert!(error.contains("the tests of module first-light did not pass"), "{error}");
-    let ends = "std::process::exit(3); #[allow(unreachable_code)] let mut session";
-    let error = try_with("let mut session", ends, &["run", "--for", "20s"]);
-    assert!(error.contains("never got to work"), "{error}");
-    let refused = "let _ = session.client().mempool_size(); let mut chain =";
-    let error = try_with("let mut chain =", refused, &["run", "--for", "2s"]);
+    let ends = "{ std::process::exit(3) } #[allow(dead_code)] fn other() -> ExitCode {";
+    let error = try_with("-> ExitCode {", &format!("-> ExitCode {ends}"), &["run", "--for", "20s"]);
+    assert!(error.contains("never got to work, and said nothing"), "{error}");
+    let asks = "let _ = start.requests.client().mempool_size(); println!(\"attached";
+    let error = try_with("println!(\"attached", asks, &["run", "--for", "2s"]);
     assert!(error.contains("was refused 1 kind of request"), "{error}");
-    let panics = "panic!(\"last words\"); #[allow(unreachable_code)] let mut session";
-    let error = try_with("let mut session", panics, &["run", "--for", "20s"]);
+    let panics = "panic!(\"last words\");";
+    let error = try_with("blvm_sdk::run::<Blocks>()", panics, &["run", "--for", "20s"]);
     assert!(error.contains("its last words: thread 'main'") && error.contains("| last words"), "{error}");
 }

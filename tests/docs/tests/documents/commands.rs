@@ -9,7 +9,7 @@ use super::{assert_none, root};
 
 /// Documents of which a test runs every command, and the test.
 const RUN: [(&str, &str); 3] = [
-    ("docs/first-module.md", "sdk/cargo-blvm-module/tests/author/document.rs"),
+    ("docs/first-module.md", "tests/first-module"),
     ("docs/rpc.md", "tests/tests/rpc/main.rs"),
     ("docs/trust.md", "tests/tests/rpc/trust.rs"),
 ];
