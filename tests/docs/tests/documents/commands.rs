@@ -190,8 +190,12 @@ fn every_command_of_every_document_is_run_or_known() {
 fn documents_that_are_run_are_read_by_the_test_that_runs_them() {
     for (document, test) in RUN {
         let text = std::fs::read_to_string(root().join(test)).unwrap();
-        let reads = format!("{document}\")");
-        assert!(text.contains("include_str!") && text.contains(&reads), "{test} does not read {document}");
+        let reads = match test.ends_with(".rs") {
+            true => text.contains("include_str!") && text.contains(&format!("{document}\")")),
+            // A script.
+            false => text.contains(&format!("chapter=$repository/{document}\n")),
+        };
+        assert!(reads, "{test} does not read {document}");
     }
 }
 
