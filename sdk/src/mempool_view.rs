@@ -90,6 +90,11 @@ impl MempoolView {
         &self.feed
     }
 
+    /// The feed, when the view is needed no more.
+    pub(crate) fn into_feed(self) -> Feed<Mempool> {
+        self.feed
+    }
+
     /// How many snapshots it has taken.
     pub fn snapshots(&self) -> u64 {
         self.snapshots

@@ -6,6 +6,7 @@
 //! | handler | runs |
 //! |---|---|
 //! | of an event | on its topic's thread, in order, where the message stands; one topic does not hold up another |
+//! | of the mempool as a whole | on a thread that keeps it, whenever it has changed |
 //! | of an event, `concurrent` | on one of [`Module::CONCURRENCY`] threads, with a copy of the message, in any order |
 //! | method, command, timer | apart from the topics, eight at once |
 //!
@@ -37,6 +38,7 @@ mod stop;
 mod timers;
 mod told;
 mod topic;
+mod view;
 
 pub use arguments::{Arguments, Output, output};
 pub use block::{BlockBytes, HasBody, HeldBlock, HeldReorganisation, Reorganisation, TakeBody};

@@ -15,4 +15,5 @@ pub use blvm_bus::message::{mesh_packets, stratum_packets};
 pub use blvm_bus::request::CommandOutput;
 pub use blvm_sdk_macros::module;
 
+pub use crate::MempoolView;
 pub use crate::module::{BlockBytes, Error, Message, NoSettings, Reorganisation, Requests, Start};

@@ -8,6 +8,8 @@ pub enum Trigger {
     On(On),
     /// Of a topic, or of any.
     Missed(Option<Path>),
+    /// The mempool has changed.
+    Mempool,
     /// Under another name than the method's.
     Rpc(Option<LitStr>),
     Command(Option<LitStr>),
@@ -79,6 +81,7 @@ pub fn take(attributes: &mut Vec<Attribute>) -> std::result::Result<Vec<Trigger>
                 Meta::List(_) => attribute.parse_args().map(Trigger::On),
                 _ => Err(Error::new_spanned(attribute, WHICH_EVENT)),
             },
+            "on_mempool" => attribute.meta.require_path_only().map(|_| Trigger::Mempool),
             "on_missed" => optional(attribute).map(Trigger::Missed),
             "rpc" => optional(attribute).map(|named| Trigger::Rpc(named.map(|Named(name)| name))),
             "command" => optional(attribute).map(|named| Trigger::Command(named.map(|Named(name)| name))),

@@ -7,7 +7,7 @@ use syn::{Attribute, Error, FnArg, Ident, ImplItemFn, Pat, Result, Signature, Ty
 
 use crate::attributes::{Trigger, take};
 use crate::options::answers_result;
-use crate::{command, event, method, missed, timer};
+use crate::{command, event, mempool, method, missed, timer};
 
 /// A parameter: its name, its type, its documentation.
 pub struct Parameter {
@@ -29,6 +29,7 @@ pub fn handlers(method: &mut ImplItemFn) -> std::result::Result<Vec<Tokens>, Vec
         let handler = match trigger {
             Trigger::On(on) => event::handler(&on, &method.sig, &parameters),
             Trigger::Missed(topic) => missed::handler(topic.as_ref(), &method.sig, &parameters),
+            Trigger::Mempool => mempool::handler(&method.sig, &parameters),
             Trigger::Rpc(name) => method::handler(name.as_ref(), method, &parameters),
             Trigger::Command(name) => command::handler(name.as_ref(), method, &parameters),
             Trigger::Every(interval) => timer::handler(&interval, &method.sig, &parameters),

@@ -9,6 +9,7 @@ mod command;
 mod docs;
 mod event;
 mod handler;
+mod mempool;
 mod method;
 mod missed;
 mod options;
@@ -28,6 +29,7 @@ use options::Options;
 /// |---|---|---|
 /// | `#[on(EVENT)]` | fields of the event by name (docs/events.md); `body`, the message's body; `sequence: u64`; `message: &Message<'_, EVENT>` | nothing, or a `Result` |
 /// | `#[on(EVENT, concurrent)]` | the same, of a copy: as many at once as `concurrency`, in any order | the same |
+/// | `#[on_mempool]` | `mempool: &MempoolView`, whole and as it is now, whenever it has changed; beside it no handler of a message of `mempool` | the same |
 /// | `#[on_missed]`, `#[on_missed(TOPIC)]` | `topic: &str`, `messages: u64` | the same |
 /// | `#[rpc]`, `#[rpc(name = "NAME")]` | parameters by name, each read with serde; an `Option` may be left out | what serde can write, or a `Result` of it |
 /// | `#[command]`, `#[command(name = "NAME")]` | arguments: `bool` is `--flag`, `Option<T>` is `--option VALUE`, others are given by their place | `String`, `()`, `CommandOutput`, or a `Result` of one |

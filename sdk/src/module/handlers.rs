@@ -9,7 +9,9 @@ use blvm_bus::request::{CliArgument, CommandOutput, ModuleError};
 use super::arguments::Arguments;
 use super::params::Params;
 use super::topic::{AnyTopic, Run, TopicHandlers};
+use super::view::ViewHandler;
 use super::{Error, Message};
+use crate::mempool_view::MempoolView;
 use crate::topics::Topics;
 
 /// The handlers of module `M`. The macro `#[module]` fills it in; by hand:
@@ -126,6 +128,18 @@ impl<M: Send + Sync + 'static> Handlers<M> {
         run: impl Fn(&M, &Message<'_, K>) -> Result<(), Error> + Send + Sync + 'static,
     ) -> &mut Self {
         self.topic::<K::Topic>().add::<K>(name, Run::concurrent::<K>(run));
+        self
+    }
+
+    /// Keeps the node's mempool as a [`MempoolView`], and calls `run` when it has changed: with the first snapshot, and after all
+    /// that the topic held when it was looked at. What is lost is repaired before `run` sees it. A module has this or handlers of
+    /// the messages of `mempool`, not both.
+    pub fn on_mempool(
+        &mut self,
+        name: &'static str,
+        run: impl Fn(&M, &MempoolView) -> Result<(), Error> + Send + Sync + 'static,
+    ) -> &mut Self {
+        self.topics.push(Box::new(ViewHandler { name, run: Box::new(run) }));
         self
     }
 

@@ -23,10 +23,10 @@ use crate::session::{SPIN, SPIN_ROUND, Session, Wait};
 use crate::topics::Topics;
 
 /// Longest sleep when everything was told.
-const IDLE: Duration = Duration::from_secs(30);
+pub(super) const IDLE: Duration = Duration::from_secs(30);
 
 /// Longest sleep while something is still to be told: that messages were read, or that copies are finished.
-const UNTOLD: Duration = Duration::from_millis(100);
+pub(super) const UNTOLD: Duration = Duration::from_millis(100);
 
 /// A topic's handlers, by kind.
 pub(super) struct TopicHandlers<M, T: Topic> {

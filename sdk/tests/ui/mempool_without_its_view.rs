@@ -1,0 +1,17 @@
+use blvm_sdk::prelude::*;
+
+struct Watch;
+
+#[module]
+impl Watch {
+    fn new(_: Start) -> Result<Self, Error> {
+        Ok(Watch)
+    }
+
+    #[on_mempool]
+    fn changed(&self) {}
+}
+
+fn main() -> ExitCode {
+    blvm_sdk::run::<Watch>()
+}
