@@ -207,6 +207,10 @@ docs: install ## Builds the documentation: target/book/index.html, with that of 
 	@$(DOCS)
 	@scripts/book
 
+.PHONY: module-size
+module-size: install ## What an empty module costs: packages, and the program's size; built without a C++ compiler
+	@scripts/module-size
+
 .PHONY: clean
 clean: ## Removes everything built
 	@cargo clean

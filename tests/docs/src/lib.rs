@@ -15,3 +15,7 @@ pub struct Testing;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/first-module.md")]
 pub struct FirstModule;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/sdk.md")]
+pub struct Sdk;

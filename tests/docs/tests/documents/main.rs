@@ -5,8 +5,10 @@
 
 mod blocks;
 mod commands;
+mod figures;
 mod links;
 mod markdown;
+mod messages;
 mod programs;
 
 use std::path::{Path, PathBuf};
