@@ -284,7 +284,7 @@ impl<M: Send + Sync + 'static, T: Topic> Reader<M, T> {
 
 /// Whether the next message is to be read; waits while a test holds the module.
 #[inline]
-fn goes_on<M, T: Topic>(shared: &Shared<M>) -> bool {
+pub(super) fn goes_on<M, T: Topic>(shared: &Shared<M>) -> bool {
     while shared.stop.is_said() {
         if shared.stop.is_stopping() {
             return false;

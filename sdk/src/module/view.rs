@@ -16,7 +16,7 @@ use super::handlers::Missed;
 use super::health::log;
 use super::serve::{RunError, Shared};
 use super::told::Told;
-use super::topic::{AnyTopic, Attached, IDLE, UNTOLD, guard};
+use super::topic::{AnyTopic, Attached, IDLE, UNTOLD, goes_on, guard};
 use crate::feed::{AnyFeed, Feed};
 use crate::mempool_view::MempoolView;
 use crate::session::{Session, Wait};
@@ -78,6 +78,7 @@ impl<M: Send + Sync + 'static> Attached<M> for Viewer<M> {
         shared: Arc<Shared<M>>,
         _missed: Vec<Missed<M>>,
     ) -> std::io::Result<JoinHandle<Box<dyn AnyFeed + Send>>> {
+        shared.observer.topic_begins(self.view.feed().wants());
         std::thread::Builder::new().name(Mempool::NAME.to_owned()).spawn(move || {
             let _ended = shared.keeper.topic_runs();
             let feed: Box<dyn AnyFeed + Send> = Box::new(self.keep(&shared));
@@ -91,7 +92,7 @@ impl<M: Send + Sync + 'static> Viewer<M> {
         let at_work = shared.troubles.watch(Mempool::NAME);
         let mut client = shared.requests.client();
         let mut seen = None;
-        while !shared.stop.is_stopping() {
+        while goes_on::<M, Mempool>(shared) {
             let updated = self.view.update(&mut client);
             let state = Some((self.view.snapshots(), self.view.through()));
             let bound = match updated {
@@ -112,11 +113,15 @@ impl<M: Send + Sync + 'static> Viewer<M> {
             if self.view.feed().is_closed() {
                 break;
             }
-            if let Err(error) = self.sleep(shared, bound) {
+            shared.observer.topic_rests(Mempool::NUMBER, self.view.feed().cursor());
+            let slept = self.sleep(shared, bound);
+            shared.observer.topic_goes_on(Mempool::NUMBER);
+            if let Err(error) = slept {
                 log(format_args!("{}: {error}", Mempool::NAME));
                 break;
             }
         }
+        shared.observer.topic_ends(Mempool::NUMBER);
         self.view.into_feed()
     }
 

@@ -47,17 +47,20 @@ fn payments_raise_the_alarm_and_a_block_ends_it() {
     let mut wallet = funded(&node.node);
     // A payment has 561 to 673 weight units: room for one.
     let module = node.start_module("fee-alarm", "above_sat_per_vb = 20\nblock_weight = 1000\n");
-    let calm = "alarm not raised (above 20 sat/vB)\n0 transactions wait\nthe next block has room for all\n";
+    let calm =
+        "alarm not raised (above 20 sat/vB)\ntransactions waiting: 0\nthe next block has room for all\n";
     node.command_says(&module, "fee-alarm", "status", |said| said == calm);
 
     pay(&node.node, &mut wallet, 10);
     pay(&node.node, &mut wallet, 12);
     node.command_says(&module, "fee-alarm", "status", |said| {
-        said.starts_with("alarm not raised (above 20 sat/vB)\n2 transactions wait\nthe next block takes 12.")
+        said.starts_with(
+            "alarm not raised (above 20 sat/vB)\ntransactions waiting: 2\nthe next block takes 12.",
+        )
     });
     pay(&node.node, &mut wallet, 30);
     node.command_says(&module, "fee-alarm", "status", |said| {
-        said.starts_with("alarm raised (above 20 sat/vB)\n3 transactions wait\nthe next block takes 30.")
+        said.starts_with("alarm raised (above 20 sat/vB)\ntransactions waiting: 3\nthe next block takes 30.")
     });
     node.node.mine_block(&ScriptBuf::new()).unwrap();
     node.command_says(&module, "fee-alarm", "status", |said| said == calm);

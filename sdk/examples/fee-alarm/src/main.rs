@@ -63,7 +63,7 @@ impl FeeAlarm {
         let alarm = if is_raised { "raised" } else { "not raised" };
         let above = self.settings.above_sat_per_vb;
         format!(
-            "alarm {alarm} (above {above} sat/vB)\n{transactions} transactions wait\n{}\n",
+            "alarm {alarm} (above {above} sat/vB)\ntransactions waiting: {transactions}\n{}\n",
             takes(least_sat_per_vb)
         )
     }
@@ -107,7 +107,59 @@ fn main() -> ExitCode {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use blvm_sdk::Mempool;
+    use blvm_sdk::testing::{TestNode, Transaction};
+
     use super::*;
+
+    #[test]
+    fn the_alarm_follows_the_mempool_also_over_a_loss() {
+        let node = TestNode::options().depth::<Mempool>(8).start();
+        let module = node
+            .module::<FeeAlarm>()
+            .manifest(include_str!("../module.toml"))
+            .settings("above_sat_per_vb = 20\nblock_weight = 1000")
+            .start()
+            .unwrap();
+        let status = || {
+            module.settle();
+            module.command(["status"]).output
+        };
+        assert!(
+            status().ends_with("transactions waiting: 0\nthe next block has room for all\n"),
+            "{}",
+            status()
+        );
+        // Each has 800 weight units: room for one.
+        let payment = |number, sat_per_vb| Transaction::new(number).virtual_bytes(200).fee_rate(sat_per_vb);
+        let cheap = node.add(&payment(1, 10));
+        node.add(&payment(2, 15));
+        assert!(
+            status().starts_with("alarm not raised (above 20 sat/vB)\ntransactions waiting: 2"),
+            "{}",
+            status()
+        );
+        node.add(&payment(3, 30));
+        assert!(
+            status().starts_with("alarm raised (above 20 sat/vB)\ntransactions waiting: 3"),
+            "{}",
+            status()
+        );
+        // More than the ring holds: the view is repaired before the handler sees it.
+        module.while_held(|| {
+            (10..50).for_each(|number| drop(node.add(&payment(number, 12))));
+            node.clear_mempool();
+            node.add(&payment(60, 5));
+        });
+        assert!(
+            status().starts_with("alarm not raised (above 20 sat/vB)\ntransactions waiting: 1"),
+            "{}",
+            status()
+        );
+        assert!(!node.mempool().iter().any(|entry| entry.txid == cheap));
+        assert_eq!(module.asked("mempool_snapshot"), 2);
+        module.stop().unwrap();
+    }
 
     #[test]
     fn the_best_paying_are_taken_until_the_block_is_full() {

@@ -129,14 +129,14 @@ mod tests {
             ("joined", 4, 24),
         ];
         let expected = "reorganisation 1 from height 0
-  left 2 0202020202020202020202
-  left 1 0101010101010101010101
-  joined 1 0b0b0b0b0b0b0b0b0b0b
-  joined 2 0c0c0c0c0c0c0c0c0c0c
-  joined 3 0d0d0d0d0d0d0d0d0d0d
+  left 2 020202020202020202020
+  left 1 010101010101010101010
+  joined 1 0b0b0b0b0b0b0b0b0b0
+  joined 2 0c0c0c0c0c0c0c0c0c0
+  joined 3 0d0d0d0d0d0d0d0d0d0
 reorganisation 2 from height 3
-  left 4 0e0e0e0e0e0e0e0e0e0e0e
-  joined 4 18181818181818181818
+  left 4 0e0e0e0e0e0e0e0e0e0e0
+  joined 4 1818181818181818181
 ";
         assert_eq!(logged(&steps), expected);
     }

@@ -6,12 +6,12 @@ mod log;
 use std::process::ExitCode;
 
 use blvm_sdk::module::Error;
-use blvm_sdk::request::{Call, CallReply, CliCommand, CliSpec, CommandOutput, ModuleError};
+use blvm_sdk::request::{Call, CallReply, ChainPosition, CliCommand, CliSpec, CommandOutput, ModuleError};
 use blvm_sdk::storage::{Migrations, Storage, StorageOptions, StoredFollower};
 use blvm_sdk::{Chain, ChainStep, Session, Topics, Wait};
 
 fn main() -> ExitCode {
-    match follow() {
+    match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("reorg-log: {error:#}");
@@ -20,13 +20,21 @@ fn main() -> ExitCode {
     }
 }
 
-fn follow() -> Result<(), Error> {
-    let mut session = Session::attach(Topics::new().with_all_kinds::<Chain>(), Wait::Park)?;
+fn run() -> Result<(), Error> {
+    let mut session = Session::attach(topics(), Wait::Park)?;
+    let tip = session.client().chain_tip()?;
     // In the working directory, which is the module's own.
-    let storage = Storage::open(&StorageOptions::default(), &Migrations::new(&[]))?;
+    follow(session, &StorageOptions::default(), tip)
+}
+
+fn topics() -> Topics {
+    Topics::new().with_all_kinds::<Chain>()
+}
+
+/// Until the node asks the module to end, or is gone; from `start` where the database has no checkpoint yet.
+fn follow(mut session: Session, options: &StorageOptions, start: ChainPosition) -> Result<(), Error> {
+    let storage = Storage::open(options, &Migrations::new(&[]))?;
     session.client().register_cli_spec(commands())?;
-    // Only where the database has no checkpoint yet.
-    let start = session.client().chain_tip()?;
     let mut follower = StoredFollower::new(&storage, &mut session, start)?;
     eprintln!("follows from height {}", follower.checkpoint().height);
     while !follower.feed().is_closed() && !session.is_stopping() {
@@ -78,4 +86,50 @@ fn reply(storage: &Storage, call: &Call) -> Result<CallReply, ModuleError> {
         }
     };
     Ok(CallReply::Command(output))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use blvm_sdk::testing::TestNode;
+
+    use super::*;
+
+    /// Follows while the node does what `work` says, until the node ends; what is listed then, without the hashes.
+    fn logged(node: &TestNode, options: &StorageOptions, work: impl FnOnce()) -> Vec<String> {
+        let session = node.attach(topics(), Wait::Park).unwrap();
+        let for_module = options.clone();
+        let tip = node.tip();
+        let module = std::thread::spawn(move || follow(session, &for_module, tip));
+        work();
+        node.shut_down();
+        module.join().unwrap().unwrap();
+        node.crash();
+        let storage = Storage::open(options, &Migrations::new(&[])).unwrap();
+        let listed = storage.read(log::list).unwrap();
+        listed.lines().map(|line| line.split(" 0").next().unwrap_or_default().to_owned()).collect()
+    }
+
+    #[test]
+    fn reorganisations_of_two_lives_of_a_node_are_listed_once_each() {
+        let directory = tempfile::tempdir().unwrap();
+        let options =
+            StorageOptions { path: directory.path().join("storage.redb"), ..StorageOptions::default() };
+        let node = TestNode::start();
+        node.mine(3);
+        assert_eq!(logged(&node, &options, || drop(node.mine(2))), ["no reorganisation"]);
+        node.restart();
+        let listed = logged(&node, &options, || drop(node.reorganise(2)));
+        let first = ["reorganisation 1 from height 3: 2 left, 3 joined"];
+        assert_eq!(listed[..1], first, "{listed:?}");
+        assert_eq!(listed.len(), 6);
+        node.restart();
+        let listed = logged(&node, &options, || {
+            node.reorganise(1);
+            node.mine(1);
+        });
+        assert_eq!(listed[..1], first, "{listed:?}");
+        assert_eq!(listed[6], "reorganisation 2 from height 5: 1 left, 2 joined");
+        assert_eq!(listed.len(), 10);
+    }
 }
