@@ -147,7 +147,7 @@ mod tests {
         );
         // More than the ring holds: the view is repaired before the handler sees it.
         module.while_held(|| {
-            (10..50).for_each(|number| drop(node.add(&payment(number, 12))));
+            (10..50).for_each(|number| _ = node.add(&payment(number, 12)));
             node.clear_mempool();
             node.add(&payment(60, 5));
         });

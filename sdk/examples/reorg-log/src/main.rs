@@ -117,9 +117,9 @@ mod tests {
             StorageOptions { path: directory.path().join("storage.redb"), ..StorageOptions::default() };
         let node = TestNode::start();
         node.mine(3);
-        assert_eq!(logged(&node, &options, || drop(node.mine(2))), ["no reorganisation"]);
+        assert_eq!(logged(&node, &options, || _ = node.mine(2)), ["no reorganisation"]);
         node.restart();
-        let listed = logged(&node, &options, || drop(node.reorganise(2)));
+        let listed = logged(&node, &options, || _ = node.reorganise(2));
         let first = ["reorganisation 1 from height 3: 2 left, 3 joined"];
         assert_eq!(listed[..1], first, "{listed:?}");
         assert_eq!(listed.len(), 6);
