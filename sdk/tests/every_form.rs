@@ -137,10 +137,27 @@ impl Watch {
     async fn tick(&self) {}
 }
 
+/// The mempool as a whole, and beside it no handler of one of its messages.
+struct Waiting;
+
+#[module(name = "waiting")]
+impl Waiting {
+    fn new() -> Self {
+        Waiting
+    }
+
+    #[on_mempool]
+    fn changed(&self, mempool: &MempoolView) -> Result<(), Error> {
+        let _ = (mempool.transactions().len(), mempool.through());
+        Ok(())
+    }
+}
+
 #[test]
 fn every_form_of_a_handler_compiles_and_options_are_taken() {
     assert_eq!(<Watch as blvm_sdk::module::Module>::NAME, "watch");
     assert_eq!(<Watch as blvm_sdk::module::Module>::CONCURRENCY, 4);
     assert_eq!(<Watch as blvm_sdk::module::Module>::WAIT, Wait::Park);
     let _ = blvm_sdk::module::topics::<Watch>();
+    let _ = blvm_sdk::module::topics::<Waiting>();
 }

@@ -154,13 +154,13 @@ fn commands(text: &str) -> Vec<String> {
 #[test]
 fn every_command_of_every_document_is_run_or_known() {
     let mut checker = Checker::new();
-    let (mut wrong, mut count) = (Vec::new(), 0);
+    let (mut wrong, mut run, mut known) = (Vec::new(), 0, 0);
     for document in documents() {
         let is_run = RUN.iter().any(|(name, _)| document.path == Path::new(name));
         for block in document.blocks.iter().filter(|block| block.language() == "sh") {
             for line in commands(&block.text) {
                 for command in line.split(" && ") {
-                    count += 1;
+                    *(if is_run { &mut run } else { &mut known }) += 1;
                     let program = command.split_whitespace().next().unwrap_or_default();
                     match checker.check(command) {
                         Ok(true) => {}
@@ -183,7 +183,8 @@ fn every_command_of_every_document_is_run_or_known() {
         }
     }
     assert_none(&wrong);
-    assert!(count > 30, "{count} commands");
+    eprintln!("commands in blocks: {run} in documents that a test runs, {known} known to their programs");
+    assert!(run >= 20 && known >= 20, "{run} and {known}");
 }
 
 #[test]
