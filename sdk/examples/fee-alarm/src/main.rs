@@ -40,6 +40,7 @@ struct Now {
 #[module(config = Settings)]
 impl FeeAlarm {
     fn new(start: Start<Settings>) -> Self {
+        eprintln!("on {}, the alarm is above {} sat/vB", start.network, start.settings.above_sat_per_vb);
         FeeAlarm { settings: start.settings, now: Mutex::default() }
     }
 

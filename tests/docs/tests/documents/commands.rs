@@ -8,7 +8,7 @@ use super::programs::{Helps, Makefile, Workspace};
 use super::{assert_none, root};
 
 /// Documents of which a test runs every command, and the test.
-const RUN: [(&str, &str); 3] = [
+pub const RUN: [(&str, &str); 3] = [
     ("docs/first-module.md", "tests/first-module"),
     ("docs/rpc.md", "tests/tests/rpc/main.rs"),
     ("docs/trust.md", "tests/tests/rpc/trust.rs"),
@@ -145,7 +145,7 @@ fn is_of_a_module(word: &str) -> bool {
 }
 
 /// The commands of a block, continued lines put together, comments taken off.
-fn commands(text: &str) -> Vec<String> {
+pub fn commands(text: &str) -> Vec<String> {
     let joined = text.replace("\\\n", " ");
     let lines = joined.lines().map(|line| line.split(" # ").next().unwrap_or_default().trim().to_owned());
     lines.filter(|line| !line.is_empty() && !line.starts_with('#')).collect()

@@ -10,6 +10,7 @@ mod links;
 mod markdown;
 mod messages;
 mod programs;
+mod running;
 
 use std::path::{Path, PathBuf};
 
