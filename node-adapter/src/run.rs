@@ -16,6 +16,7 @@
 //! | `trust_command` | `blvm module sign` and `verify`: who answers for a module |
 //! | `operations` | what JSON-RPC asks of the node |
 //! | `operator` | commands on the standard input |
+//! | `pay` | payments of the node's own coins to itself |
 //! | `status` | the line per second |
 //! | `ledger` | what the node did, for the report and the demonstration |
 //! | `demo` | `--demo`: traffic of every kind, then a proof |
@@ -45,6 +46,7 @@ mod module_text;
 mod node_status;
 mod operations;
 mod operator;
+mod pay;
 mod report;
 mod rpc_client;
 mod rpc_command;
@@ -127,6 +129,9 @@ pub enum RunError {
     /// A block could not be mined.
     #[error(transparent)]
     Mine(#[from] MineError),
+    /// Not every payment was made.
+    #[error(transparent)]
+    Pay(#[from] pay::PayError),
     /// A reorganisation could not be made.
     #[error(transparent)]
     Reorganise(#[from] ReorgError),
@@ -290,6 +295,8 @@ fn refuse_mining(arguments: &RunArguments) -> Result<(), RunError> {
     }
     let what = if arguments.demo {
         "--demo"
+    } else if arguments.mine_first > 0 {
+        "--mine-first"
     } else if !arguments.mine_interval().is_zero() {
         "--mine-interval"
     } else {
@@ -305,6 +312,10 @@ async fn serve(
 ) -> Result<(), RunError> {
     tokio::select! {
         imported = assembly.import(arguments) => imported?,
+        () = stop.wait() => return Ok(()),
+    }
+    tokio::select! {
+        mined = mine_first(arguments.mine_first, assembly) => mined?,
         () = stop.wait() => return Ok(()),
     }
     tokio::select! {
@@ -339,6 +350,15 @@ async fn work(arguments: &RunArguments, assembly: &Assembly) -> Result<(), RunEr
             }
         }
     }
+}
+
+/// Mines blocks that no module sees come.
+async fn mine_first(blocks: u32, assembly: &Assembly) -> Result<(), RunError> {
+    let payout = assembly.payout()?;
+    for _ in 0..blocks {
+        assembly.on_node(&payout, |node, payout| node.mine_block(payout)).await?;
+    }
+    Ok(())
 }
 
 async fn mine(assembly: &Assembly, payout: &ScriptBuf) -> Result<(), RunError> {

@@ -205,8 +205,13 @@ impl Assembly {
         self.p2p.local_addrs().first().copied()
     }
 
-    /// The script mined coins go to: of a key whose seed is kept in the data directory.
+    /// The script mined coins go to.
     pub(crate) fn payout(&self) -> Result<ScriptBuf, RunError> {
+        Ok(self.wallet()?.script_pubkey())
+    }
+
+    /// Whose coins are mined: its seed is kept in the data directory. It has none of them yet.
+    pub(crate) fn wallet(&self) -> Result<Wallet, RunError> {
         let path = self.datadir.join(SEED_FILE);
         let at = |source| RunError::File { path: path.clone(), source };
         let seed = match std::fs::read(&path) {
@@ -221,7 +226,7 @@ impl Assembly {
             }
             Err(error) => return Err(at(error)),
         };
-        Ok(Wallet::new(&seed).script_pubkey())
+        Ok(Wallet::new(&seed))
     }
 
     /// Does something on the node that takes long, on a thread of its own.

@@ -33,7 +33,8 @@ struct Cli {
 pub(super) enum Command {
     /// Run a node with its modules until Ctrl-C.
     ///
-    /// Commands on the standard input: `mine [N]`, `reorganise DEPTH`, `status`, `stop`, `help`.
+    /// Commands on the standard input: `mine [N]`, `pay [N]`, `reorganise DEPTH`, `clear-mempool`, `status`, `stop`,
+    /// `help`.
     /// Logs go to stderr; BLVM_LOG sets their level, for example BLVM_LOG=debug.
     Run(Box<RunArguments>),
     /// Print what a running node publishes on one topic, a line per message.
@@ -147,6 +148,11 @@ pub(crate) struct RunArguments {
     /// Time between two mined blocks, on regtest only; 0s mines none. Without it 5s on regtest.
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub(crate) mine_interval: Option<Duration>,
+
+    /// Blocks that are mined before the modules start, on regtest only: after 101 of them `pay` has a coin to spend.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1000),
+        hide_default_value = true, conflicts_with = "demo")]
+    pub(crate) mine_first: u32,
 
     /// Stop after this time, for example 20s.
     #[arg(long = "for", value_name = "TIME", value_parser = parse_time)]

@@ -13,13 +13,13 @@ use crate::embedded::EmbeddedNode;
 /// Longest command line, in bytes.
 const MAX_LINE_BYTES: u64 = 1024;
 
-const HELP: &str =
-    "commands: mine [N] (1 to 1000 blocks), reorganise DEPTH, clear-mempool, status, stop, help";
+const HELP: &str = "commands: mine [N] (1 to 1000 blocks), pay [N] (1 to 1000 payments), reorganise DEPTH, clear-mempool, status, stop, help";
 
 /// What an operator may ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Command {
     Mine { blocks: u32 },
+    Pay { payments: u32 },
     Reorganise { depth: u32 },
     ClearMempool,
     Status,
@@ -85,6 +85,11 @@ fn parse(line: &str) -> Result<Option<Command>, ()> {
             Ok(blocks @ 1..=1000) => Ok(Some(Command::Mine { blocks })),
             _ => Err(()),
         },
+        ["pay"] => Ok(Some(Command::Pay { payments: 1 })),
+        ["pay", payments] => match payments.parse() {
+            Ok(payments @ 1..=1000) => Ok(Some(Command::Pay { payments })),
+            _ => Err(()),
+        },
         ["reorganise", depth] => {
             depth.parse().map(|depth| Some(Command::Reorganise { depth })).map_err(|_| ())
         }
@@ -105,6 +110,12 @@ pub(crate) async fn carry_out(command: Command, assembly: &Assembly, payout: &Sc
             };
             assembly.on_node(payout, mine).await
         }
+        Command::Pay { payments } => match assembly.wallet() {
+            Ok(wallet) => {
+                assembly.on_node(payout, move |node, _| super::pay::pay(node, wallet, payments)).await
+            }
+            Err(error) => Err(error),
+        },
         Command::Reorganise { depth } => {
             let reorganise =
                 move |node: &EmbeddedNode, payout: &ScriptBuf| node.reorganise(depth, payout).map(|_| ());
@@ -152,7 +163,20 @@ mod tests {
         assert_eq!(parse("mine 1000"), Ok(Some(Command::Mine { blocks: 1000 })));
         assert_eq!(parse("clear-mempool"), Ok(Some(Command::ClearMempool)));
         assert_eq!(parse(" reorganise  2 "), Ok(Some(Command::Reorganise { depth: 2 })));
-        for mistake in ["mine 0", "mine 1001", "mine x", "reorganise", "reorganise -1", "dance", "mine 1 2"] {
+        assert_eq!(parse("pay"), Ok(Some(Command::Pay { payments: 1 })));
+        assert_eq!(parse("pay 7"), Ok(Some(Command::Pay { payments: 7 })));
+        for mistake in [
+            "pay 0",
+            "pay 1001",
+            "pay a",
+            "mine 0",
+            "mine 1001",
+            "mine x",
+            "reorganise",
+            "reorganise -1",
+            "dance",
+            "mine 1 2",
+        ] {
             assert_eq!(parse(mistake), Err(()), "{mistake}");
         }
     }

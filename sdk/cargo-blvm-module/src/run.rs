@@ -6,14 +6,15 @@
 mod audit;
 mod find;
 mod log;
+mod report;
+mod scenario;
+mod watch;
 
-use std::collections::VecDeque;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
 
 use blvm_manifest::{CONFIG_FILE, MANIFEST_FILE};
 use clap::Args;
@@ -28,11 +29,8 @@ use crate::error::{FileFault, ToolError};
 use crate::output::Output;
 use crate::project::Project;
 use crate::signals::Signals;
-use audit::{Audit, News};
-use log::{Line, Tail};
-
-/// How often the module's log and the node are looked at.
-const LOOK: Duration = Duration::from_millis(50);
+use scenario::{Scenario, ScenarioError};
+use watch::Watch;
 
 /// Why a module did not run to its end.
 #[derive(Debug, thiserror::Error)]
@@ -63,11 +61,13 @@ pub(crate) enum RunError {
     #[error("the process that started this one has ended")]
     Orphan,
     #[error(transparent)]
+    Scenario(#[from] ScenarioError),
+    #[error(transparent)]
     File(#[from] FileFault),
 }
 
-/// Lines of a module that are repeated when it has ended.
-const LAST_WORDS: usize = 10;
+/// Blocks before a scenario with payments: the coins of ten may be spent.
+const BLOCKS_FOR_COINS: u32 = 110;
 
 fn last_words(words: &[String]) -> String {
     if words.is_empty() {
@@ -80,11 +80,13 @@ fn last_words(words: &[String]) -> String {
 /// Build a module and run it under a throw-away regtest node until Ctrl-C.
 ///
 /// Prints what the module prints, and which requests were refused it for want of permissions: then the exit status is 1. The node's data is in a temporary directory, removed at the end. Lines on the standard input
-/// go to the node: `mine 3`, `reorganise 2`, `help`.
+/// go to the node: `mine 3`, `pay 5`, `reorganise 2`, `help`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   cargo blvm-module run
   cargo blvm-module run --for 10s --mine-interval 500ms
+  cargo blvm-module run --tour                      # blocks, payments, a reorganisation
+  cargo blvm-module run --scenario steps.txt --json
   cargo blvm-module run --blvm ~/bus/target/release/blvm
   cargo blvm-module run -- --traffic-events")]
 pub(crate) struct RunArguments {
@@ -99,9 +101,22 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "PATH")]
     blvm: Option<PathBuf>,
 
-    /// Time between two mined blocks; 0s mines none.
-    #[arg(long, value_name = "TIME", default_value = "2s")]
-    mine_interval: String,
+    /// Time between two mined blocks; 0s mines none. Without it 2s, and none in a scenario.
+    #[arg(long, value_name = "TIME")]
+    mine_interval: Option<String>,
+
+    /// Blocks that are mined before the module starts. Without it 110 if the scenario has payments, so that there are coins to pay with.
+    #[arg(long, value_name = "N")]
+    mine_first: Option<u32>,
+
+    /// Play the steps of a file once the module has attached, a line each: mine [N], pay [N], reorganise DEPTH, clear-mempool,
+    /// wait TIME, stop.
+    #[arg(long, value_name = "FILE", conflicts_with = "tour")]
+    scenario: Option<PathBuf>,
+
+    /// Play a scenario that brings about each kind of event of the chain and the mempool, and end.
+    #[arg(long)]
+    tour: bool,
 
     /// Stop after this time.
     #[arg(long = "for", value_name = "TIME")]
@@ -120,6 +135,11 @@ pub(crate) struct RunArguments {
 pub(crate) fn run(arguments: &RunArguments, output: Output) -> Result<(), ToolError> {
     let project = Project::read(&arguments.path)?;
     let blvm = find::node(arguments.blvm.as_deref())?;
+    let scenario = match &arguments.scenario {
+        Some(path) => Some(Scenario::read(path).map_err(RunError::from)?),
+        None if arguments.tour => Some(Scenario::tour().map_err(RunError::from)?),
+        None => None,
+    };
     let name = &project.manifest.name;
     let building = json!({ "event": "building", "module": name });
     output.progress(&format!("building {name}"), &building)?;
@@ -127,10 +147,10 @@ pub(crate) fn run(arguments: &RunArguments, output: Output) -> Result<(), ToolEr
     // After Cargo, which Ctrl-C ends together with this process; from here on there is something to clean up.
     let signals = Signals::listen().map_err(RunError::Signals)?;
     let place = Place::make(&project, &built).map_err(RunError::from)?;
-    let mut node = start(arguments, &blvm, &place)?;
+    let mut node = start(arguments, scenario.as_ref(), &blvm, &place)?;
     let begun = json!({ "event": "node_started", "module": name, "node": blvm, "pid": node.id() });
     let text = format!("{name} runs under a node of its own; Ctrl-C ends both");
-    let mut watch = Watch::new(&project, &place, output);
+    let mut watch = Watch::new(&project, &place.data(), scenario, output);
     let watched = output.progress(&text, &begun).and_then(|()| watch.until_end(&mut node, &signals));
     if watched.is_err() {
         // Nobody reads what it prints.
@@ -138,8 +158,12 @@ pub(crate) fn run(arguments: &RunArguments, output: Output) -> Result<(), ToolEr
     }
     let status = node.wait().map_err(|source| RunError::Start { path: blvm, source })?;
     watched?;
+    let report = report::read(&place.report(), name);
+    if let Some((text, json)) = &report {
+        output.progress(text, json)?;
+    }
     watch.judge(status)?;
-    let end = json!({ "result": "ended", "module": name, "lines": watch.lines });
+    let end = json!({ "result": "ended", "module": name, "lines": watch.lines() });
     if output.is_json { output.result("", &end) } else { Ok(()) }
 }
 
@@ -177,15 +201,32 @@ impl Place {
     fn data(&self) -> PathBuf {
         self.directory.path().join("data")
     }
+
+    /// What the node prints.
+    fn report(&self) -> PathBuf {
+        self.directory.path().join("report")
+    }
 }
 
 /// Starts the node through `exec` of this program, so that it ends with this process.
-fn start(arguments: &RunArguments, blvm: &Path, place: &Place) -> Result<Child, RunError> {
+fn start(
+    arguments: &RunArguments,
+    scenario: Option<&Scenario>,
+    blvm: &Path,
+    place: &Place,
+) -> Result<Child, RunError> {
     let at = |source| RunError::Start { path: blvm.to_owned(), source };
     let mut command = Command::new(std::env::current_exe().map_err(at)?);
     command.arg("exec").arg("--parent").arg(std::process::id().to_string()).arg("--").arg(blvm);
     command.args(["run", "--network", "regtest", "--listen", "127.0.0.1:0", "--rpc-listen", "127.0.0.1:0"]);
-    command.args(["--mine-interval", &arguments.mine_interval]).args(&arguments.rest);
+    let mine_interval = if scenario.is_some() { "0s" } else { "2s" };
+    command.args(["--json", "--mine-interval", arguments.mine_interval.as_deref().unwrap_or(mine_interval)]);
+    let first = if scenario.is_some_and(Scenario::pays) { BLOCKS_FOR_COINS } else { 0 };
+    match arguments.mine_first.unwrap_or(first) {
+        0 => {}
+        blocks => drop(command.args(["--mine-first", &blocks.to_string()])),
+    }
+    command.args(&arguments.rest);
     command.args([Path::new("--datadir"), &place.data(), Path::new("--module"), &place.module()]);
     if let Some(time) = &arguments.time {
         command.args(["--for", time]);
@@ -197,91 +238,8 @@ fn start(arguments: &RunArguments, blvm: &Path, place: &Place) -> Result<Child, 
     if std::env::var_os("BLVM_LOG").is_none() {
         command.env("BLVM_LOG", "warn,audit=error,blvm_node_adapter::module::conversation=error");
     }
-    command.stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0).spawn().map_err(at)
-}
-
-/// What is seen of a module while it runs.
-struct Watch<'a> {
-    project: &'a Project,
-    output: Output,
-    printed: Tail,
-    audit: Audit,
-    /// How many lines it printed, and the last of them.
-    lines: u64,
-    last: VecDeque<String>,
-    /// How often it attached: a module that ends before its time is started again.
-    attached: usize,
-}
-
-impl<'a> Watch<'a> {
-    fn new(project: &'a Project, place: &Place, output: Output) -> Self {
-        let name = &project.manifest.name;
-        let printed = Tail::new(place.data().join("logs").join(format!("{name}.log")));
-        let audit = Audit::new(&place.data(), name);
-        Watch { project, output, printed, audit, lines: 0, last: VecDeque::new(), attached: 0 }
-    }
-
-    /// Tells what the module prints, and what it may not, until the node has ended.
-    fn until_end(&mut self, node: &mut Child, signals: &Signals) -> Result<(), ToolError> {
-        if let Some(mut commands) = node.stdin.take() {
-            // Ends with its input, with the node, or with this process.
-            std::thread::spawn(move || io::copy(&mut io::stdin().lock(), &mut commands));
-        }
-        let mut told = 0;
-        loop {
-            // Asked first, so that what it wrote before it ended is read.
-            let has_ended = node.try_wait().map_err(FileFault::at(&self.project.directory, "watched"));
-            let has_ended = has_ended.map_err(RunError::from)?.is_some();
-            self.tell()?;
-            if has_ended {
-                return Ok(());
-            }
-            if signals.count() > told {
-                told = signals.count();
-                stop(node);
-            }
-            std::thread::sleep(LOOK);
-        }
-    }
-
-    /// What has come since.
-    fn tell(&mut self) -> Result<(), ToolError> {
-        for news in self.audit.news() {
-            let (text, json) = match news {
-                News::Granted(granted) => {
-                    self.attached += 1;
-                    granted.told(&self.project.manifest.name)
-                }
-                News::Denied(denied) => denied.told(self.project),
-            };
-            self.output.progress(&text, &json)?;
-        }
-        for line in self.printed.lines() {
-            let line = Line::parse(&line);
-            self.output.result(&line.text, &line.json())?;
-            self.lines += 1;
-            if self.last.len() == LAST_WORDS {
-                self.last.pop_front();
-            }
-            self.last.push_back(line.text);
-        }
-        Ok(())
-    }
-
-    /// Whether all of it went well.
-    fn judge(&self, status: ExitStatus) -> Result<(), RunError> {
-        let name = self.project.manifest.name.clone();
-        let (denied, ended) = (self.audit.denied(), self.attached.saturating_sub(1));
-        match status.success() {
-            _ if denied > 0 => Err(RunError::Denied { name, count: denied }),
-            false if self.attached == 0 => {
-                Err(RunError::NeverAttached { name, words: self.last.iter().cloned().collect() })
-            }
-            false => Err(RunError::Node { status }),
-            true if ended > 0 => Err(RunError::Restarted { name, count: ended }),
-            true => Ok(()),
-        }
-    }
+    let report = File::create(place.report()).map_err(FileFault::at(&place.report(), "written"))?;
+    command.stdin(Stdio::piped()).stdout(report).process_group(0).spawn().map_err(at)
 }
 
 /// Asks the node to end, as Ctrl-C does.

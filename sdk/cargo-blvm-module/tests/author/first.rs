@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{entries, is_alive, node, result, signal, tool, wait_until, weak_isolation_option};
+use super::{entries, is_alive, node, result, signal, tool, under, wait_until, weak_isolation_option};
 
 /// `cargo blvm-module run`, with a directory of its own for what is temporary.
 struct Run {
@@ -94,8 +94,45 @@ fn a_new_module_is_built_tested_prints_its_first_block_and_runs_installed() {
     run.child.wait().unwrap();
     wait_until("the node ended", || !is_alive(run.node));
 
+    tour(&module);
+    full_disk(&module);
     installed(&module, built["hash"].as_str().unwrap());
     broken(&module);
+}
+
+/// Every kind of event of a chain and a mempool, and all of it read.
+fn tour(module: &Path) {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut run = tool(&["run", "--tour", "--json", "--path"]);
+    run.arg(module).arg("--blvm").arg(node()).args(weak_isolation_option());
+    let output = run.env("TMPDIR", temporary.path()).output().unwrap();
+    assert_eq!(result(&output, 0)["result"], "ended");
+    let lines: Vec<Value> = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let of = |event: &str| lines.iter().filter(|line| line["event"] == event).collect::<Vec<_>>();
+    assert!(of("step").iter().any(|step| step["step"] == "reorganise 2"));
+    assert_eq!(of("attached")[0]["topics"][0], "chain");
+    let report = of("report")[0];
+    assert_eq!(report["reorganisations"], 1, "{report}");
+    // Those that the reorganisation brings back come once more.
+    assert!(report["transactions_added"].as_u64().unwrap() >= 9, "{report}");
+    let chain = &report["topics"]["chain"];
+    assert_eq!((chain["received"].as_u64(), chain["missed"].as_u64()), (Some(7), Some(0)), "{report}");
+    assert_eq!(entries(temporary.path()), [] as [&Path; 0]);
+}
+
+/// No room for the program in the temporary directory: no node is started, and nothing is left.
+fn full_disk(module: &Path) {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut run = tool(&["run", "--json", "--path"]);
+    run.arg(module).arg("--blvm").arg(node()).env("TMPDIR", temporary.path());
+    let output = under("trap '' XFSZ; ulimit -f 512", &run);
+    let error = result(&output, 1);
+    assert!(error["error"].as_str().unwrap().contains("File too large"), "{error}");
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("node_started"));
+    assert_eq!(entries(temporary.path()), [] as [&Path; 0]);
 }
 
 /// What was built is installed, and a node loads it from there.

@@ -7,6 +7,7 @@ mod check;
 mod document;
 mod first;
 mod install;
+mod robust;
 mod update;
 
 use std::path::{Path, PathBuf};
