@@ -57,12 +57,14 @@ mod chain;
 #[cfg(test)]
 pub(crate) mod changes;
 pub(crate) mod encoding;
+mod gate;
 mod grants;
 mod module;
 mod names;
 mod node;
 mod party;
 mod script;
+mod template;
 mod transaction;
 mod world;
 
@@ -76,6 +78,7 @@ pub mod protocol {
 
 pub use crate::module::probe::Failure;
 pub use answers::Removal;
+pub use gate::Gate;
 pub use module::{ModuleTest, State, TestModule};
 pub use node::{TestNode, TestNodeOptions};
 pub use party::PublishedEvent;

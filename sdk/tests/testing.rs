@@ -381,3 +381,35 @@ fn a_program_beside_the_node_comes_back_with_it() {
     assert_eq!((module.asked("publish_event"), module.events().len()), (1, 0));
     module.stop().unwrap();
 }
+
+#[test]
+fn a_template_is_told_of_answered_and_read_first_by_who_attaches_later() {
+    use blvm_sdk::{Mining, MiningEvent, Topics, Wait};
+
+    let node = TestNode::start();
+    let (cheap, dear) = (Transaction::new(1).fee_rate(1), Transaction::new(2).fee_rate(9).virtual_bytes(300));
+    node.mine(20);
+    node.add(&cheap);
+    node.add(&dear);
+    let id = node.update_template();
+    let mut session = node.attach(Topics::new().with::<Mining>(), Wait::Park).unwrap();
+    let mut mining = session.feed::<Mining>().unwrap();
+    let first = mining.poll().unwrap().unwrap();
+    assert!(matches!(first.event().unwrap(), MiningEvent::TipChanged(tip) if tip.height == 20));
+    let second = mining.poll().unwrap().unwrap();
+    let MiningEvent::TemplateUpdated(told) = second.event().unwrap() else { panic!("{second:?}") };
+    let fees_sat = cheap.fee_sat() + dear.fee_sat();
+    assert_eq!(
+        (told.template_id.to_native(), told.fees_sat.to_native(), told.transactions.to_native()),
+        (id, fees_sat, 2)
+    );
+    assert_eq!(told.merkle_path[0], cheap.txid());
+    let asked = session.client().block_template().unwrap();
+    assert_eq!((asked.id, asked.weight), (id, cheap.weight() + dear.weight()));
+    let transactions = session.client().template_transactions(id).unwrap();
+    assert_eq!(transactions[1].raw, dear.raw());
+    assert_eq!(transactions.len(), 2);
+    // A template stands on a tip.
+    node.mine(1);
+    assert!(session.client().template_transactions(id).unwrap_err().to_string().contains("not known"));
+}

@@ -10,8 +10,8 @@ use blvm_bus::message::Topic;
 use blvm_bus::message::mining::Mining;
 use blvm_bus::message::peers::Peers;
 use blvm_bus::request::{
-    Block, MiningReply, MiningRequest, NetworkPeers, NetworkReply, NetworkRequest, NetworkStats, Refusal,
-    Reply, Request,
+    Block, MiningRefusal, MiningReply, MiningRequest, NetworkPeers, NetworkReply, NetworkRequest,
+    NetworkStats, Refusal, Reply, Request,
 };
 
 use super::chain::ScriptedBlock;
@@ -77,6 +77,22 @@ impl World {
                 }
                 MiningRequest::SetCoinbaseConstraints(_) => {
                     Ok(Reply::Mining(Box::new(MiningReply::ConstraintsSet)))
+                }
+                MiningRequest::GetBlockTemplate if let Some((_, template)) = &self.template => {
+                    Ok(Reply::Mining(Box::new(MiningReply::Template(template.template.clone()))))
+                }
+                MiningRequest::GetTemplateTransactions { template_id } => {
+                    let found = self.template.as_ref().map(|(_, template)| template);
+                    let found =
+                        found.filter(|template| template.template.id == template_id).ok_or_else(|| {
+                            let message = format!("template {template_id} is not known, or not any more");
+                            Refusal::Mining {
+                                rule: MiningRefusal::UnknownTemplate,
+                                message,
+                                wtxids: Vec::new(),
+                            }
+                        })?;
+                    Ok(Reply::Mining(Box::new(MiningReply::TemplateTransactions(found.transactions()))))
                 }
                 _ => Err(unsupported(request)),
             },

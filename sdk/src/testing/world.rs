@@ -14,6 +14,7 @@ use blvm_bus::request::{FeeEstimate, LoadedModule, MempoolEntry, NetworkPeer};
 
 use super::bus::{Bus, NoRoom};
 use super::chain::{BITS, ScriptedBlock, ScriptedChain};
+use super::template::ScriptedTemplate;
 
 /// Messages of `mining` that a module reads on attaching rather than have the current ones repeated, as a node's.
 const NEAR_MESSAGES: u64 = 16;
@@ -30,6 +31,9 @@ pub(crate) struct World {
     pub(crate) last_peer: u64,
     pub(crate) loaded: Vec<LoadedModule>,
     tip: Option<(u64, TipChanged)>,
+    /// Stands until the tip is another one.
+    pub(crate) template: Option<(u64, ScriptedTemplate)>,
+    pub(crate) last_template: u64,
     geometries: BTreeMap<u32, Geometry>,
 }
 
@@ -45,6 +49,8 @@ impl World {
             last_peer: 0,
             loaded: Vec::new(),
             tip: None,
+            template: None,
+            last_template: 0,
             geometries,
         };
         world.start();
@@ -85,12 +91,15 @@ impl World {
                 if let Some((_, tip)) = self.tip.take() {
                     self.tip = Some((self.publish(&tip), tip));
                 }
+                if let Some((_, template)) = self.template.take() {
+                    self.tell_template(template);
+                }
                 next
             }
         }
     }
 
-    /// Tells miners of a tip.
+    /// Tells miners of a tip; a template of the one before does not outlive it.
     pub(crate) fn tell_tip(&mut self, tip: &ScriptedBlock) {
         let message = TipChanged {
             hash: tip.position.hash,
@@ -100,7 +109,13 @@ impl World {
             next_bits: Some(BITS),
             next_min_time: self.chain.median_time(tip) + 1,
         };
+        self.template = None;
         self.tip = Some((self.publish(&message), message));
+    }
+
+    /// Tells miners of a template.
+    pub(crate) fn tell_template(&mut self, template: ScriptedTemplate) {
+        self.template = Some((self.publish(&template.message()), template));
     }
 
     /// A block joins, and is told of; without its bytes on the bus unless it `has_body`.
