@@ -12,6 +12,7 @@ use crate::project::Project;
 /// The module attached.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(super) struct Granted {
+    pub(super) pid: i32,
     pub(super) permissions: Vec<String>,
     pub(super) topics: Vec<String>,
 }

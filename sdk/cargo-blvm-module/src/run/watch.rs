@@ -7,6 +7,9 @@ use std::process::{Child, ChildStdin, ExitStatus};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 use serde_json::json;
 
 use super::audit::{Audit, News};
@@ -20,6 +23,9 @@ use crate::signals::Signals;
 
 /// How often the module's log and the node are looked at.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// Time after which a module that has ended is not expected back: the node starts one that crashed again, at first after 0.5 s.
+const ABSENCE: Duration = Duration::from_secs(3);
 
 /// Lines of a module that are repeated when it has ended.
 const LAST_WORDS: usize = 10;
@@ -37,6 +43,8 @@ pub(super) struct Watch<'a> {
     last: VecDeque<String>,
     /// How often it attached: a module that ends before its time is started again.
     attached: usize,
+    /// Its process as it last attached, and since when that is gone.
+    process: Option<(Pid, Option<Instant>)>,
 }
 
 impl<'a> Watch<'a> {
@@ -44,7 +52,17 @@ impl<'a> Watch<'a> {
         let name = &project.manifest.name;
         let printed = Tail::new(data.join("logs").join(format!("{name}.log")));
         let audit = Audit::new(data, name);
-        Watch { project, output, printed, audit, scenario, lines: 0, last: VecDeque::new(), attached: 0 }
+        Watch {
+            project,
+            output,
+            printed,
+            audit,
+            scenario,
+            lines: 0,
+            last: VecDeque::new(),
+            attached: 0,
+            process: None,
+        }
     }
 
     /// Tells what the module prints, and what it may not, until the node has ended.
@@ -69,12 +87,30 @@ impl<'a> Watch<'a> {
             if let (Some(commands), 1..) = (&commands, self.attached) {
                 self.play(commands)?;
             }
+            if told == 0 {
+                self.look_for_module()?;
+            }
             if signals.count() > told {
                 told = signals.count();
                 stop(node);
             }
             std::thread::sleep(LOOK);
         }
+    }
+
+    /// Tells once of a module that has ended and does not come back, while its node goes on.
+    fn look_for_module(&mut self) -> Result<(), ToolError> {
+        let Some((process, since)) = &mut self.process else { return Ok(()) };
+        if kill(*process, None) != Err(Errno::ESRCH) {
+            return Ok(());
+        }
+        if since.get_or_insert_with(Instant::now).elapsed() >= ABSENCE {
+            self.process = None;
+            let name = &self.project.manifest.name;
+            let text = format!("{name} has ended, and the node goes on without it; Ctrl-C ends the node");
+            self.output.progress(&text, &json!({ "event": "module_ended", "module": name }))?;
+        }
+        Ok(())
     }
 
     /// Takes the steps that are due.
@@ -99,6 +135,7 @@ impl<'a> Watch<'a> {
             let (text, json) = match news {
                 News::Granted(granted) => {
                     self.attached += 1;
+                    self.process = Some((Pid::from_raw(granted.pid), None));
                     granted.told(&self.project.manifest.name)
                 }
                 News::Denied(denied) => denied.told(self.project),

@@ -187,6 +187,11 @@ fn broken(module: &Path) {
     let ends = "{ std::process::exit(3) } #[allow(dead_code)] fn other() -> ExitCode {";
     let error = try_with("-> ExitCode {", &format!("-> ExitCode {ends}"), &["run", "--for", "20s"]);
     assert!(error.contains("never got to work, and said nothing"), "{error}");
+    let leaves = "self.count.fetch_add(1, Ordering::Relaxed); if height == 1 { std::process::exit(0) }";
+    std::fs::write(&main, text.replace("self.count.fetch_add(1, Ordering::Relaxed);", leaves)).unwrap();
+    let mut run = tool(&["run", "--json", "--mine-interval", "200ms", "--for", "6s", "--path"]);
+    let output = run.arg(module).arg("--blvm").arg(node()).args(weak_isolation_option()).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).contains("\"module_ended\""), "{output:?}");
     let asks = "let _ = start.requests.client().mempool_size(); println!(\"attached";
     let error = try_with("println!(\"attached", asks, &["run", "--for", "2s"]);
     assert!(error.contains("was refused 1 kind of request"), "{error}");
