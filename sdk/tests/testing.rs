@@ -413,3 +413,138 @@ fn a_template_is_told_of_answered_and_read_first_by_who_attaches_later() {
     node.mine(1);
     assert!(session.client().template_transactions(id).unwrap_err().to_string().contains("not known"));
 }
+
+/// Echoes what others publish, so that what it does leads to more.
+#[derive(Default)]
+struct Echo {
+    requests: Mutex<Option<Requests>>,
+    heard: AtomicU64,
+}
+
+#[module(name = "echo", concurrency = 3)]
+impl Echo {
+    fn new(start: Start) -> Self {
+        Echo { requests: Mutex::new(Some(start.requests)), heard: AtomicU64::new(0) }
+    }
+
+    #[on(ModuleEvent, concurrent)]
+    fn event(&self, payload: &[u8]) -> Result<(), Error> {
+        self.heard.fetch_add(1, Ordering::Relaxed);
+        let Some((left, rest)) = payload.split_first() else { return Ok(()) };
+        let requests = self.requests.lock().unwrap().clone();
+        for _ in 0..*left {
+            requests.as_ref().unwrap().client().publish_event("Echo", rest)?;
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn settled_means_that_all_is_done_which_what_was_done_has_led_to() {
+    let node = TestNode::start();
+    let module = node.module::<Echo>().start().unwrap();
+    for round in 1..=200 {
+        let event =
+            ModuleEvent { publisher: "test".to_owned(), name: "Begin".to_owned(), payload: vec![3, 2, 1] };
+        node.publish(&event);
+        module.settle();
+        // 1 + 3 + 3 × 2 + 3 × 2 × 1, each by a handler that the one before has caused.
+        assert_eq!(module.state().heard.load(Ordering::Relaxed), 16 * round);
+    }
+    module.stop().unwrap();
+}
+
+/// Thinks that blocks never leave.
+#[derive(Default)]
+struct Growing {
+    heights: Mutex<Vec<u32>>,
+}
+
+#[module(name = "growing")]
+impl Growing {
+    fn new() -> Self {
+        Growing::default()
+    }
+
+    #[on(BlockConnected)]
+    fn block(&self, height: u32) {
+        self.heights.lock().unwrap().push(height);
+    }
+}
+
+#[test]
+fn a_module_that_does_not_know_of_reorganisations_is_found_out() {
+    let node = TestNode::start();
+    let module = node.module::<Growing>().start().unwrap();
+    node.mine(3);
+    module.settle();
+    assert_eq!(module.state().heights.lock().unwrap().len() as u32, node.tip().height);
+    node.reorganise(2);
+    module.settle();
+    assert_ne!(module.state().heights.lock().unwrap().len() as u32, node.tip().height);
+    module.stop().unwrap();
+}
+
+#[test]
+fn what_a_test_does_twice_it_gets_twice() {
+    let play = || {
+        let node = TestNode::start();
+        node.mine(3);
+        let parent = Transaction::new(1).virtual_bytes(500);
+        node.add(&parent);
+        node.mine_with([&parent, &Transaction::new(2).spends(&parent, 0)]);
+        node.reorganise(3);
+        (node.chain(), node.mempool())
+    };
+    assert_eq!(play(), play());
+}
+
+#[test]
+#[should_panic(expected = "there is no request \"get_blok\"")]
+fn a_request_that_there_is_not_cannot_be_programmed() {
+    let _ = TestNode::start().when("get_blok");
+}
+
+#[test]
+#[should_panic(expected = "module watch is held: resume() it first")]
+fn a_held_module_cannot_settle() {
+    let node = TestNode::start();
+    let module = node.module::<Watch>().start().unwrap();
+    module.hold();
+    module.settle();
+}
+
+#[test]
+fn a_module_that_does_not_come_to_an_end_is_told_of_with_where_it_is() {
+    #[derive(Default)]
+    struct Stuck {
+        gate: std::sync::Arc<(Mutex<bool>, std::sync::Condvar)>,
+    }
+
+    #[module(name = "stuck")]
+    impl Stuck {
+        fn new() -> Self {
+            Stuck::default()
+        }
+
+        #[on(BlockConnected)]
+        fn block(&self) {
+            let is_closed = |is_open: &mut bool| !*is_open;
+            drop(self.gate.1.wait_while(self.gate.0.lock().unwrap(), is_closed));
+        }
+    }
+
+    let node = TestNode::options().limit(Duration::from_millis(300)).start();
+    let module = node.module::<Stuck>().start().unwrap();
+    let gate = std::sync::Arc::clone(&module.state().gate);
+    node.mine(2);
+    let settled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| module.settle()));
+    *gate.0.lock().unwrap() = true;
+    gate.1.notify_all();
+    let told = settled.unwrap_err();
+    let told = told.downcast_ref::<String>().unwrap();
+    assert!(told.contains("module stuck did not settle within 300ms"), "{told}");
+    assert!(told.contains("chain: read up to 0 of 2; a handler is at work, or messages wait"), "{told}");
+    module.settle();
+    module.stop().unwrap();
+}
