@@ -285,8 +285,8 @@ impl Inner {
     /// The connection of `party` has ended.
     pub(crate) fn leave(&self, party: &Party) {
         let client = party.state().waker_client.take();
-        if let (Some(client), Some(bus)) = (client, &self.world().bus) {
-            bus.waker.remove(client);
+        if let Some((waker, client)) = client {
+            waker.remove(client);
         }
     }
 

@@ -20,7 +20,7 @@ use blvm_bus::request::{
     MAX_FRAME_BYTES, MAX_SUBMISSION_BYTES, ModuleError, ModuleHealth, Refusal, Reply, Request, SealedAnswer,
     Statistics, Token, decode, encode, send_with_descriptors,
 };
-use blvm_bus::wake::WakerClient;
+use blvm_bus::wake::{Waker, WakerClient};
 
 use super::grants::Grants;
 use super::node::Inner;
@@ -52,7 +52,8 @@ pub(crate) struct State {
     pub(crate) stage: Stage,
     /// The node's end of the wake socket, until the module is attached.
     pub(crate) wake: Option<OwnedFd>,
-    pub(crate) waker_client: Option<WakerClient>,
+    /// Its place with the waker of the life that it attached to.
+    pub(crate) waker_client: Option<(Arc<Waker>, WakerClient)>,
     pub(crate) page: Option<Arc<ScannedPage<Mapped>>>,
     /// The module's side of its lease page: leases may be taken as long as it is there.
     pub(crate) leases: Option<Weak<LeaseHolder<Mapped>>>,

@@ -154,7 +154,7 @@ impl Inner {
             let page = page.seal().map_err(|error| Refusal::LeasePage { reason: error.to_string() })?;
             state.page = Some(place.enter(page, LEASES));
         }
-        state.waker_client = wake.map(|wake| bus.waker.add(wake, topics.clone()));
+        state.waker_client = wake.map(|wake| (Arc::clone(&bus.waker), bus.waker.add(wake, topics.clone())));
         let start = |topic: &u32| TopicStart { topic: *topic, sequence: world.start_sequence(*topic) };
         let starts = topics.iter().map(start).collect();
         state.stage = Stage::Attached;
