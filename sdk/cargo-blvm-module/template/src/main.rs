@@ -16,7 +16,9 @@ struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { min_transactions: 1 }
+        Settings {
+            min_transactions: 1,
+        }
     }
 }
 
@@ -31,7 +33,10 @@ impl Blocks {
     /// Runs first. An error here ends the module before any event comes.
     fn new(start: Start<Settings>) -> Result<Self, Error> {
         println!("attached to a node on {}", start.network);
-        Ok(Blocks { settings: start.settings, count: AtomicU64::new(0) })
+        Ok(Blocks {
+            settings: start.settings,
+            count: AtomicU64::new(0),
+        })
     }
 
     /// Runs for each block that joins the chain, in order. It takes the fields of the event that it names.
@@ -46,7 +51,10 @@ impl Blocks {
     /// Says how many blocks were seen.
     #[command]
     fn status(&self) -> String {
-        format!("{} blocks since the start", self.count.load(Ordering::Relaxed))
+        format!(
+            "{} blocks since the start",
+            self.count.load(Ordering::Relaxed)
+        )
     }
 }
 
@@ -69,11 +77,18 @@ mod tests {
     #[test]
     fn blocks_are_counted_and_the_command_says_how_many() {
         let node = TestNode::start();
-        let module = node.module::<Blocks>().settings("min_transactions = 2").start().unwrap();
+        let module = node
+            .module::<Blocks>()
+            .settings("min_transactions = 2")
+            .start()
+            .unwrap();
         node.mine(3);
         // Until all that was published is handled.
         module.settle();
-        assert_eq!(module.command(["status"]).output, "3 blocks since the start\n");
+        assert_eq!(
+            module.command(["status"]).output,
+            "3 blocks since the start\n"
+        );
         module.stop().unwrap();
     }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 const DOCUMENT: &str = include_str!("../../../../docs/first-module.md");
 const MAKEFILE: &str = include_str!("../../../../Makefile");
@@ -23,6 +24,15 @@ fn each_block_of_rust_stands_so_in_the_template() {
     for (_, text) in blocks().into_iter().filter(|(language, _)| language.starts_with("rust")) {
         assert!(main.contains(text), "not in src/main.rs of the template:\n{text}");
     }
+}
+
+#[test]
+fn the_template_is_formatted_as_rustfmt_does_it_for_everybody() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let copy = elsewhere.path().join("main.rs");
+    fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("template/src/main.rs"), &copy).unwrap();
+    let check = Command::new("rustfmt").args(["--check", "--edition", "2024"]).arg(&copy).output().unwrap();
+    assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stdout));
 }
 
 #[test]
