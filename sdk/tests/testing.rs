@@ -548,3 +548,20 @@ fn a_module_that_does_not_come_to_an_end_is_told_of_with_where_it_is() {
     module.settle();
     module.stop().unwrap();
 }
+
+#[test]
+fn a_session_beside_the_node_gets_blocks_by_request_and_changes_nothing() {
+    use blvm_sdk::{Body, CallError, Topics, Wait};
+
+    let node = TestNode::start();
+    let mut session = node.attach_by_path(Topics::new().with::<Chain>(), Wait::Park).unwrap();
+    let mut chain = session.feed::<Chain>().unwrap();
+    let tip = node.mine(1);
+    let sample = chain.poll().unwrap().unwrap();
+    assert!(matches!(sample.body().unwrap(), Body::Gone));
+    assert_eq!(session.client().block(tip.hash).unwrap().unwrap(), node.block(1));
+    let offered = session.client().submit_transaction(Transaction::new(1).raw());
+    let Err(CallError::Refused(Refusal::Denied { permission })) = offered else { panic!("{offered:?}") };
+    assert_eq!(permission, "send_transactions");
+    assert!(node.mempool().is_empty());
+}

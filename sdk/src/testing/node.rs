@@ -116,6 +116,22 @@ impl TestNode {
         Ok(session)
     }
 
+    /// A session of a program beside the node, as [`Session::attach_path`] gives it: it may read everything and change nothing, and
+    /// the body of every block is gone, to be fetched by request.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError`].
+    ///
+    /// # Panics
+    ///
+    /// If the node is down.
+    pub fn attach_by_path(&self, topics: Topics, wait: Wait) -> Result<Session, SessionError> {
+        let program = LoadedModule { name: "test".to_owned(), version: "0.1.0".to_owned() };
+        let (_, socket, token) = self.connect_by_path(program).expect("the node is down: restart() it first");
+        Session::authenticate(socket, &token, topics, wait)
+    }
+
     pub(crate) fn inner(&self) -> &Arc<Inner> {
         &self.handle.0
     }
