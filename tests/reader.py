@@ -16,7 +16,7 @@ import struct
 import sys
 import time
 
-PROTOCOL_VERSION = 6
+PROTOCOL_VERSION = 7
 LAYOUT_VERSION = 2
 
 # docs/protocol.md, "Frames" and "Archives".

@@ -8,8 +8,8 @@ use crate::clock::Clock;
 use crate::layout::Layout;
 use crate::lease::ScanTable;
 use crate::memory::{Mapped, Memory};
-use crate::message::chain::WriteBody;
-use crate::message::{BodyAccess, Kind, Topic};
+use crate::message::chain::{BodyTooLarge, WriteBody};
+use crate::message::{BodyAccess, DecodeError, Kind, Topic};
 use crate::ring::{BodyRef, Ring, Scratch, SlotHead};
 use crate::segment::{Bodies, header_of};
 use crate::terms::Terms;
@@ -38,6 +38,43 @@ pub enum PublishError {
         /// The topic.
         topic: &'static str,
     },
+}
+
+/// Why a message that is archived already was not published. It took no sequence.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishArchivedError {
+    /// It is no message of that kind.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// It could not be published.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+}
+
+/// The body of a message that is archived already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ArchivedBody<'a> {
+    /// There is none.
+    None,
+    /// There is one, and it cannot be had here: subscribers see `Body::Gone`.
+    Gone,
+    /// Its bytes, aligned as bodies are. They are not checked here: subscribers check them.
+    Bytes(&'a [u8]),
+}
+
+/// Copied as it is.
+impl WriteBody for &[u8] {
+    fn bound_bytes(&self) -> usize {
+        self.len()
+    }
+
+    fn write(&self, target: &mut [u8]) -> Result<usize, BodyTooLarge> {
+        let room_bytes = target.len();
+        let target = target.get_mut(..self.len()).ok_or(BodyTooLarge { room_bytes })?;
+        target.copy_from_slice(self);
+        Ok(self.len())
+    }
 }
 
 /// What became of a published message.
@@ -171,6 +208,39 @@ impl<T: Topic, M: Memory, P: Memory> Publisher<T, M, P> {
         let body = self.write_body(body).unwrap_or(BodyRef::Omitted);
         let sequence = self.store(K::NUMBER, body, self.scratch.len(), stamp, true);
         self.announce(kind_bit(K::NUMBER));
+        Ok(Published { sequence, has_body: body != BodyRef::Omitted })
+    }
+
+    /// Publishes a message of `kind` that is archived already: it is stored byte for byte, once it is checked.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishArchivedError`]; a body without room is no error, see [`Published`].
+    pub fn publish_archived(
+        &mut self,
+        kind: u16,
+        archive: &[u8],
+        body: ArchivedBody<'_>,
+    ) -> Result<Published, PublishArchivedError> {
+        self.refuse_if_closed()?;
+        self.end_batch();
+        self.scratch.clear();
+        self.scratch.extend_from_slice(archive);
+        T::decode(kind, &self.scratch)?;
+        let stamp = self.clock.now();
+        if body == ArchivedBody::None {
+            let sequence = self.write(kind, stamp, true)?;
+            self.announce(kind_bit(kind));
+            return Ok(Published { sequence, has_body: false });
+        }
+        self.refuse_if_larger(self.scratch.len(), self.layout.inline_capacity_bytes)?;
+        let body = match body {
+            ArchivedBody::Bytes(bytes) => self.write_body(&bytes),
+            ArchivedBody::None | ArchivedBody::Gone => None,
+        };
+        let body = body.unwrap_or(BodyRef::Omitted);
+        let sequence = self.store(kind, body, self.scratch.len(), stamp, true);
+        self.announce(kind_bit(kind));
         Ok(Published { sequence, has_body: body != BodyRef::Omitted })
     }
 

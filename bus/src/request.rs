@@ -75,7 +75,7 @@ pub use watch::{
 };
 
 /// Version of this protocol; peers with another one are refused, naming both.
-pub const PROTOCOL_VERSION: u32 = 6;
+pub const PROTOCOL_VERSION: u32 = 7;
 
 /// Answers longer than this travel as a sealed memfd.
 pub const INLINE_ANSWER_BYTES: usize = 64 << 10;

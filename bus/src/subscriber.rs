@@ -289,12 +289,14 @@ mod tests {
     use crate::layout::Geometry;
     use crate::lease::{LEASE_PAGE_BYTES, ScanTable};
     use crate::memory::{Heap, word};
+    use crate::message::Kind as _;
+    use crate::message::chain::WriteBody as _;
     use crate::message::chain::{
         BlockBody, BlockConnected, BlockDisconnected, BlockTransaction, Chain, ChainEvent, ChainReorganised,
         ReorganisationBody,
     };
     use crate::message::mempool::{Mempool, MempoolEvent, TransactionAdded, TransactionRemoved};
-    use crate::publisher::{PublishError, Publisher};
+    use crate::publisher::{ArchivedBody, PublishError, Published, Publisher};
     use crate::segment::{Identity, RunId, write_header, write_header_with};
     use crate::sync::Ordering;
     use crate::wake::Bell;
@@ -459,6 +461,43 @@ mod tests {
             }
         }
         assert_eq!(gone, 5, "three terms hold the last three bodies");
+    }
+
+    #[test]
+    fn what_is_archived_already_is_stored_byte_for_byte_and_nothing_else_is() {
+        let (mut publisher, mut subscriber) = chain(8, 4, 2);
+        let (message, transactions, raw) = block(3, 600);
+        let mut archive = Scratch::new();
+        message.archive_into(&mut archive);
+        let body = BlockBody { transactions: &transactions, raw: &raw };
+        let mut bytes = Scratch::new();
+        bytes.resize(body.bound_bytes(), 0);
+        let length = body.write(&mut bytes).unwrap();
+        let body = ArchivedBody::Bytes(&bytes[..length]);
+        let published = publisher.publish_archived(1, &archive, body).unwrap();
+        assert_eq!(published, Published { sequence: 1, has_body: true });
+        assert!(!publisher.publish_archived(1, &archive, ArchivedBody::Gone).unwrap().has_body);
+        let left = BlockDisconnected { hash: [1; 32], previous: [2; 32], height: 3 };
+        left.archive_into(&mut archive);
+        publisher.publish_archived(2, &archive, ArchivedBody::None).unwrap();
+
+        let sample = subscriber.poll().unwrap().unwrap();
+        let found = sample.body().unwrap();
+        assert_eq!(found.bytes(), Some(&bytes[..length]));
+        assert_eq!(BlockBody::access(found.bytes().unwrap()).unwrap().raw.get(), raw);
+        let sample = subscriber.poll().unwrap().unwrap();
+        assert!(matches!(sample.body(), Ok(Body::Gone)));
+        let sample = subscriber.poll().unwrap().unwrap();
+        assert_eq!((sample.kind(), sample.archive()), (2, &archive[..]));
+
+        // Of another kind, of none, cut short, longer than a slot.
+        for (kind, bytes) in [(1, &archive[..]), (9, &archive[..]), (2, &archive[..5]), (2, &[0; 4096])] {
+            assert!(publisher.publish_archived(kind, bytes, ArchivedBody::None).is_err());
+        }
+        assert!(subscriber.poll().unwrap().is_none());
+        publisher.close();
+        let refused = publisher.publish_archived(2, &archive, ArchivedBody::None);
+        assert_eq!(refused, Err(PublishError::Closed { topic: "chain" }.into()));
     }
 
     #[test]

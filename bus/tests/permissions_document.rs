@@ -124,7 +124,7 @@ fn every_permission_is_in_the_document_with_every_request_it_opens() {
     let written = written();
     // The last of each area: the macro found all of them.
     for last in
-        ["get_txout_by_scid", "get_transactions_by_wtxid", "repeat_tip_and_template", "get_module_health"]
+        ["get_block_body", "get_transactions_by_wtxid", "repeat_tip_and_template", "get_module_health"]
     {
         assert!(written.contains(last), "{last} is missing:\n{written}");
     }

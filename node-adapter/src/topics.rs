@@ -34,6 +34,7 @@ use host::{AnyTopic, Grant, TopicHost};
 
 use crate::source::SyncState;
 use crate::watch::Watches;
+pub(crate) use events::index_entry;
 pub use info::SegmentInfo;
 
 /// Sizes of the node's topics.

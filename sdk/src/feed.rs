@@ -229,6 +229,7 @@ impl<T: Topic> AnyFeed for Feed<T> {
                 max: self.latency.max(),
             },
             processed_through: self.processed_through(),
+            kinds: self.kinds,
         }
     }
 }

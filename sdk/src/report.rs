@@ -42,6 +42,11 @@ impl Reports {
         }
     }
 
+    /// Whether the node knows of all `changes`.
+    pub(crate) fn are_told(&self, changes: u64) -> bool {
+        self.told == Some(changes)
+    }
+
     /// All `changes` were reported at `now`.
     pub(crate) fn told(&mut self, changes: u64, now: Instant) {
         *self = Reports { last: now, told: Some(changes) };

@@ -307,7 +307,6 @@ impl Session {
     fn attend(&mut self) -> Result<bool, SessionError> {
         self.attended = Instant::now();
         self.client.take_calls()?;
-        self.client.calls.answer_health()?;
         Ok(self.client.calls.take_news())
     }
 
@@ -320,12 +319,13 @@ impl Session {
     ///
     /// [`SessionError`] if the node is gone.
     pub fn wait(&mut self, feeds: &[&dyn AnyFeed]) -> Result<(), SessionError> {
+        let is_called =
+            self.client.calls.take_news() || (self.attended.elapsed() >= CALLS && self.attend()?);
         let bound = self.report_if_due(feeds)?;
-        if self.client.calls.take_news() || (self.attended.elapsed() >= CALLS && self.attend()?) {
+        self.client.calls.answer_health()?;
+        if is_called {
             return Ok(());
         }
-        // Asked while the module waited for an answer: the socket does not become readable for it any more.
-        self.client.calls.answer_health()?;
         let spin = match self.wait {
             Wait::Spin => SPIN_ROUND,
             Wait::SpinThenPark => SPIN,
@@ -378,10 +378,11 @@ impl Session {
         let are_closed = wants.is_empty() && !feeds.is_empty();
         async move {
             let bound = bound?;
-            // As in `wait`.
+            // Of those that come from here on the next call answers: before that it reports.
             self.client.calls.answer_health()?;
             let is_called =
                 self.client.calls.take_news() || (self.attended.elapsed() >= CALLS && self.attend()?);
+            let is_called = is_called || self.client.calls.is_health_asked();
             if has_news || are_closed || is_called {
                 // A busy topic must not keep its task from letting others run.
                 tokio::task::coop::consume_budget().await;
@@ -434,9 +435,12 @@ impl Session {
         self.report(feeds)
     }
 
-    /// Reports if it is time; how long the session may sleep then.
+    /// Reports if it is time, or the node is about to hear how the module does; how long the session may sleep then.
     fn report_if_due(&mut self, feeds: &[&dyn AnyFeed]) -> Result<Duration, SessionError> {
         let changes = feeds.iter().map(|feed| feed.changes()).sum();
+        if self.client.calls.is_health_asked() && !self.reports.are_told(changes) {
+            self.report(feeds)?;
+        }
         loop {
             match self.reports.due(changes, Instant::now()) {
                 Due::Sleep(bound) => return Ok(bound),

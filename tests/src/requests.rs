@@ -190,7 +190,8 @@ fn after_chain(last: &ChainRequest, learnt: &Learnt, random: &mut Random) -> Opt
             limit_bytes: random.number() as u32,
         },
         C::ReplayFrom { .. } => C::GetTxoutByScid { scid: random.number() },
-        C::GetTxoutByScid { .. } => return None,
+        C::GetTxoutByScid { .. } => C::GetBlockBody { hash },
+        C::GetBlockBody { .. } => return None,
     })
 }
 

@@ -90,6 +90,12 @@ pub enum ChainRequest {
         /// significant bit on.
         scid: u64,
     },
+    /// `get_block_body`: a block with its index, as the body of `BlockConnected` has it; also of a block that was part of the
+    /// active chain and is no longer. Needs `read_blockchain`.
+    GetBlockBody {
+        /// Block hash.
+        hash: Hash,
+    },
 }
 
 /// Most hashes of a locator. Source: `MAX_LOCATOR_SZ` in Bitcoin Core's `net_processing.cpp`.
@@ -122,6 +128,9 @@ pub enum ChainReply {
     Replay(Replay),
     /// To [`ChainRequest::GetTxoutByScid`]; `None` if the active chain has no such output.
     Txout(Option<ScidOutput>),
+    /// To [`ChainRequest::GetBlockBody`]: an archive of a [`BlockBody`](crate::message::chain::BlockBody); `None` if the node
+    /// has no such block.
+    BlockBody(Option<Vec<u8>>),
 }
 
 /// A header the node knows.

@@ -147,6 +147,7 @@ fn chain_name(request: &ChainRequest) -> &'static str {
         ChainRequest::FindFork { .. } => "find_fork",
         ChainRequest::ReplayFrom { .. } => "replay_from",
         ChainRequest::GetTxoutByScid { .. } => "get_txout_by_scid",
+        ChainRequest::GetBlockBody { .. } => "get_block_body",
     }
 }
 
@@ -161,6 +162,7 @@ fn chain_permission(request: &ChainRequest) -> Permission {
         | ChainRequest::GetTransaction { .. }
         | ChainRequest::HasTransaction { .. }
         | ChainRequest::GetBlockAndWitnesses { .. }
+        | ChainRequest::GetBlockBody { .. }
         | ChainRequest::GetTxMetadata { .. }
         | ChainRequest::FindFork { .. }
         | ChainRequest::ReplayFrom { .. } => Permission::ReadBlockchain,

@@ -28,6 +28,8 @@ pub struct TopicStatistics {
     pub latency_ns: LatencyNs,
     /// All messages up to this sequence are finished: a successor of this process begins after it.
     pub processed_through: u64,
+    /// The kinds it wants, as [`kind_bit`](crate::wake::kind_bit) numbers them: others it skips, when it comes by.
+    pub kinds: u64,
 }
 
 /// A summary of latencies, in nanoseconds.

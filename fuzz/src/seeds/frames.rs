@@ -50,6 +50,7 @@ fn requests() -> Vec<(&'static str, Request)> {
             content_sha256: Some([6; 32]),
             latency_ns: LatencyNs { p50: 100, p99: 200, max: 300 },
             processed_through: 4,
+            kinds: 0b110,
         }],
     };
     vec![

@@ -11,8 +11,8 @@ use super::reconcile::{decode, store};
 use super::tip::tip;
 use super::utxo::Place;
 use crate::source::{
-    ChainInfo, ChainPosition, FoundTransaction, Hash, MempoolTransaction, NodeError, Replay, ReplayError,
-    ReplayStep, StoredBlock, StoredHeader, TransactionEntry, TransactionMetadata, UnspentOutput,
+    ChainInfo, ChainPosition, ConnectedBlock, FoundTransaction, Hash, MempoolTransaction, NodeError, Replay,
+    ReplayError, ReplayStep, StoredBlock, StoredHeader, TransactionEntry, TransactionMetadata, UnspentOutput,
 };
 
 /// The way from a block to the tip: positions only, the blocks are read afterwards.
@@ -91,6 +91,22 @@ impl EmbeddedNode {
             confirmations: self.status.tip().height.saturating_sub(position.height) + 1,
             fee_sat: entry.fee_sat,
             weight: entry.weight,
+        }))
+    }
+
+    /// A block with its index, as it was published when it connected. One that never did has no fees.
+    pub(super) fn connected(&self, hash: &Hash) -> Result<Option<ConnectedBlock>, NodeError> {
+        let Some(StoredBlock { hash, height, raw }) = self.stored_block(hash)? else { return Ok(None) };
+        let mut block: IndexedBlock = decode(&raw)?;
+        // The engine has these only of blocks that were connected; without them fees are not known.
+        if let Ok(Some(spent)) = self.chain.read_spent_values(&hash) {
+            block.set_fees(&spent);
+        }
+        Ok(Some(ConnectedBlock {
+            position: ChainPosition { hash, height },
+            previous: block.header.prev_blockhash.to_byte_array(),
+            raw: raw.into(),
+            transactions: block.entries,
         }))
     }
 

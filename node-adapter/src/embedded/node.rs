@@ -24,10 +24,10 @@ use super::tip::tell_tip;
 use super::unconfirmed::Recorder;
 use super::utxo::{Coin, UtxoSet};
 use crate::source::{
-    BlockVerdict, ChainInfo, ChainPosition, CoinbaseConstraints, EventSink as _, FeeEstimate, FeeRateClass,
-    FoundTransaction, Hash, HeadersVerdict, MempoolInfo, MempoolSnapshot, MempoolTransaction, MiningError,
-    NodeApi, NodeError, NodeEvent, PackageError, Replay, ReplayError, Solution, StoredBlock, StoredHeader,
-    SubmitError, Template, TemplateRequest, TransactionMetadata, UnspentOutput,
+    BlockVerdict, ChainInfo, ChainPosition, CoinbaseConstraints, ConnectedBlock, EventSink as _, FeeEstimate,
+    FeeRateClass, FoundTransaction, Hash, HeadersVerdict, MempoolInfo, MempoolSnapshot, MempoolTransaction,
+    MiningError, NodeApi, NodeError, NodeEvent, PackageError, Replay, ReplayError, Solution, StoredBlock,
+    StoredHeader, SubmitError, Template, TemplateRequest, TransactionMetadata, UnspentOutput,
 };
 
 /// Why a block could not be judged. An invalid block is no error but a verdict.
@@ -336,6 +336,10 @@ impl NodeApi for EmbeddedNode {
             Some(_) => self.stored_block(hash),
             None => Ok(None),
         }
+    }
+
+    fn connected_block(&self, hash: &Hash) -> Result<Option<ConnectedBlock>, NodeError> {
+        self.connected(hash)
     }
 
     fn block_by_height(&self, height: u32) -> Result<Option<StoredBlock>, NodeError> {

@@ -53,7 +53,12 @@ pub(super) fn is_long(request: &Request) -> bool {
     match request {
         Request::GetBlock { .. } | Request::GetBlockByHeight { .. } | Request::GetMempoolTransactions => true,
         Request::Chain(request) => {
-            matches!(**request, ChainRequest::GetBlockAndWitnesses { .. } | ChainRequest::ReplayFrom { .. })
+            matches!(
+                **request,
+                ChainRequest::GetBlockAndWitnesses { .. }
+                    | ChainRequest::GetBlockBody { .. }
+                    | ChainRequest::ReplayFrom { .. }
+            )
         }
         Request::Mempool(request) => {
             matches!(**request, MempoolRequest::Snapshot | MempoolRequest::GetTransactionsByWtxid { .. })

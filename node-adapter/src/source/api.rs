@@ -1,9 +1,9 @@
 //! What a node answers about chain, mempool and mining. Network questions go to [`super::NetworkApi`].
 
 use super::{
-    BlockVerdict, ChainInfo, ChainPosition, CoinbaseConstraints, FeeEstimate, FeeRateClass, FoundTransaction,
-    Hash, HeadersVerdict, MempoolInfo, MempoolSnapshot, MempoolTransaction, MiningError, NodeError,
-    PackageError, Replay, ReplayError, Solution, StoredBlock, StoredHeader, SubmitError, Template,
+    BlockVerdict, ChainInfo, ChainPosition, CoinbaseConstraints, ConnectedBlock, FeeEstimate, FeeRateClass,
+    FoundTransaction, Hash, HeadersVerdict, MempoolInfo, MempoolSnapshot, MempoolTransaction, MiningError,
+    NodeError, PackageError, Replay, ReplayError, Solution, StoredBlock, StoredHeader, SubmitError, Template,
     TemplateRequest, TransactionMetadata, UnspentOutput,
 };
 
@@ -25,6 +25,16 @@ pub trait NodeApi: Send + Sync {
     ///
     /// [`NodeError`] if the store failed.
     fn block_by_height(&self, height: u32) -> Result<Option<StoredBlock>, NodeError>;
+
+    /// A block as it was published when it connected, whether it is part of the active chain now or not; `None` if it is not
+    /// known.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError`] if the store failed.
+    fn connected_block(&self, _hash: &Hash) -> Result<Option<ConnectedBlock>, NodeError> {
+        unsupported(self, "get_block_body")
+    }
 
     /// Every mempool transaction, parents before children.
     fn mempool_transactions(&self) -> Vec<MempoolTransaction>;

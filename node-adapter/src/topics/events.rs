@@ -262,7 +262,8 @@ fn template_message(template: &Template) -> TemplateUpdated {
     }
 }
 
-fn index_entry(entry: &TransactionEntry) -> BlockTransaction {
+/// How a transaction stands in the index of its block.
+pub(crate) fn index_entry(entry: &TransactionEntry) -> BlockTransaction {
     BlockTransaction {
         txid: entry.txid,
         wtxid: entry.wtxid,

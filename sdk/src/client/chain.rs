@@ -1,10 +1,12 @@
 //! What can be asked about the chain.
 
+use blvm_bus::Scratch;
 use blvm_bus::message::Hash;
 use blvm_bus::request::{
     Block, BlockAndWitnesses, BlockHeader, ChainInfo, ChainPosition, ChainReply, ChainRequest,
     ChainTransaction, Replay, Reply, Request, ScidOutput, SyncStatus, TxMetadata, Utxo,
 };
+use blvm_bus::subscriber::Body;
 
 use super::{CallError, Client};
 
@@ -115,6 +117,26 @@ impl Client {
             ChainReply::BlockAndWitnesses(found) => Some(found),
             _ => None,
         })
+    }
+
+    /// A block with its index, as the body of `BlockConnected` has it: read it with
+    /// [`BlockBody::access`](crate::BlockBody::access). Also of a block that has left the active chain; `None` if the node has no
+    /// such block. Needs `read_blockchain`.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`].
+    pub fn block_body(&mut self, hash: Hash) -> Result<Option<Body>, CallError> {
+        let found = self.chain(ChainRequest::GetBlockBody { hash }, |reply| match reply {
+            ChainReply::BlockBody(found) => Some(found),
+            _ => None,
+        })?;
+        Ok(found.map(|bytes| {
+            // Archives are read where they are aligned.
+            let mut aligned = Scratch::with_capacity(bytes.len());
+            aligned.extend_from_slice(&bytes);
+            Body::Copied(aligned)
+        }))
     }
 
     /// What is known of a transaction besides its bytes. Needs `read_blockchain`.

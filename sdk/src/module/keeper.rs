@@ -18,6 +18,7 @@ struct State {
     /// Threads of topics that have ended.
     ended: usize,
     is_rung: bool,
+    is_called: bool,
 }
 
 /// Why a module ends.
@@ -53,6 +54,17 @@ impl Keeper {
         self.changed.notify_all();
     }
 
+    /// The node has asked how the module does: it is to hear what was read, too.
+    pub(super) fn call(&self) {
+        self.state().is_called = true;
+        self.changed.notify_all();
+    }
+
+    /// Whether the node has asked since this was asked last.
+    pub(super) fn take_call(&self) -> bool {
+        std::mem::take(&mut self.state().is_called)
+    }
+
     /// The module is to end. What is said first counts, but that the node is gone.
     pub(super) fn end(&self, end: End) {
         let mut state = self.state();
@@ -66,7 +78,9 @@ impl Keeper {
     /// Sleeps until the module is to end, something is to be reported, or `bound` passes. `topics` is how many there are.
     pub(super) fn wait(&self, topics: usize, bound: Duration) -> Option<End> {
         let state = self.state();
-        let rests = |state: &mut State| !(state.is_rung || state.end.is_some() || state.are_over(topics));
+        let rests = |state: &mut State| {
+            !(state.is_rung || state.is_called || state.end.is_some() || state.are_over(topics))
+        };
         let (mut state, _) =
             self.changed.wait_timeout_while(state, bound, rests).unwrap_or_else(PoisonError::into_inner);
         state.is_rung = false;

@@ -154,7 +154,12 @@ pub(crate) fn work<M: Module>(
                 None => drop(call),
             },
         };
-        let receive = move || receiver.run(|| troubles.health(observer.now()), incoming);
+        let called = Arc::clone(&keeper);
+        let health = move || {
+            called.call();
+            troubles.health(observer.now())
+        };
+        let receive = move || receiver.run(health, incoming);
         let thread = std::thread::Builder::new().name("requests".to_owned());
         thread.spawn(move || keeper.end(End::Gone(receive())))?
     };
@@ -203,7 +208,7 @@ fn keep<M: Module>(
 ) -> Result<(), RunError> {
     shared.begins();
     loop {
-        let report = account.report_if_due()?;
+        let report = account.report_if_due(shared.keeper.take_call())?;
         let now = shared.observer.now();
         let next = timers.run_due(shared, now);
         let bound = shared.observer.timers_begun(now, next).map_or(report, |timer| timer.min(report));
@@ -275,14 +280,18 @@ struct Account {
 }
 
 impl Account {
-    /// Reports if it is time; how long the module may sleep then.
-    fn report_if_due(&mut self) -> Result<std::time::Duration, RunError> {
+    /// Reports if it is time, or the node `has_asked`; how long the module may sleep then.
+    fn report_if_due(&mut self, mut has_asked: bool) -> Result<std::time::Duration, RunError> {
+        if has_asked {
+            self.told.iter().for_each(|told| told.ask());
+        }
         loop {
             let (changes, topics): (Vec<_>, Vec<_>) = self.told.iter().map(|told| told.statistics()).unzip();
             let changes = changes.into_iter().sum();
+            let is_untold = std::mem::take(&mut has_asked) && !self.reports.are_told(changes);
             match self.reports.due(changes, Instant::now()) {
-                Due::Sleep(bound) => return Ok(bound),
-                Due::Now => self.report(topics)?,
+                Due::Sleep(bound) if !is_untold => return Ok(bound),
+                Due::Sleep(_) | Due::Now => self.report(topics)?,
             }
             self.reports.told(changes, Instant::now());
             self.told.iter().for_each(|told| told.ask());

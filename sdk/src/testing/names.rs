@@ -21,6 +21,7 @@ pub(crate) const REQUESTS: &[&str] = &[
     "find_fork",
     "replay_from",
     "get_txout_by_scid",
+    "get_block_body",
     "get_mempool_transaction",
     "get_mempool_size",
     "check_transaction_in_mempool",

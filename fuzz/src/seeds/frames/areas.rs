@@ -31,6 +31,7 @@ pub(super) fn requests() -> Vec<(&'static str, Request)> {
             ChainRequest::ReplayFrom { position: POSITION, limit_steps: 10, limit_bytes: 0 },
         ),
         chain("request-get-txout-by-scid", ChainRequest::GetTxoutByScid { scid: 9 << 40 | 1 << 16 | 2 }),
+        chain("request-get-block-body", ChainRequest::GetBlockBody { hash: [6; 32] }),
         mempool("request-mempool-snapshot", MempoolRequest::Snapshot),
         mempool(
             "request-submit-package",
@@ -169,6 +170,7 @@ fn chain_replies() -> Vec<(&'static str, Reply)> {
                 is_unspent: true,
             })),
         ),
+        ("reply-block-body", ChainReply::BlockBody(Some(vec![7; 90]))),
     ];
     replies.into_iter().map(|(name, reply)| (name, Reply::Chain(Box::new(reply)))).collect()
 }

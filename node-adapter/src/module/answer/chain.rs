@@ -3,7 +3,8 @@
 use bitcoin::Block as BitcoinBlock;
 use bitcoin::consensus::{Encodable, deserialize, serialize};
 use bitcoin::hashes::Hash as _;
-use blvm_bus::message::chain::Chain;
+use blvm_bus::Scratch;
+use blvm_bus::message::chain::{BlockBody, Chain, WriteBody as _};
 use blvm_bus::request::{
     Block, BlockAndWitnesses, BlockHeader, ChainInfo, ChainPosition, ChainReply, ChainRequest,
     ChainTransaction, Confirmation, DisconnectedBlock, MAX_LOCATOR, Refusal, Replay, ReplayStep, Reply,
@@ -13,6 +14,7 @@ use blvm_bus::request::{
 use super::{bounded, next_sequence, node_refusal};
 use crate::module::host::Shared;
 use crate::source::{self, NodeApi, NodeError, ReplayError, StoredBlock};
+use crate::topics::index_entry;
 
 /// Most steps of one replay.
 const MAX_REPLAY_STEPS: usize = 1_000;
@@ -80,8 +82,22 @@ pub(super) fn ask(shared: &Shared, request: ChainRequest) -> Result<ChainReply, 
         ChainRequest::ReplayFrom { position, limit_steps, limit_bytes } => {
             replay(shared, position, limit_steps, limit_bytes)
         }
+        ChainRequest::GetBlockBody { hash } => Ok(ChainReply::BlockBody(
+            node.connected_block(&hash).map_err(node_refusal)?.map(|block| body(&block)),
+        )),
         ChainRequest::GetTxoutByScid { scid } => Ok(ChainReply::Txout(output_by_scid(node, scid)?)),
     }
+}
+
+/// The body with which the block was published.
+fn body(block: &source::ConnectedBlock) -> Vec<u8> {
+    let transactions: Vec<_> = block.transactions.iter().map(index_entry).collect();
+    let body = BlockBody { transactions: &transactions, raw: &block.raw };
+    // Aligned, as archives are made.
+    let mut bytes = Scratch::new();
+    bytes.resize(body.bound_bytes(), 0);
+    let length = body.write(&mut bytes).expect("the bound is one");
+    bytes[..length].to_vec()
 }
 
 fn position(position: &source::ChainPosition) -> ChainPosition {

@@ -176,15 +176,26 @@ fn health_is_answered_where_the_module_waits_and_the_stop_at_once() {
     node.set_nonblocking(false).unwrap();
     let health = ModuleHealth { state: HealthState::Degraded, message: "ä".repeat(200) };
     session.set_health(health);
-    session.attend().unwrap();
-    let CallOutcome::Replied(CallReply::Health(health)) = outcome(&node).1 else { panic!("no health") };
-    // Cut between two letters of two bytes each.
-    assert_eq!((health.state, health.message.len()), (HealthState::Degraded, 256));
-
-    send(&node, 2, &Call::Stop { deadline_ms: 1_000 });
+    let node = std::thread::spawn(move || {
+        // Whoever hears how the module does knows what it has read.
+        let (head, body) = read(&node);
+        assert!(!head.is_call && matches!(decode(&body), Ok(Request::ReportStatistics(_))));
+        (&node).write_all(&frame(false, head.correlation, &encode(&Reply::Noted))).unwrap();
+        let (head, body) = read(&node);
+        assert!(head.is_call);
+        let CallOutcome::Replied(CallReply::Health(health)) = decode(&body).unwrap() else {
+            panic!("no health")
+        };
+        // Cut between two letters of two bytes each.
+        assert_eq!((health.state, health.message.len()), (HealthState::Degraded, 256));
+        send(&node, 2, &Call::Stop { deadline_ms: 1_000 });
+        node
+    });
     assert!(!session.is_stopping());
-    session.wait(&[]).unwrap();
-    assert!(session.is_stopping());
+    while !session.is_stopping() {
+        session.wait(&[]).unwrap();
+    }
+    let node = node.join().unwrap();
     assert_eq!(outcome(&node), (2, CallOutcome::Replied(CallReply::Stopping)));
 }
 
