@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`source`] | what every node says and answers |
 //! | [`embedded`] | a whole node in this process |
+//! | [`replay`] | a recording that answers as a node does |
 //! | [`p2p`] | peers on loopback |
 //! | [`topics`] | the node's events, published on the bus |
 //! | [`rpc`] | JSON-RPC for operators, on loopback |
@@ -24,6 +25,8 @@ pub mod p2p;
 #[cfg(feature = "node")]
 mod plain;
 mod private_file;
+#[cfg(feature = "node")]
+pub mod replay;
 pub mod rpc;
 #[cfg(feature = "node")]
 pub mod run;

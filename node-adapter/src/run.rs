@@ -27,6 +27,8 @@
 //! | `disk` | a look at the disk now and then |
 //! | `config_command` | `blvm config`, `blvm configpath`: the configuration of modules |
 //! | `tail` | `blvm tail`: what a running node publishes |
+//! | `record` | `blvm record`: what a running node publishes, in a file |
+//! | `replay` | `blvm replay`: a recording played to modules |
 
 mod assembly;
 mod attach;
@@ -47,6 +49,8 @@ mod node_status;
 mod operations;
 mod operator;
 mod pay;
+mod record;
+mod replay;
 mod report;
 mod rpc_client;
 mod rpc_command;
@@ -159,6 +163,12 @@ pub enum RunError {
     /// A topic could not be shown.
     #[error(transparent)]
     Tail(#[from] tail::TailError),
+    /// Nothing could be recorded, or not further.
+    #[error(transparent)]
+    Record(#[from] record::RecordError),
+    /// A recording could not be played, or not to its end.
+    #[error(transparent)]
+    Replay(#[from] replay::ReplayCommandError),
     /// A configuration was not shown or changed.
     #[error(transparent)]
     Config(#[from] config_command::ConfigCommandError),
@@ -203,6 +213,8 @@ pub fn main() -> ExitCode {
         cli::Command::Status(arguments) => block_on(node_status::run(arguments)),
         cli::Command::Doctor(arguments) => block_on(doctor::run(arguments)),
         cli::Command::Tail(arguments) => block_on(tail::run(arguments)),
+        cli::Command::Record(arguments) => block_on(record::run(arguments)),
+        cli::Command::Replay(arguments) => block_on(replay::run(*arguments)),
         cli::Command::Config(command) => config_command::run(&command),
         cli::Command::ConfigPath(arguments) => config_command::path(&arguments),
         cli::Command::Rpc(arguments) => block_on(rpc_command::run(arguments)),

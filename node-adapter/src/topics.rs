@@ -4,10 +4,11 @@ mod events;
 mod host;
 mod info;
 pub(crate) mod modules;
+mod replayed;
 mod standing;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use blvm_bus::layout::Geometry;
@@ -164,6 +165,8 @@ pub struct Topics {
     block_index: Mutex<Vec<BlockTransaction>>,
     /// What modules watch for: given what was published.
     pub(crate) watches: Watches,
+    /// The topics that a recording is played on, and nothing else; empty where there is a node.
+    replayed: OnceLock<Vec<u32>>,
 }
 
 impl Topics {
@@ -188,8 +191,8 @@ impl Topics {
         let hosts = Hosts::create(run_id, &options, &table, &waker)?;
         let sync = Mutex::new(SyncState::NoPeers);
         let watches = Watches::start().map_err(TopicsError::Watch)?;
-        let block_index = Mutex::default();
-        let topics = Topics { run_id, options, table, waker, hosts, sync, block_index, watches };
+        let (block_index, replayed) = (Mutex::default(), OnceLock::new());
+        let topics = Topics { run_id, options, table, waker, hosts, sync, block_index, watches, replayed };
         topics.lock_rings();
         let mib = topics.segment_bytes() >> 20;
         tracing::info!(topics = Hosts::COUNT, mib, after_ms = begun.elapsed().as_millis(), "topics created");
@@ -244,6 +247,9 @@ impl Topics {
 
     /// Publishes a message about the node or its modules.
     pub fn publish_system<K: Kind<Topic = System>>(&self, message: &K) {
+        if self.is_replayed() {
+            return;
+        }
         self.hosts.system.publish(message);
     }
 

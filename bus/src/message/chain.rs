@@ -140,6 +140,15 @@ pub trait WriteBody {
     ///
     /// [`BodyTooLarge`] if `target` is shorter than that.
     fn write(&self, target: &mut [u8]) -> Result<usize, BodyTooLarge>;
+
+    /// Its bytes, apart from any term: for answers and files.
+    fn to_bytes(&self) -> Vec<u8> {
+        // Aligned, as archives are made.
+        let mut bytes = crate::ring::Scratch::new();
+        bytes.resize(self.bound_bytes(), 0);
+        let length = self.write(&mut bytes).expect("the bound is one");
+        bytes[..length].to_vec()
+    }
 }
 
 /// Serialises into mapped memory: no copy in between, and nothing allocated on the way.

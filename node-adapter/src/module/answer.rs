@@ -19,6 +19,10 @@ use crate::source::{NodeError, SubmitError};
 /// nobody else.
 pub(super) fn ask(shared: &Shared, owner: u64, request: Request) -> Reply {
     let node = &*shared.node;
+    if !node.serves(request.name()) {
+        let (request, node_source) = (request.name().to_owned(), node.source_name().to_owned());
+        return Reply::Refused(Refusal::Unsupported { request, node_source });
+    }
     let answered = match request {
         Request::GetChainTip => Ok(chain::tip(node)),
         Request::GetBlock { hash } => chain::block(node.block(&hash)),

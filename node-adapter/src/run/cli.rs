@@ -14,6 +14,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::config_command::{ConfigCommand, PathArguments};
 use super::limits::LimitArguments;
+use super::replay::Rate;
 use super::trust_command::{SignArguments, VerifyArguments};
 use crate::embedded::{Network, WireNetwork as _};
 use crate::plain;
@@ -41,6 +42,17 @@ pub(super) enum Command {
     ///
     /// Attaches to the node by bus.sock and bus.token in its data directory, as the node's user. Ctrl-C ends it.
     Tail(TailArguments),
+    /// Record what a running node publishes, blocks included, in a file that blvm replay plays to modules.
+    ///
+    /// Attaches to the node as `blvm tail` does. Ctrl-C ends the recording. A file that was cut by a kill or a full disk is
+    /// readable up to there.
+    Record(RecordArguments),
+    /// Play a recording to modules, which run as under a node: isolated, and told what was recorded.
+    ///
+    /// Nothing is validated, and nothing is answered but what was recorded. By default as fast as the modules read: a message
+    /// is published when what came before it was processed, so that the same recording always does the same.
+    /// A damaged recording is played up to the damage; exit status 1.
+    Replay(Box<ReplayArguments>),
     /// Say how a running node stands, unspent outputs included.
     ///
     /// Attaches to the node as `blvm tail` does.
@@ -219,6 +231,92 @@ pub(crate) struct TailArguments {
     /// First message: the oldest still held, or the next one.
     #[arg(long, value_enum, default_value = "next", value_name = "oldest|next", hide_possible_values = true)]
     pub(crate) from: Start,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RecordArguments {
+    /// File to write.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// Topics, separated by commas; without it all of them.
+    #[arg(long, value_name = "TOPIC,…", value_delimiter = ',', value_parser = parse_topic)]
+    topics: Vec<KnownTopic>,
+
+    /// Record the chain from the block after this height on; without it from the tip on.
+    #[arg(long, value_name = "HEIGHT")]
+    pub(crate) from: Option<u32>,
+
+    /// Stop after this time, for example 60s.
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_time)]
+    pub(crate) duration: Option<Duration>,
+
+    /// Replace a file that is there already.
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+
+    /// Print the result as one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Directory of the node's data; without it blvm/NETWORK in the user's data directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) datadir: Option<PathBuf>,
+
+    /// Network of the node, where no directory is given.
+    #[arg(long, default_value = "regtest", value_name = "NETWORK")]
+    pub(crate) network: Network,
+}
+
+impl RecordArguments {
+    /// The topics asked for, each once and in the order of their numbers.
+    pub(crate) fn topics(&self) -> Vec<KnownTopic> {
+        let is_wanted = |topic: &KnownTopic| self.topics.iter().any(|asked| asked.number == topic.number);
+        TOPICS.iter().filter(|topic| self.topics.is_empty() || is_wanted(topic)).copied().collect()
+    }
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ReplayArguments {
+    /// Recording, as blvm record makes it.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// Directory of a module (with its module.toml); may be repeated.
+    #[arg(long = "module", value_name = "DIR", required_unless_present = "check")]
+    pub(crate) modules: Vec<PathBuf>,
+
+    /// Read the recording through, say what it holds, and play nothing.
+    #[arg(long, conflicts_with = "modules")]
+    pub(crate) check: bool,
+
+    /// Pace: `full` as fast as the modules read, `real` as it was recorded, `2x` twice as fast as that, `50/s` so many messages a
+    /// second. Never faster than the modules read.
+    #[arg(long, default_value = "full", value_name = "RATE")]
+    pub(crate) rate: Rate,
+
+    /// How long a module may be at one message before the replay is given up.
+    #[arg(long, default_value = "60s", value_name = "TIME", value_parser = parse_time)]
+    pub(crate) patience: Duration,
+
+    /// Directory for what modules write, and their logs; empty or missing. Without it a temporary one.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) datadir: Option<PathBuf>,
+
+    /// File in which the operator says what modules may do and how they are configured.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Print one JSON object per line; the last one is the result.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Start modules even where this host cannot enforce every layer of their isolation. Never as user 0.
+    #[arg(long)]
+    pub(crate) allow_weak_isolation: bool,
+
+    #[command(flatten)]
+    pub(crate) limits: LimitArguments,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -55,6 +55,11 @@ pub trait NodeApi: Send + Sync {
     /// Name of the source, as operators write it.
     fn source_name(&self) -> &'static str;
 
+    /// Whether it can answer `request`, as modules write it. For those whose answers below cannot say that they are not supported.
+    fn serves(&self, _request: &str) -> bool {
+        true
+    }
+
     /// A header by block hash, of the active chain or a branch; `None` if it is not known.
     ///
     /// # Errors

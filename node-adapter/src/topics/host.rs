@@ -6,7 +6,7 @@ use blvm_bus::lease::ScanTable;
 use blvm_bus::memory::Mapped;
 use blvm_bus::message::chain::{Chain, WriteBody};
 use blvm_bus::message::{BodyAccess, Kind, Topic};
-use blvm_bus::publisher::{PublishError, Publisher};
+use blvm_bus::publisher::{ArchivedBody, PublishArchivedError, PublishError, Published, Publisher};
 use blvm_bus::segment::{CreateError, Identity, RunId, SealedSegment};
 use blvm_bus::wake::Waker;
 use parking_lot::Mutex;
@@ -97,6 +97,14 @@ pub(super) trait AnyTopic {
     /// The first sequence that counts for a module that attaches now. Publishes again what stands and is far behind.
     fn start_sequence(&self) -> u64;
 
+    /// Publishes a message that is archived already.
+    fn publish_archived(
+        &self,
+        kind: u16,
+        archive: &[u8],
+        body: ArchivedBody<'_>,
+    ) -> Result<Published, PublishArchivedError>;
+
     fn close(&self);
 
     fn grant(&self) -> Grant<'_>;
@@ -117,6 +125,15 @@ impl<T: Topic> AnyTopic for TopicHost<T> {
     fn start_sequence(&self) -> u64 {
         let mut publisher = self.publisher.lock();
         self.standing.lock().start(&mut publisher)
+    }
+
+    fn publish_archived(
+        &self,
+        kind: u16,
+        archive: &[u8],
+        body: ArchivedBody<'_>,
+    ) -> Result<Published, PublishArchivedError> {
+        self.publisher.lock().publish_archived(kind, archive, body)
     }
 
     fn close(&self) {

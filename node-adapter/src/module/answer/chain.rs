@@ -3,7 +3,6 @@
 use bitcoin::Block as BitcoinBlock;
 use bitcoin::consensus::{Encodable, deserialize, serialize};
 use bitcoin::hashes::Hash as _;
-use blvm_bus::Scratch;
 use blvm_bus::message::chain::{BlockBody, Chain, WriteBody as _};
 use blvm_bus::request::{
     Block, BlockAndWitnesses, BlockHeader, ChainInfo, ChainPosition, ChainReply, ChainRequest,
@@ -92,12 +91,7 @@ pub(super) fn ask(shared: &Shared, request: ChainRequest) -> Result<ChainReply, 
 /// The body with which the block was published.
 fn body(block: &source::ConnectedBlock) -> Vec<u8> {
     let transactions: Vec<_> = block.transactions.iter().map(index_entry).collect();
-    let body = BlockBody { transactions: &transactions, raw: &block.raw };
-    // Aligned, as archives are made.
-    let mut bytes = Scratch::new();
-    bytes.resize(body.bound_bytes(), 0);
-    let length = body.write(&mut bytes).expect("the bound is one");
-    bytes[..length].to_vec()
+    BlockBody { transactions: &transactions, raw: &block.raw }.to_bytes()
 }
 
 fn position(position: &source::ChainPosition) -> ChainPosition {

@@ -4,7 +4,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use blvm_bus::message::modules::{MAX_EVENT_NAME_BYTES, MAX_EVENT_PAYLOAD_BYTES};
+use blvm_bus::message::Topic as _;
+use blvm_bus::message::modules::{MAX_EVENT_NAME_BYTES, MAX_EVENT_PAYLOAD_BYTES, Modules};
+use blvm_bus::message::payments::Payments;
 use blvm_bus::request::{
     Call, CallReply, FrameHead, HealthState, MAX_HEALTH_BYTES, ModuleError, ModuleHealth, ModuleRefusal,
     ModulesReply, ModulesRequest, Permission, QuotaUnit, Refusal, Reply,
@@ -112,6 +114,11 @@ impl Conversation {
             return Err(Refusal::Module { rule: ModuleRefusal::TooLarge, message });
         }
         self.quota.take(name.len() + payload.len(), Instant::now())?;
+        let topic = if is_payment(&name) { Payments::NUMBER } else { Modules::NUMBER };
+        if self.shared.topics.is_recorded(topic) {
+            let node_source = self.shared.node.source_name().to_owned();
+            return Err(Refusal::Unsupported { request: "publish_event".to_owned(), node_source });
+        }
         match self.shared.topics.publish_of_module(self.party.name(), name, payload) {
             Ok(sequence) => Ok(ModulesReply::Published { sequence }),
             Err(error) => Err(Refusal::Node { reason: error.to_string() }),

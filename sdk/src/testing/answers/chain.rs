@@ -1,7 +1,7 @@
 //! Answers about the chain.
 
 use blvm_bus::message::Hash;
-use blvm_bus::message::chain::{Chain, FEE_UNKNOWN};
+use blvm_bus::message::chain::{BlockBody, Chain, FEE_UNKNOWN, WriteBody as _};
 use blvm_bus::request::{
     BlockAndWitnesses, BlockHeader, ChainInfo, ChainPosition, ChainReply, ChainRequest, ChainTransaction,
     Confirmation, DisconnectedBlock, MempoolEntry, Outpoint, Refusal, Replay, ReplayStep, ScidOutput,
@@ -58,6 +58,7 @@ impl World {
                 ChainReply::Replay(self.replay(*position, *limit_steps as usize, *limit_bytes as usize)?)
             }
             ChainRequest::GetTxoutByScid { scid } => ChainReply::Txout(self.by_scid(*scid)),
+            ChainRequest::GetBlockBody { hash } => ChainReply::BlockBody(self.chain.block(hash).map(body)),
         })
     }
 
@@ -192,6 +193,10 @@ impl World {
         }
         Ok(Replay { steps, is_complete: true, next_sequence })
     }
+}
+
+fn body(block: &ScriptedBlock) -> Vec<u8> {
+    BlockBody { transactions: &block.index, raw: &block.raw }.to_bytes()
 }
 
 fn without_witnesses(block: &ScriptedBlock) -> BlockAndWitnesses {
