@@ -6,6 +6,7 @@ mod files;
 mod frames;
 mod hostile;
 mod peers;
+pub(crate) mod recordings;
 mod rpc;
 mod scripts;
 
@@ -15,11 +16,12 @@ use blvm_bus::wake::{ALL_KINDS, MAX_TOPICS, MAX_WAITERS, Record, Want};
 pub type Seed = (&'static str, Vec<u8>);
 
 /// Names of the targets, each with its seeds.
-pub fn all() -> [(&'static str, Vec<Seed>); 10] {
+pub fn all() -> [(&'static str, Vec<Seed>); 11] {
     [
         ("segment", scripts::seeds()),
         ("request", frames::seeds()),
         ("record", records()),
+        ("recording", recordings::seeds()),
         ("ring", hostile::ring()),
         ("message", hostile::messages()),
         ("lease-page", hostile::lease_pages()),

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use blvm_bus::message::TOPICS;
 use blvm_fuzz::{
-    Configured, Heard, Leased, Seen, config, lease_page, manifest, message, peer, record, request, ring, rpc,
-    seeds, segment,
+    Configured, Heard, Leased, Recorded, Seen, config, lease_page, manifest, message, peer, record,
+    recording, request, ring, rpc, seeds, segment,
 };
 use blvm_node_adapter::rpc::Call;
 
@@ -73,6 +73,21 @@ fn no_frame_of_the_corpus_hurts_its_reader_even_cut_short_or_damaged() {
 #[test]
 fn no_record_of_the_corpus_hurts_the_waker_even_cut_short_or_damaged() {
     replay("record", record);
+}
+
+#[test]
+fn no_recording_of_the_corpus_hurts_its_reader_even_cut_short_or_damaged() {
+    replay("recording", |input| {
+        recording(input);
+    });
+    let recorded = |name| recording(&seed("recording", name));
+    let file = Recorded { messages: 2, bodies: 1, missed: 7, is_whole: true };
+    assert_eq!(recorded("file"), file);
+    assert_eq!(recorded("file-of-nothing"), Recorded { is_whole: true, ..Recorded::default() });
+    assert_eq!(recorded("records"), Recorded { missed: 3, is_whole: false, ..file });
+    assert_eq!((recorded("a-reorganisation").bodies, recorded("how-things-stood").messages), (1, 2));
+    assert_eq!(recorded("a-loss-of-everything").missed, u64::MAX);
+    assert_eq!(recorded("a-body-where-there-is-none"), Recorded::default());
 }
 
 #[test]

@@ -1,0 +1,114 @@
+//! Recorders that are interrupted, killed, and find the disk full.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use crate::live::{await_state, blvm, check, record};
+
+/// A node that mines without end. Dropping it kills it.
+struct Node(Child);
+
+impl Node {
+    fn start(datadir: &Path) -> Self {
+        let mut command = blvm(&["run", "--mine-interval", "50ms", "--no-rpc", "--listen", "127.0.0.1:0"]);
+        command.arg("--datadir").arg(datadir).stdin(Stdio::piped()).stdout(Stdio::null());
+        Node(command.spawn().unwrap())
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn bytes(file: &Path) -> u64 {
+    fs::metadata(file).map_or(0, |found| found.len())
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(child.id() as i32), signal).unwrap();
+}
+
+fn errors(child: &mut Child) -> String {
+    let mut text = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn whatever_ends_a_recorder_leaves_a_recording_that_can_be_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let datadir = directory.path().join("node");
+    let node = Node::start(&datadir);
+    let file = |name: &str| directory.path().join(name);
+
+    // Ctrl-C: ended in order.
+    let interrupted = file("interrupted");
+    let recorder = record(&datadir, &interrupted, &["--json"]);
+    await_state("something was recorded", || bytes(&interrupted) > 2_000);
+    signal(&recorder, Signal::SIGINT);
+    let output = recorder.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let totals: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let told = check(&interrupted);
+    assert!(told["is_whole"] == true && told["records"] == totals["records"], "{told} {totals}");
+    assert_eq!(
+        (&totals["bytes"], &told["topics"]["chain"]["missed"]),
+        (&bytes(&interrupted).into(), &0.into())
+    );
+    assert!(told["topics"]["mining"]["kinds"]["TipChanged"].as_u64() > Some(0), "{told}");
+
+    // It is not replaced unless that is wanted.
+    let mut refused = record(&datadir, &interrupted, &[]);
+    assert_eq!(refused.wait().unwrap().code(), Some(1));
+    let said = errors(&mut refused);
+    assert!(said.contains("is there already") && said.contains("--overwrite"), "{said}");
+    assert_eq!(check(&interrupted), told);
+
+    // For a time.
+    let timed =
+        record(&datadir, &interrupted, &["--overwrite", "--for", "100ms"]).wait_with_output().unwrap();
+    assert!(timed.status.success() && check(&interrupted)["is_whole"] == true);
+
+    // Killed: what was written is there, and that it was not ended is known.
+    let killed = file("killed");
+    let mut recorder = record(&datadir, &killed, &[]);
+    await_state("something was recorded", || bytes(&killed) > 2_000);
+    recorder.kill().unwrap();
+    recorder.wait().unwrap();
+    let told = check(&killed);
+    assert!(told["is_whole"] == false && told["records"].as_u64() > Some(10), "{told}");
+    assert_eq!(told["damage"]["records"], told["records"]);
+
+    // The disk is full: a limit on the file's length stands for it.
+    let full = file("full");
+    let limited = "trap '' XFSZ; ulimit -f 4; exec \"$0\" \"$@\"";
+    let mut recorder = Command::new("sh");
+    recorder.args(["-c", limited, env!("CARGO_BIN_EXE_idle-node"), "record"]).arg(&full);
+    recorder.arg("--datadir").arg(&datadir).stdin(Stdio::null()).stderr(Stdio::piped());
+    let mut recorder = recorder.spawn().unwrap();
+    assert_eq!(recorder.wait().unwrap().code(), Some(1));
+    let said = errors(&mut recorder);
+    let told = check(&full);
+    assert!(told["damage"]["offset"] == bytes(&full), "half a chunk: {told}");
+    assert!(said.contains(&format!("first {} records are whole", told["records"])), "{said}");
+    assert!(said.contains("File too large"), "{said}");
+
+    // The node is gone.
+    let orphan = file("orphan");
+    let recorder = record(&datadir, &orphan, &[]);
+    await_state("something was recorded", || bytes(&orphan) > 2_000);
+    drop(node);
+    let output = recorder.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("gone"));
+    assert!(check(&orphan)["is_whole"] == true);
+}
