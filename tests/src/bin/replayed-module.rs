@@ -103,6 +103,12 @@ impl Replayed {
         add(&self.order, &format!("{sequence} {line}"))
     }
 
+    #[on(FeeEstimatesChanged)]
+    fn estimates(&self, sat_per_kvb: Vec<u64>, sequence: u64) -> Result<(), Error> {
+        add(&self.mempool, &format!("estimates {sat_per_kvb:?}"))?;
+        add(&self.order, &format!("{sequence} estimates"))
+    }
+
     #[on_missed]
     fn missed(&self, topic: &str, messages: u64) -> Result<(), Error> {
         add(&self.order, &format!("missed {messages} of {topic}"))
