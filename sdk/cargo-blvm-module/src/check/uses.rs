@@ -23,12 +23,13 @@ use super::sources::program_tokens;
 use super::tokens::{Token, Word};
 
 /// The SDK's own source, which says of each request what it needs.
-const CLIENT: [&str; 6] = [
+const CLIENT: [&str; 7] = [
     include_str!("../../../src/client/chain.rs"),
     include_str!("../../../src/client/mempool.rs"),
     include_str!("../../../src/client/mining.rs"),
     include_str!("../../../src/client/modules.rs"),
     include_str!("../../../src/client/network.rs"),
+    include_str!("../../../src/client/status.rs"),
     include_str!("../../../src/client/watch.rs"),
 ];
 
