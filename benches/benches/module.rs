@@ -243,6 +243,8 @@ fn converse(mut socket: &UnixStream, segment: &OwnedFd) {
                     topics: vec![grant],
                     leases: 0,
                     config: String::new(),
+                    module: String::new(),
+                    config_origins: Vec::new(),
                 }),
                 vec![segment.as_fd()],
             ),

@@ -11,6 +11,7 @@ mod frame;
 mod hello;
 mod mempool;
 mod message;
+mod metrics;
 mod mining;
 mod modules;
 mod name;
@@ -41,12 +42,17 @@ pub use frame::{
     FRAME_HEAD_BYTES, FrameError, FrameHead, MAX_ANSWER_BYTES, MAX_FRAME_BYTES, MAX_SUBMISSION_BYTES, decode,
     encode,
 };
-pub use hello::{Attached, Hello, LoadedModule, TopicGrant, TopicStart, TopicWish, Welcome};
+pub use hello::{Attached, ConfigOrigin, Hello, LoadedModule, TopicGrant, TopicStart, TopicWish, Welcome};
 pub use mempool::{
     FeeEstimate, FeeRateClass, MAX_PACKAGE, MAX_WTXIDS, MempoolEntry, MempoolInfo, MempoolReply,
     MempoolRequest, MempoolSnapshot,
 };
 pub use message::{Reply, Request};
+pub use metrics::{
+    MAX_METRIC_BUCKETS, MAX_METRIC_LABEL_BYTES, MAX_METRIC_LABELS, MAX_METRIC_NAME_BYTES, MAX_SERIES,
+    MetricError, MetricHistogram, MetricNumber, MetricSeries, MetricValue, MetricsReply, MetricsRequest,
+    ModuleMetrics,
+};
 pub use mining::{
     BlockTemplate, BlockVerdict, CoinbaseConstraints, CoinbaseOutput, MAX_COINBASE_OUTPUTS, MiningReply,
     MiningRequest, Solution, TemplateEntry, TemplateTransaction,

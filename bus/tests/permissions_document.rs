@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use blvm_bus::message::payments::NAMES;
 use blvm_bus::request::{
-    ChainRequest, Denylist, FrameError, Hello, MempoolRequest, MiningRequest, ModulesRequest, NetworkRequest,
-    Permission, Request, WatchRequest, decode,
+    ChainRequest, Denylist, FrameError, Hello, MempoolRequest, MetricsRequest, MiningRequest, ModulesRequest,
+    NetworkRequest, Permission, Request, WatchRequest, decode,
 };
 
 const BEGIN: &str = "<!-- written by bus/tests/permissions_document.rs -->\n";
@@ -85,6 +85,7 @@ fn requests() -> Vec<Request> {
     }
     requests.extend(one_of_each!(Watch, WatchRequest));
     requests.extend(one_of_each!(Modules, ModulesRequest));
+    requests.extend(one_of_each!(Metrics, MetricsRequest));
     requests
 }
 
@@ -123,9 +124,13 @@ fn every_permission_is_in_the_document_with_every_request_it_opens() {
     }
     let written = written();
     // The last of each area: the macro found all of them.
-    for last in
-        ["get_block_body", "get_transactions_by_wtxid", "repeat_tip_and_template", "get_module_health"]
-    {
+    for last in [
+        "get_block_body",
+        "get_transactions_by_wtxid",
+        "repeat_tip_and_template",
+        "get_module_health",
+        "get_all_metrics",
+    ] {
         assert!(written.contains(last), "{last} is missing:\n{written}");
     }
     assert!(written.contains("set_block_serve_maintenance_mode") && written.contains("watch_next"));

@@ -66,6 +66,7 @@ fn written() -> String {
         "network",
         "watch",
         "modules",
+        "metrics",
         "call",
         "refusal",
         "status",
@@ -96,7 +97,7 @@ fn every_type_of_the_areas_is_in_the_document() {
         "0 `GetBlockHeader {hash: Hash}`",
         "`next_bits: Option<u32>`",
         "2 `Next {limit: u32}`",
-        "24 `Quota {unit: QuotaUnit, per_second: u32, retry_after_ms: u32}` |",
+        "25 `Metric {message: String}` |",
         "12 `Other`, 13 `TooManyReplaced`",
     ] {
         assert!(written.contains(expected), "{expected} is missing:\n{written}");

@@ -11,13 +11,14 @@
 //! | `conversation` | one party's requests, in order, from hello on |
 //! | `calls` | what the node asks of a module |
 //! | `directory`, `registry` | what is known of each module, what modules offer |
+//! | `metrics` | figures that modules report |
 //! | `waits` | modules that wait for each other |
 //! | `audit` | who was granted what, and denied |
 //! | `codec`, `reply` | frames from the socket, frames to it |
 //! | `answer` | what the node answers to each request |
 //! | `block_queue` | blocks that modules bring from elsewhere, judged later |
 //! | `limits` | how fast, how long, how much |
-//! | `output`, `log_file` | what a module prints, in the node's log and in its own |
+//! | `output`, `severity`, `log_file` | what a module prints, in the node's log and in its own |
 
 mod answer;
 mod audit;
@@ -34,11 +35,13 @@ mod isolation;
 mod limits;
 mod log_file;
 mod manager;
+mod metrics;
 mod output;
 mod party;
 mod programs;
 mod registry;
 mod reply;
+mod severity;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;

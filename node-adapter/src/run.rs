@@ -44,6 +44,7 @@ mod module_cli;
 mod module_command;
 mod module_json;
 mod module_logs;
+mod module_metrics;
 mod module_text;
 mod node_status;
 mod operations;

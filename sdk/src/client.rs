@@ -2,6 +2,7 @@
 
 mod chain;
 mod mempool;
+mod metrics;
 mod mining;
 mod modules;
 mod network;

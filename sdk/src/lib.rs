@@ -56,9 +56,10 @@ pub mod request {
     pub use blvm_bus::request::{
         Ban, Block, BlockAndWitnesses, BlockHeader, BlockTemplate, BlockVerdict, Call, CallReply, ChainInfo,
         ChainPosition, ChainTransaction, CliArgument, CliArgumentForm, CliCommand, CliSpec,
-        CoinbaseConstraints, CoinbaseOutput, CommandOutput, Confirmation, ConnectedTransaction, Denylist,
-        DisconnectedBlock, FeeEstimate, FeeRateClass, HealthState, LoadedModule, MempoolEntry, MempoolInfo,
-        MempoolSnapshot, MiningRefusal, ModuleError, ModuleHealth, ModuleRefusal, ModuleState, ModuleSummary,
+        CoinbaseConstraints, CoinbaseOutput, CommandOutput, ConfigOrigin, Confirmation, ConnectedTransaction,
+        Denylist, DisconnectedBlock, FeeEstimate, FeeRateClass, HealthState, LoadedModule, MempoolEntry,
+        MempoolInfo, MempoolSnapshot, MetricError, MetricHistogram, MetricNumber, MetricSeries, MetricValue,
+        MiningRefusal, ModuleError, ModuleHealth, ModuleMetrics, ModuleRefusal, ModuleState, ModuleSummary,
         NetworkPeer, NetworkPeers, NetworkRefusal, NetworkStats, NodeStatus, Outpoint, PacketProtocol,
         Permission, Replay, ReplayStep, ScidOutput, SegmentStatus, Solution, SyncState, SyncStatus,
         TemplateEntry, TemplateTransaction, TransactionRefusal, TxMetadata, Utxo, WatchEvent, WatchEvents,
@@ -70,7 +71,9 @@ mod attach;
 mod calls;
 mod chain_follower;
 mod client;
+pub mod config;
 mod feed;
+mod log;
 mod mempool_view;
 pub mod module;
 pub mod prelude;

@@ -25,6 +25,7 @@ mod handlers;
 mod health;
 mod keeper;
 mod message;
+mod metrics;
 mod observer;
 mod params;
 mod pool;
@@ -48,6 +49,7 @@ pub use error::{Error, with_error};
 pub use field::Field;
 pub use handlers::{Handlers, MissedMessages};
 pub use message::Message;
+pub use metrics::{Counter, Gauge, Histogram, Metrics, MetricsError};
 pub use params::{Params, answer};
 pub use requests::Requests;
 pub use run::run;
@@ -76,7 +78,7 @@ pub trait Module: Sized + Send + Sync + 'static {
     const CONCURRENCY: usize = 16;
     /// How the threads of its topics wait.
     const WAIT: Wait = Wait::SpinThenPark;
-    /// Its configuration; [`NoSettings`] if it has none. Unknown keys are errors if serde is told to deny them.
+    /// Its configuration; [`NoSettings`] if it has none. Unknown keys are errors, whatever serde is told.
     type Settings: serde::de::DeserializeOwned;
 
     /// Builds it. No handler runs before, and every topic is read from where the module attached.

@@ -18,17 +18,19 @@ use blvm_bus::lease::page::{LeasePageError, map_lease_page};
 use blvm_bus::memory::Mapped;
 use blvm_bus::message::Topic;
 use blvm_bus::request::{
-    Hello, InheritError, LoadedModule, ModuleHealth, PROTOCOL_VERSION, Reply, Request, Statistics,
-    inherited_sockets,
+    ConfigOrigin, Hello, InheritError, LoadedModule, ModuleHealth, PROTOCOL_VERSION, Reply, Request,
+    Statistics, inherited_sockets,
 };
 use blvm_bus::segment::{Identity, OpenError, RunId, open_sealed};
 use blvm_bus::subscriber::Subscriber;
 #[cfg(feature = "tokio")]
 use blvm_bus::wake::AsyncParker;
 use blvm_bus::wake::{ALL_KINDS, ParkError, Parked, Parker};
+use serde::de::DeserializeOwned;
 
 use crate::calls::ReceivedCall;
 use crate::client::{CallError, Client};
+use crate::config::{self, ConfigError};
 use crate::feed::{AnyFeed, Feed};
 use crate::report::{Due, Reports};
 use crate::topics::Topics;
@@ -134,6 +136,8 @@ pub struct Session {
     leases: Option<Arc<LeaseHolder<Mapped>>>,
     network: String,
     config: String,
+    config_origins: Vec<ConfigOrigin>,
+    module: String,
     loaded: Vec<LoadedModule>,
     /// When calls were looked for last.
     attended: Instant,
@@ -220,6 +224,8 @@ impl Session {
             leases,
             network: welcome.network,
             config: welcome.config,
+            config_origins: welcome.config_origins,
+            module: welcome.module,
             loaded: attached.loaded,
             attended: Instant::now(),
             reports: Reports::new(Instant::now()),
@@ -272,6 +278,42 @@ impl Session {
     /// attached by path.
     pub fn config(&self) -> &str {
         &self.config
+    }
+
+    /// The configuration read into settings of the module's own, with serde:
+    ///
+    /// ```no_run
+    /// # use blvm_sdk::{Session, Topics, Wait};
+    /// #[derive(serde::Deserialize)]
+    /// #[serde(default)]
+    /// struct Settings {
+    ///     above_sat_per_vb: u64,
+    /// }
+    /// # impl Default for Settings { fn default() -> Self { Settings { above_sat_per_vb: 50 } } }
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let session = Session::attach(Topics::new(), Wait::Park)?;
+    /// let settings: Settings = session.config_as()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] tells everything that is wrong: the key, what stands there and what was expected, and the file or the
+    /// variable it comes from. Keys that the settings do not have are wrong too.
+    pub fn config_as<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
+        config::read(&self.config, &self.config_origins, &self.module)
+    }
+
+    /// Where the values of the configuration come from.
+    pub fn config_origins(&self) -> &[ConfigOrigin] {
+        &self.config_origins
+    }
+
+    /// The module's name, as its manifest has it; empty for a program that attached by path.
+    pub fn module_name(&self) -> &str {
+        &self.module
     }
 
     /// The modules that were loaded when this one attached; those loaded later are told of by the topic `system`.

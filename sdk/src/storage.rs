@@ -40,7 +40,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use redb::{Database, DatabaseError, ReadableDatabase, TransactionError};
 
-pub use error::{OpenError, StorageError};
+pub use error::{OpenError, OpenStorageError, StorageError};
 pub use follow::{BeginError, StoredFollower};
 pub use migrations::{Migration, MigrationError, Migrations};
 pub use redb::{AccessGuard, Key, Range, Value};

@@ -135,6 +135,15 @@ impl Watch {
     #[every("10s")]
     #[every("5m")]
     async fn tick(&self) {}
+
+    fn interval(&self) -> std::time::Duration {
+        std::time::Duration::from_secs(self.settings.above_sat_per_vb)
+    }
+
+    #[every(Self::interval)]
+    fn tock(&self) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 /// The mempool as a whole, and beside it no handler of one of its messages.

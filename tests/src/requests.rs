@@ -4,8 +4,9 @@
 
 use blvm_bus::request::{
     ChainPosition, ChainRequest, CliSpec, CoinbaseConstraints, CoinbaseOutput, Denylist, HealthState,
-    MempoolRequest, MiningRequest, ModuleHealth, ModulesRequest, NetworkRequest, Outpoint, PacketProtocol,
-    Reply, Request, Solution, Statistics, WatchItem, WatchRequest,
+    MempoolRequest, MetricHistogram, MetricSeries, MetricValue, MetricsRequest, MiningRequest, ModuleHealth,
+    ModulesRequest, NetworkRequest, Outpoint, PacketProtocol, Reply, Request, Solution, Statistics,
+    WatchItem, WatchRequest,
 };
 
 /// Numbers that look random and are the same for the same seed.
@@ -157,6 +158,8 @@ pub fn all(learnt: &Learnt, random: &mut Random) -> Vec<Request> {
         .for_each(|request| requests.push(Request::Network(Box::new(request))));
     chain_of(ModulesRequest::DiscoverModules, |last| after_modules(last, random))
         .for_each(|request| requests.push(Request::Modules(Box::new(request))));
+    chain_of(MetricsRequest::Report { series: series(random) }, |last| after_metrics(last, random))
+        .for_each(|request| requests.push(Request::Metrics(Box::new(request))));
     chain_of(WatchRequest::Add { items: items(learnt, random) }, |last| after_watch(last, learnt, random))
         .for_each(|request| requests.push(Request::Watch(Box::new(request))));
     requests
@@ -290,6 +293,34 @@ fn after_modules(last: &ModulesRequest, random: &mut Random) -> Option<ModulesRe
         M::UnregisterRpcEndpoint { .. } => M::RegisterCliSpec(CliSpec::default()),
         M::RegisterCliSpec(_) => return None,
     })
+}
+
+fn after_metrics(last: &MetricsRequest, random: &mut Random) -> Option<MetricsRequest> {
+    use MetricsRequest as M;
+    Some(match last {
+        M::Report { .. } => M::GetModule { name: random.word() },
+        M::GetModule { .. } => M::GetAll,
+        M::GetAll => return None,
+    })
+}
+
+/// Figures with right and wrong names, numbers of every kind, and buckets that fit or do not.
+fn series(random: &mut Random) -> Vec<MetricSeries> {
+    let one = |random: &mut Random| {
+        let labels = (0..random.below(3)).map(|_| (random.word(), random.word())).collect();
+        let number = |random: &mut Random| f64::from_bits(random.number()).into();
+        let value = match random.below(3) {
+            0 => MetricValue::Counter(random.number()),
+            1 => MetricValue::Gauge(number(random)),
+            _ => MetricValue::Histogram(MetricHistogram {
+                bounds: (0..random.below(4)).map(|_| number(random)).collect(),
+                counts: (0..random.below(5)).map(|_| random.number()).collect(),
+                sum: number(random),
+            }),
+        };
+        MetricSeries { name: random.word(), labels, value }
+    };
+    (0..random.below(4)).map(|_| one(random)).collect()
 }
 
 fn after_watch(last: &WatchRequest, learnt: &Learnt, random: &mut Random) -> Option<WatchRequest> {

@@ -37,6 +37,21 @@ pub struct Welcome {
     pub leases: u8,
     /// The module's effective configuration as TOML; empty for a program that attached by path.
     pub config: String,
+    /// The module's name, as its manifest has it; empty for a program that attached by path.
+    pub module: String,
+    /// Where the values of `config` come from, as far as that is known.
+    pub config_origins: Vec<ConfigOrigin>,
+}
+
+/// Where a value of the configuration comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct ConfigOrigin {
+    /// Keys that lead to it, the outermost first.
+    pub key: Vec<String>,
+    /// File and line, as `PATH:LINE`, or the name of a variable.
+    pub origin: String,
+    /// The variable's text; `None` of a file.
+    pub variable: Option<String>,
 }
 
 /// A topic given.

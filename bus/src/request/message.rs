@@ -4,8 +4,8 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 use super::{
     Attached, Block, ChainPosition, ChainReply, ChainRequest, Hello, MempoolEntry, MempoolReply,
-    MempoolRequest, MiningReply, MiningRequest, ModulesReply, ModulesRequest, NetworkReply, NetworkRequest,
-    NodeStatus, Refusal, Statistics, Token, WatchReply, WatchRequest, Welcome,
+    MempoolRequest, MetricsReply, MetricsRequest, MiningReply, MiningRequest, ModulesReply, ModulesRequest,
+    NetworkReply, NetworkRequest, NodeStatus, Refusal, Statistics, Token, WatchReply, WatchRequest, Welcome,
 };
 use crate::message::Hash;
 
@@ -60,6 +60,8 @@ pub enum Request {
     },
     /// About modules. Answered by [`Reply::Modules`].
     Modules(Box<ModulesRequest>),
+    /// About figures of modules. Answered by [`Reply::Metrics`].
+    Metrics(Box<MetricsRequest>),
 }
 
 /// What the node answers.
@@ -101,6 +103,8 @@ pub enum Reply {
     NodeStatus(Box<NodeStatus>),
     /// To [`Request::Modules`].
     Modules(Box<ModulesReply>),
+    /// To [`Request::Metrics`].
+    Metrics(Box<MetricsReply>),
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! What each request is called, what it needs, and what it may do.
 
 use super::{
-    ChainRequest, Denylist, MempoolRequest, MiningRequest, ModulesRequest, NetworkRequest, PacketProtocol,
-    Permission, Request, WatchRequest,
+    ChainRequest, Denylist, MempoolRequest, MetricsRequest, MiningRequest, ModulesRequest, NetworkRequest,
+    PacketProtocol, Permission, Request, WatchRequest,
 };
 use crate::message::Topic;
 use crate::message::mesh_packets::MeshPackets;
@@ -27,6 +27,11 @@ impl Request {
             Request::Network(request) => network_name(request),
             Request::GetNodeStatus { .. } => "get_node_status",
             Request::Modules(request) => modules_name(request),
+            Request::Metrics(request) => match **request {
+                MetricsRequest::Report { .. } => "report_metrics",
+                MetricsRequest::GetModule { .. } => "get_module_metrics",
+                MetricsRequest::GetAll => "get_all_metrics",
+            },
             Request::Watch(request) => match **request {
                 WatchRequest::Add { .. } => "watch_add",
                 WatchRequest::Remove { .. } => "watch_remove",
@@ -62,6 +67,10 @@ impl Request {
             Request::Watch(_) => Some(Permission::WatchChain),
             Request::GetNodeStatus { .. } => Some(Permission::ReadChainState),
             Request::Modules(request) => modules_permission(request),
+            Request::Metrics(request) => Some(match **request {
+                MetricsRequest::Report { .. } => Permission::ReportMetrics,
+                MetricsRequest::GetModule { .. } | MetricsRequest::GetAll => Permission::ReadMetrics,
+            }),
         }
     }
 
@@ -114,6 +123,7 @@ impl Request {
                     | ModulesRequest::IsModuleAvailable { .. }
                     | ModulesRequest::GetHealth { .. }
             ),
+            Request::Metrics(request) => matches!(**request, MetricsRequest::Report { .. }),
             _ => false,
         }
     }

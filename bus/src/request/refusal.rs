@@ -201,6 +201,12 @@ pub enum Refusal {
         /// After how long the next one is taken, in milliseconds.
         retry_after_ms: u32,
     },
+    /// A reported figure is not of the form that the node takes; none of its batch was.
+    #[error("the metric is refused: {message}")]
+    Metric {
+        /// Which, and why.
+        message: String,
+    },
 }
 
 /// What a quota counts.

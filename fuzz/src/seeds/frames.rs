@@ -7,7 +7,7 @@ use blvm_bus::layout::LAYOUT_VERSION;
 use blvm_bus::message::Topic;
 use blvm_bus::message::chain::Chain;
 use blvm_bus::request::{
-    Attached, Block, ChainPosition, FrameHead, Hello, LatencyNs, LoadedModule, MempoolEntry,
+    Attached, Block, ChainPosition, ConfigOrigin, FrameHead, Hello, LatencyNs, LoadedModule, MempoolEntry,
     PROTOCOL_VERSION, Refusal, Reply, Request, Statistics, TopicGrant, TopicStart, TopicStatistics,
     TopicWish, TransactionRefusal, Welcome, encode,
 };
@@ -66,6 +66,11 @@ fn requests() -> Vec<(&'static str, Request)> {
 }
 
 fn replies() -> Vec<(&'static str, Reply)> {
+    let origin = ConfigOrigin {
+        key: vec!["listen".to_owned()],
+        origin: "MODULE_CONFIG_LISTEN".to_owned(),
+        variable: Some("3333".to_owned()),
+    };
     let welcome = Welcome {
         run_id: [3; 16],
         node_version: "0.1.0".to_owned(),
@@ -73,6 +78,8 @@ fn replies() -> Vec<(&'static str, Reply)> {
         topics: vec![TopicGrant { topic: Chain::NUMBER, schema: 1, kinds: u64::MAX }],
         leases: 2,
         config: "listen = 3333\n".to_owned(),
+        module: "lightning".to_owned(),
+        config_origins: vec![origin],
     };
     let starts = vec![TopicStart { topic: Chain::NUMBER, sequence: 1 }];
     let loaded = vec![LoadedModule { name: "lightning".to_owned(), version: "0.1.0".to_owned() }];

@@ -45,8 +45,8 @@ pub use manifest::{
 };
 pub use mistake::{Kind, Mistake, Wrong};
 pub use node_file::{
-    Assignment, LeftOut, LimitDefaults, LimitOverrides, ModuleLimits, ModuleTable, ModulesTable, NODE_FILE,
-    NODE_FILE_KEYS, NodeFile, SetError,
+    Assignment, LeftOut, LimitDefaults, LimitOverrides, LogLevel, ModuleLimits, ModuleTable, ModulesTable,
+    NODE_FILE, NODE_FILE_KEYS, NodeFile, SetError,
 };
 pub use replace_file::replace_file;
 pub use trust::{

@@ -15,7 +15,7 @@ use crate::file_error::FileError;
 use crate::manifest::Manifest;
 
 pub use edit::{Assignment, SetError};
-pub use limits::{LimitDefaults, LimitOverrides, ModuleLimits};
+pub use limits::{LimitDefaults, LimitOverrides, LogLevel, ModuleLimits};
 pub(crate) use parse::LIMITS_TABLE;
 pub use parse::NODE_FILE_KEYS;
 

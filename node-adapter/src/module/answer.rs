@@ -8,8 +8,8 @@ mod status;
 
 use blvm_bus::message::Topic;
 use blvm_bus::request::{
-    ChainRequest, MempoolRequest, MiningRequest, Refusal, Reply, Request, TransactionRefusal, WatchReply,
-    WatchRequest,
+    ChainRequest, MempoolRequest, MetricsReply, MetricsRequest, MiningRequest, Refusal, Reply, Request,
+    TransactionRefusal, WatchReply, WatchRequest,
 };
 
 use super::host::Shared;
@@ -40,6 +40,7 @@ pub(super) fn ask(shared: &Shared, owner: u64, request: Request) -> Reply {
             network::ask(shared, owner, *request).map(|reply| Reply::Network(Box::new(reply)))
         }
         Request::GetNodeStatus { with_utxo_digest } => status::status(shared, with_utxo_digest),
+        Request::Metrics(request) => metrics(shared, *request).map(|reply| Reply::Metrics(Box::new(reply))),
         Request::Watch(request) => watch(shared, owner, *request).map(|reply| Reply::Watch(Box::new(reply))),
         request @ (Request::Hello(_)
         | Request::Mapped
@@ -68,7 +69,18 @@ pub(super) fn is_long(request: &Request) -> bool {
             matches!(**request, MempoolRequest::Snapshot | MempoolRequest::GetTransactionsByWtxid { .. })
         }
         Request::Mining(request) => matches!(**request, MiningRequest::GetTemplateTransactions { .. }),
+        Request::Metrics(request) => matches!(**request, MetricsRequest::GetAll),
         _ => false,
+    }
+}
+
+fn metrics(shared: &Shared, request: MetricsRequest) -> Result<MetricsReply, Refusal> {
+    match request {
+        MetricsRequest::GetModule { name } => Ok(MetricsReply::Module(shared.directory.metrics_of(&name))),
+        MetricsRequest::GetAll => Ok(MetricsReply::All(shared.directory.all_metrics())),
+        MetricsRequest::Report { .. } => {
+            Err(Refusal::OutOfTurn { request: "report_metrics".to_owned(), state: "here".to_owned() })
+        }
     }
 }
 

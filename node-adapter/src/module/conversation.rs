@@ -22,8 +22,9 @@ use blvm_bus::memory::Mapped;
 use blvm_bus::message::Topic;
 use blvm_bus::message::chain::Chain;
 use blvm_bus::request::{
-    Attached, FrameHead, Hello, MiningRequest, PROTOCOL_VERSION, Permission, Refusal, Reply, Request,
-    TopicGrant, WatchEvents, WatchReply, WatchRequest, Welcome, close_elsewhere, decode,
+    Attached, FrameHead, Hello, MetricSeries, MetricsReply, MetricsRequest, MiningRequest, PROTOCOL_VERSION,
+    Permission, Refusal, Reply, Request, TopicGrant, WatchEvents, WatchReply, WatchRequest, Welcome,
+    close_elsewhere, decode,
 };
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
@@ -344,6 +345,13 @@ impl Conversation {
                 if let Request::Modules(request) = request {
                     return self.modules(head, *request, place).await;
                 }
+                let request = match request {
+                    Request::Metrics(metrics) => match *metrics {
+                        MetricsRequest::Report { series } => return self.report_metrics(head, series).await,
+                        metrics => Request::Metrics(Box::new(metrics)),
+                    },
+                    request => request,
+                };
                 self.has_constraints |= matches!(&request, Request::Mining(mining)
                     if matches!(**mining, MiningRequest::SetCoinbaseConstraints(_)));
                 self.work.set_next(Asked { head, request, place });
@@ -368,6 +376,18 @@ impl Conversation {
             _place: place,
         });
         Ok(())
+    }
+
+    /// Keeps the figures that this party reports of itself.
+    async fn report_metrics(&mut self, head: FrameHead, series: Vec<MetricSeries>) -> io::Result<()> {
+        let has_gone = || self.party.calls().is_some_and(|calls| calls.is_closed());
+        match self.shared.directory.report_metrics(self.party.name(), series, has_gone) {
+            Ok(()) => {
+                let reply = Reply::Metrics(Box::new(MetricsReply::Noted));
+                self.writer.send(head.correlation, &reply, &[]).await
+            }
+            Err(refusal) => self.refuse(head, refusal).await,
+        }
     }
 
     /// Whether this party may ask that, in a frame of that length.
@@ -470,6 +490,8 @@ impl Conversation {
                 .collect(),
             leases: if page.is_some() { shared.topics.leases() } else { 0 },
             config: self.party.config().to_owned(),
+            module: self.party.module_name().to_owned(),
+            config_origins: self.party.config_origins().to_vec(),
         };
         let opened: io::Result<Vec<_>> = grants.iter().map(|grant| grant.segment.open_for_module()).collect();
         let opened = match opened {

@@ -2,15 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use blvm_bus::request::{LoadedModule, ModuleHealth, ModuleState, ModuleSummary};
+use blvm_bus::request::{
+    LoadedModule, MetricSeries, ModuleHealth, ModuleMetrics, ModuleState, ModuleSummary, Refusal,
+};
 use parking_lot::Mutex;
+
+use super::metrics::Metrics;
 
 /// What is known of each module, by name.
 ///
 /// The lock orders what is told: a change is published before anybody reads it here, and a module that attaches finds the
 /// modules loaded so far and the sequence from which later ones count in one instant.
 #[derive(Debug, Default)]
-pub struct Directory(Mutex<BTreeMap<String, ModuleSummary>>);
+pub struct Directory {
+    modules: Mutex<BTreeMap<String, ModuleSummary>>,
+    /// Of modules that are loaded.
+    metrics: Metrics,
+}
 
 impl Directory {
     /// Changes what is known of module `name` and publishes that, in one step. `None` is a module that is not known.
@@ -22,9 +30,12 @@ impl Directory {
         change: impl FnOnce(&mut Option<ModuleSummary>) -> R,
         publish: impl FnOnce(),
     ) -> R {
-        let mut modules = self.0.lock();
+        let mut modules = self.modules.lock();
         let mut summary = modules.remove(name);
         let result = change(&mut summary);
+        if !summary.as_ref().is_some_and(|summary| summary.is_loaded) {
+            self.metrics.forget(name);
+        }
         if let Some(summary) = summary {
             modules.insert(name.to_owned(), summary);
         }
@@ -34,34 +45,68 @@ impl Directory {
 
     /// Every module, by name.
     pub fn all(&self) -> Vec<ModuleSummary> {
-        self.0.lock().values().cloned().collect()
+        self.modules.lock().values().cloned().collect()
     }
 
     /// One module.
     pub fn get(&self, name: &str) -> Option<ModuleSummary> {
-        self.0.lock().get(name).cloned()
+        self.modules.lock().get(name).cloned()
     }
 
     /// Whether there is a module `name`.
     pub(super) fn is_known(&self, name: &str) -> bool {
-        self.0.lock().contains_key(name)
+        self.modules.lock().contains_key(name)
     }
 
     /// Whether module `name` is loaded and runs.
     pub fn is_available(&self, name: &str) -> bool {
-        self.0.lock().get(name).is_some_and(|module| module.is_loaded && module.state == ModuleState::Running)
+        self.modules
+            .lock()
+            .get(name)
+            .is_some_and(|module| module.is_loaded && module.state == ModuleState::Running)
     }
 
     /// Notes how module `name` says it does; its manager sends the event.
     pub(super) fn note_health(&self, name: &str, health: ModuleHealth) {
-        if let Some(module) = self.0.lock().get_mut(name) {
+        if let Some(module) = self.modules.lock().get_mut(name) {
             module.health = health;
         }
     }
 
+    /// The figures that modules report.
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// The figures of module `name`; `None` if it is not loaded.
+    pub fn metrics_of(&self, name: &str) -> Option<ModuleMetrics> {
+        let is_loaded = self.modules.lock().get(name).is_some_and(|module| module.is_loaded);
+        let none = || ModuleMetrics { module: name.to_owned(), series: Vec::new() };
+        self.metrics.of(name).or_else(|| is_loaded.then(none))
+    }
+
+    /// The figures of every module that has reported some.
+    pub fn all_metrics(&self) -> Vec<ModuleMetrics> {
+        self.metrics.all()
+    }
+
+    /// Takes what a module reports, unless its process has gone and it was unloaded meanwhile: `has_gone` says so.
+    pub(super) fn report_metrics(
+        &self,
+        name: &str,
+        batch: Vec<MetricSeries>,
+        has_gone: impl FnOnce() -> bool,
+    ) -> Result<(), Refusal> {
+        self.metrics.report(name, batch)?;
+        if has_gone() && !self.modules.lock().get(name).is_some_and(|module| module.is_loaded) {
+            self.metrics.forget(name);
+        }
+        Ok(())
+    }
+
     /// Calls `take` with the modules that are loaded; nothing changes meanwhile.
     pub(super) fn with_loaded<R>(&self, take: impl FnOnce(Vec<LoadedModule>) -> R) -> R {
-        let modules = self.0.lock();
+        let modules = self.modules.lock();
         let loaded = modules.values().filter(|module| module.is_loaded);
         take(
             loaded

@@ -12,7 +12,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use blvm_bus::lease::ScannedPage;
 use blvm_bus::memory::Mapped;
 use blvm_bus::message::system::{ModuleCrashed, ModuleStarted, ModuleStopped};
-use blvm_bus::request::{Attached, ModuleHealth, Permission, Refusal, Statistics, refuse_descriptors};
+use blvm_bus::request::{
+    Attached, ConfigOrigin, ModuleHealth, Permission, Refusal, Statistics, refuse_descriptors,
+};
 use blvm_bus::wake::{ALL_KINDS, WakerClient, WakerError, kind_bit, wake_socket_pair};
 use blvm_manifest::{Manifest, ModuleLimits, NodeFile};
 use blvm_sandbox::{
@@ -41,6 +43,9 @@ use super::waits::Waits;
 use super::{conversation, output};
 use crate::source::{NetworkApi, NodeApi};
 use crate::topics::Topics;
+
+/// The one variable in a module's environment: how much it is to say, and that the node reads what it prints.
+const LOG_VARIABLE: &str = "BLVM_MODULE_LOG";
 
 /// How modules are started.
 #[derive(Debug, Clone)]
@@ -182,6 +187,7 @@ enum Hold {
 pub(super) struct Module {
     manifest: Manifest,
     config: String,
+    config_origins: Vec<ConfigOrigin>,
     resume: BTreeMap<u32, u64>,
     pid: u32,
     shared: Arc<Shared>,
@@ -195,11 +201,11 @@ pub(super) struct Module {
 }
 
 impl Module {
-    /// A module that has not attached yet; `wake` is the node's end of its wake socket, `config` its effective configuration,
-    /// `resume` the first sequences of a successor, by topic.
+    /// A module that has not attached yet; `wake` is the node's end of its wake socket, `config` its effective configuration
+    /// and where its values come from, `resume` the first sequences of a successor, by topic.
     pub(super) fn new(
         manifest: Manifest,
-        config: String,
+        (config, config_origins): (String, Vec<ConfigOrigin>),
         resume: BTreeMap<u32, u64>,
         pid: u32,
         wake: OwnedFd,
@@ -210,6 +216,7 @@ impl Module {
         Module {
             manifest,
             config,
+            config_origins,
             resume,
             pid,
             shared,
@@ -282,8 +289,16 @@ impl Party for Module {
         Ok(None)
     }
 
+    fn module_name(&self) -> &str {
+        &self.manifest.name
+    }
+
     fn config(&self) -> &str {
         &self.config
+    }
+
+    fn config_origins(&self) -> &[ConfigOrigin] {
+        &self.config_origins
     }
 
     fn calls(&self) -> Option<&Arc<CallDesk>> {
@@ -320,6 +335,8 @@ impl Party for Module {
                 return None;
             }
         };
+        // Its counters begin at nothing.
+        self.shared.directory.metrics().forget(self.name());
         let attached = self.shared.directory.with_loaded(|loaded| {
             let starts = starts_of(bus, &topics, &self.resume);
             Attached { starts, loaded }
@@ -358,6 +375,8 @@ pub struct StartRequest {
     pub expected_sha256: Option<[u8; 32]>,
     /// Its effective configuration as TOML; it reads it when it attaches.
     pub config: String,
+    /// Where the values of its configuration come from: what it is told, and its author tells the operator.
+    pub config_origins: Vec<ConfigOrigin>,
     /// The first sequences it reads, by topic: where the process before it had finished. Topics that are missing begin as for
     /// everybody else.
     pub resume: BTreeMap<u32, u64>,
@@ -377,6 +396,7 @@ impl StartRequest {
             log: None,
             expected_sha256: None,
             config: String::new(),
+            config_origins: Vec::new(),
             resume: BTreeMap::new(),
             limits,
         }
@@ -444,8 +464,17 @@ impl ModuleHost {
     ///
     /// [`StartModuleError`].
     pub fn start_with(&self, start: StartRequest) -> Result<RunningModule, StartModuleError> {
-        let StartRequest { manifest, arguments, program, log, expected_sha256, config, resume, limits } =
-            start;
+        let StartRequest {
+            manifest,
+            arguments,
+            program,
+            log,
+            expected_sha256,
+            config,
+            config_origins,
+            resume,
+            limits,
+        } = start;
         let name = manifest.name.clone();
         let directory = self.users.path(&name);
         let uid = self.users.make_directory(&name).map_err(|source| StartModuleError::DataDirectory {
@@ -471,6 +500,7 @@ impl ModuleHost {
         request.uid = uid;
         isolation.apply(&mut request, &directory, group);
         request.working_directory = directory;
+        request.environment = vec![(LOG_VARIABLE.into(), limits.log_level.name().into())];
         request.allow_weak_isolation = self.options.allow_weak_isolation;
         let mut child = self
             .spawner
@@ -488,7 +518,7 @@ impl ModuleHost {
         // A process id is positive.
         let module = Arc::new(Module::new(
             manifest,
-            config,
+            (config, config_origins),
             resume,
             child.pid() as u32,
             wake,

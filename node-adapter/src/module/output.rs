@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::limits::Bucket;
 use super::log_file::LogFile;
+use super::severity::Severity;
 
 /// Longest line logged whole; a longer one is cut into such pieces.
 const MAX_LINE_BYTES: u64 = 8 << 10;
@@ -128,6 +129,7 @@ impl Lines {
             tokio::time::sleep(Duration::from_millis(u64::from(wait_ms))).await;
         }
         self.pace.spend(cost);
+        let (severity, line) = Severity::of(line);
         let text = text_of(line);
         if text.is_empty() {
             return;
@@ -137,10 +139,26 @@ impl Lines {
             self.say_left_out(shown.left_out);
         }
         if shown.is_shown {
-            tracing::info!(target: "module", module = self.module, stream = self.stream, "{text}");
+            self.show(severity, &text);
         }
         if let Some(log) = &self.log {
-            log.write(self.stream, &text);
+            match severity {
+                None => log.write(self.stream, &text),
+                Some(severity) => log.write(&format!("{}.{}", self.stream, severity.name()), &text),
+            }
+        }
+    }
+
+    /// In the node's log, at the level that the module gives it.
+    fn show(&self, severity: Option<Severity>, text: &str) {
+        let (module, stream) = (&self.module, self.stream);
+        // The level of an event is part of the place it is written at.
+        match severity {
+            Some(Severity::Error) => tracing::error!(target: "module", module, stream, "{text}"),
+            Some(Severity::Warn) => tracing::warn!(target: "module", module, stream, "{text}"),
+            None | Some(Severity::Info) => tracing::info!(target: "module", module, stream, "{text}"),
+            Some(Severity::Debug) => tracing::debug!(target: "module", module, stream, "{text}"),
+            Some(Severity::Trace) => tracing::trace!(target: "module", module, stream, "{text}"),
         }
     }
 

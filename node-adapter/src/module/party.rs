@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use blvm_bus::lease::ScannedPage;
 use blvm_bus::memory::Mapped;
-use blvm_bus::request::{Attached, ModuleHealth, Permission, Statistics, TopicStart, close_elsewhere};
+use blvm_bus::request::{
+    Attached, ConfigOrigin, ModuleHealth, Permission, Statistics, TopicStart, close_elsewhere,
+};
 use blvm_bus::wake::{ALL_KINDS, WakerClient, WakerError, wake_socket_pair};
 use parking_lot::Mutex;
 
@@ -37,8 +39,14 @@ pub(super) trait Party: Send + Sync {
     /// The wake socket that travels with the welcome; `None` if it has one already.
     fn offer_wake(&self) -> Result<Option<OwnedFd>, WakerError>;
 
+    /// The module's name; empty for who is none.
+    fn module_name(&self) -> &str;
+
     /// Its effective configuration as TOML.
     fn config(&self) -> &str;
+
+    /// Where the values of its configuration come from.
+    fn config_origins(&self) -> &[ConfigOrigin];
 
     /// Where the node's calls to it come in; `None` for who cannot be called.
     fn calls(&self) -> Option<&Arc<CallDesk>>;
@@ -123,8 +131,16 @@ impl Party for PathPeer {
         Ok(Some(peer))
     }
 
+    fn module_name(&self) -> &str {
+        ""
+    }
+
     fn config(&self) -> &str {
         ""
+    }
+
+    fn config_origins(&self) -> &[ConfigOrigin] {
+        &[]
     }
 
     /// The node asks nothing of a program that it has not started.

@@ -28,11 +28,12 @@ const MAX_ABOUT_BYTES: usize = 512;
 const MAX_SPEC_BYTES: usize = 64 << 10;
 
 /// Methods of the node's own JSON-RPC, also those of versions to come.
-const NODE_METHODS: [&str; 14] = [
+const NODE_METHODS: [&str; 15] = [
     "getbusinfo",
     "getmoduleclispecs",
     "getmoduleinfo",
     "getmodulelogs",
+    "getmodulemetrics",
     "getnodestatus",
     "getrpcinfo",
     "help",

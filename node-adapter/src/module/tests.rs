@@ -117,7 +117,7 @@ impl Node {
         let (starts, _) = watch::channel(None);
         let module = Arc::new(Module::new(
             manifest,
-            String::new(),
+            (String::new(), Vec::new()),
             BTreeMap::new(),
             4242,
             wake,

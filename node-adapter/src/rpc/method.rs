@@ -89,6 +89,11 @@ pub enum Call {
         /// Which.
         name: String,
     },
+    /// The figures that modules report.
+    ModuleMetrics {
+        /// Of which module; of all where it is empty.
+        name: String,
+    },
     /// The commands of all modules.
     ModuleCliSpecs,
     /// A module's command.
@@ -133,6 +138,17 @@ pub const METHODS: &[Method] = &[
         parameters: MODULE_NAME,
         about: "one module: version, state, process, permissions, isolation, statistics",
         asks_for: |given| Call::ModuleInfo { name: given.text("name") },
+    },
+    Method {
+        name: "getmodulemetrics",
+        parameters: &[Parameter {
+            name: "name",
+            kind: ParameterKind::Text,
+            is_required: false,
+            about: "only this module",
+        }],
+        about: "the figures that modules report of themselves",
+        asks_for: |given| Call::ModuleMetrics { name: given.text("name") },
     },
     Method {
         name: "help",

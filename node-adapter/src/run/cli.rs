@@ -397,6 +397,8 @@ pub(crate) enum ModuleCommand {
     Unload(NamedModule),
     /// Stop a module and start it anew, with the program and configuration of now.
     Reload(NamedModule),
+    /// The figures that a module reports of itself, or those of all modules.
+    Metrics(MetricsArguments),
     /// What a module printed. Reads the file in the data directory, whether the node runs or not.
     Logs(LogArguments),
     /// Sign a module in a directory, as one of the maintainers that its manifest lists. No node has to run.
@@ -405,6 +407,20 @@ pub(crate) enum ModuleCommand {
     ///
     /// Exit status 0 if they have, 1 if not.
     Verify(VerifyArguments),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct MetricsArguments {
+    /// The module, as its module.toml names it. Without it all modules.
+    #[arg(value_name = "NAME")]
+    pub(crate) name: Option<String>,
+
+    /// Print the text that Prometheus reads, for its textfile collector for example.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) prometheus: bool,
+
+    #[command(flatten)]
+    pub(crate) node: NodeArguments,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -61,11 +61,16 @@ async fn show(arguments: LogArguments) -> Result<(), RunError> {
     }
 }
 
-/// A line of the log by its parts.
+/// A line of the log by its parts: time, stream with the level that the line had, text.
 fn as_json(line: &str) -> String {
     let mut parts = line.splitn(3, ' ');
     let mut part = || parts.next().unwrap_or_default();
-    json!({ "time": part(), "stream": part(), "text": part() }).to_string()
+    let (time, stream, text) = (part(), part(), part());
+    match stream.split_once('.') {
+        Some((stream, level)) => json!({ "time": time, "stream": stream, "level": level, "text": text }),
+        None => json!({ "time": time, "stream": stream, "level": null, "text": text }),
+    }
+    .to_string()
 }
 
 /// A log that grows, and is set aside when it is full.
@@ -214,8 +219,12 @@ mod tests {
     #[test]
     fn a_line_has_three_parts() {
         let line = as_json("2026-01-01T00:00:00.000Z stderr it \"works\"");
-        let expected =
-            json!({"time": "2026-01-01T00:00:00.000Z", "stream": "stderr", "text": "it \"works\""});
+        let expected = json!({"time": "2026-01-01T00:00:00.000Z", "stream": "stderr", "level": null, "text": "it \"works\""});
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&line).unwrap(), expected);
+        let line = as_json("2026-01-01T00:00:00.000Z stderr.warn watch: no room");
+        let expected = json!({
+            "time": "2026-01-01T00:00:00.000Z", "stream": "stderr", "level": "warn", "text": "watch: no room"
+        });
         assert_eq!(serde_json::from_str::<serde_json::Value>(&line).unwrap(), expected);
     }
 }

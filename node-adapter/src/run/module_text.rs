@@ -31,8 +31,8 @@ pub(super) fn table(modules: &[ModuleInfo]) -> Vec<String> {
     rows.iter().map(line).collect()
 }
 
-/// One of them, a line for each thing known.
-pub(super) fn card(module: &ModuleInfo) -> Vec<String> {
+/// One of them, a line for each thing known; it reports `metrics` series.
+pub(super) fn card(module: &ModuleInfo, metrics: u64) -> Vec<String> {
     let mut lines = vec![
         format!("name           {} {}", module.name, module.version),
         format!("state          {}, health {}", module.state, module.health),
@@ -58,6 +58,9 @@ pub(super) fn card(module: &ModuleInfo) -> Vec<String> {
     }
     for topic in &module.topics {
         line("received", format!("{} of {}, {} missed", topic.received, topic.topic, topic.missed));
+    }
+    if metrics > 0 {
+        line("metrics", format!("{metrics} series: blvm module metrics {}", module.name));
     }
     lines
 }

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::module_calls;
+use super::module_metrics::Figures;
 use crate::module::{
     BeginError, LoadError, ModuleManager, Registry, ReloadError, RunningModule, UnloadError,
 };
@@ -76,6 +77,7 @@ impl NodeOperations {
             Call::ReloadModule { name } => said(&self.modules.reload(&name).await.map_err(reload_error)?),
             Call::ListModules => said(&self.modules.list()),
             Call::ModuleInfo { name } => self.module_info(&name),
+            Call::ModuleMetrics { name } => self.module_metrics(&name),
             Call::ModuleCliSpecs => Ok(module_calls::specs(&self.registry)),
             Call::RunModuleCli { module, arguments } => {
                 let _place = self.place()?;
@@ -128,14 +130,35 @@ impl NodeOperations {
         }))
     }
 
-    fn module_info(&self, name: &str) -> Result<Value, ErrorObjectOwned> {
-        let Some(info) = self.modules.info(name) else {
-            let known: Vec<_> = self.modules.list().into_iter().map(|module| module.name).collect();
-            return Err(load_error(LoadError::Unknown { name: name.to_owned(), known }));
+    /// The figures of one module, or of all where none is named.
+    fn module_metrics(&self, name: &str) -> Result<Value, ErrorObjectOwned> {
+        let directory = self.modules.host().directory();
+        let metrics = match name {
+            "" => directory.all_metrics(),
+            name => vec![directory.metrics_of(name).ok_or_else(|| self.not_loaded(name))?],
         };
+        said(&metrics.into_iter().map(Figures::from).collect::<Vec<_>>())
+    }
+
+    fn not_loaded(&self, name: &str) -> ErrorObjectOwned {
+        match self.modules.info(name) {
+            Some(info) => unload_error(UnloadError::NotLoaded { name: name.to_owned(), state: info.state }),
+            None => self.unknown(name),
+        }
+    }
+
+    fn unknown(&self, name: &str) -> ErrorObjectOwned {
+        let known: Vec<_> = self.modules.list().into_iter().map(|module| module.name).collect();
+        load_error(LoadError::Unknown { name: name.to_owned(), known })
+    }
+
+    fn module_info(&self, name: &str) -> Result<Value, ErrorObjectOwned> {
+        let info = self.modules.info(name).ok_or_else(|| self.unknown(name))?;
         let mut info = serde_json::to_value(info).map_err(|error| internal(error.to_string()))?;
         if let Some(info) = info.as_object_mut() {
             info.insert("log".to_owned(), json!(self.modules.log_path(name)));
+            let metrics = self.modules.host().directory().metrics_of(name);
+            info.insert("metrics".to_owned(), json!(metrics.map_or(0, |metrics| metrics.series.len())));
         }
         Ok(info)
     }

@@ -13,7 +13,23 @@ pub enum Trigger {
     /// Under another name than the method's.
     Rpc(Option<LitStr>),
     Command(Option<LitStr>),
-    Every(LitStr),
+    Every(Interval),
+}
+
+/// `"10s"`, or the path of a method that says it.
+pub enum Interval {
+    Written(LitStr),
+    Asked(Path),
+}
+
+impl Parse for Interval {
+    fn parse(input: ParseStream<'_>) -> Result<Self> {
+        if input.peek(LitStr) {
+            input.parse().map(Interval::Written)
+        } else {
+            input.parse().map(Interval::Asked)
+        }
+    }
 }
 
 const WHICH_EVENT: &str = "which event? `#[on(BlockConnected)]`";
@@ -86,7 +102,7 @@ pub fn take(attributes: &mut Vec<Attribute>) -> std::result::Result<Vec<Trigger>
             "rpc" => optional(attribute).map(|named| Trigger::Rpc(named.map(|Named(name)| name))),
             "command" => optional(attribute).map(|named| Trigger::Command(named.map(|Named(name)| name))),
             "every" => attribute.parse_args().map(Trigger::Every).map_err(|_| {
-                Error::new_spanned(attribute, "how often? `#[every(\"10s\")]`: a number and ms, s, m or h")
+                Error::new_spanned(attribute, "how often? `#[every(\"10s\")]`: a number and ms, s, m or h; or a method that says it: `#[every(Self::interval)]`")
             }),
             _ => return true,
         };

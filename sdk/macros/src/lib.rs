@@ -33,7 +33,7 @@ use options::Options;
 /// | `#[on_missed]`, `#[on_missed(TOPIC)]` | `topic: &str`, `messages: u64` | the same |
 /// | `#[rpc]`, `#[rpc(name = "NAME")]` | parameters by name, each read with serde; an `Option` may be left out | what serde can write, or a `Result` of it |
 /// | `#[command]`, `#[command(name = "NAME")]` | arguments: `bool` is `--flag`, `Option<T>` is `--option VALUE`, others are given by their place | `String`, `()`, `CommandOutput`, or a `Result` of one |
-/// | `#[every("10s")]` | nothing | nothing, or a `Result` |
+/// | `#[every("10s")]`, `#[every(Self::interval)]` | nothing; `interval` takes `&self` and answers a `Duration`, once, when the module is built | nothing, or a `Result` |
 ///
 /// All of them may be `async`: the thread that calls waits for them, so that the order stays. Doc comments of methods, commands and
 /// of a command's parameters are what the operator reads. `new` takes `start: Start` or nothing, and answers `Self` or a `Result`.

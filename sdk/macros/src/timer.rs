@@ -1,22 +1,33 @@
-//! `#[every("10s")]`.
+//! `#[every("10s")]`, `#[every(Self::interval)]`.
 
 use proc_macro2::TokenStream as Tokens;
-use quote::quote;
-use syn::{Error, LitStr, Result, Signature};
+use quote::{quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::{Error, Result, Signature};
 
+use crate::attributes::Interval;
 use crate::handler::{Parameter, call_for_result};
 
-pub fn handler(interval: &LitStr, signature: &Signature, parameters: &[Parameter]) -> Result<Tokens> {
+pub fn handler(interval: &Interval, signature: &Signature, parameters: &[Parameter]) -> Result<Tokens> {
     if let Some(parameter) = parameters.first() {
         return Err(Error::new(parameter.name.span(), "a timer's handler takes nothing but `&self`"));
     }
+    let name = signature.ident.to_string();
+    let call = call_for_result(signature, &[]);
+    let interval = match interval {
+        Interval::Written(interval) => interval,
+        Interval::Asked(path) => {
+            // Where it is written the compiler says what is wrong with it.
+            return Ok(quote_spanned! { path.span()=>
+                handlers.every_of(#name, |module: &Self| -> ::core::time::Duration { #path(module) }, |module| #call);
+            });
+        }
+    };
     let milliseconds = milliseconds(&interval.value()).ok_or_else(|| {
         let message =
             "an interval is a number and ms, s, m or h, from \"1ms\" to \"8760h\": `#[every(\"10s\")]`";
         Error::new(interval.span(), message)
     })?;
-    let name = signature.ident.to_string();
-    let call = call_for_result(signature, &[]);
     Ok(quote! {
         handlers.every(#name, ::core::time::Duration::from_millis(#milliseconds), |module| #call);
     })

@@ -5,10 +5,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::Module;
-use super::health::log;
 use super::observer::Observer;
 use super::serve::{Callee, RunError, topics, work};
 use crate::client::CallError;
+use crate::config;
+use crate::log::{Level, say};
 use crate::session::{Session, SessionError};
 use crate::{Refusal, TOKEN_NAME, Token};
 
@@ -34,10 +35,13 @@ const SETTLED: Duration = Duration::from_secs(1);
 pub fn run_by_path<M: Module>(datadir: &Path, config: &str) -> RunError {
     let attach = || {
         let session = attach::<M>(datadir)?;
-        log(format_args!("{}: attached to the node in {}", M::NAME, datadir.display()));
+        say(Level::Info, format_args!("{}: attached to the node in {}", M::NAME, datadir.display()));
         Ok(session)
     };
-    let work = |session| work::<M>(session, config, false, Observer::default(), Callee::default());
+    let work = |session| {
+        let settings = config::read(config, &[], M::NAME)?;
+        work::<M>(session, settings, false, Observer::default(), Callee::default())
+    };
     run_again::<M>(attach, work, |pause| {
         std::thread::sleep(pause);
         true
@@ -65,10 +69,10 @@ pub(crate) fn run_again<M: Module>(
             outcome
         });
         match outcome {
-            Ok(()) => log(format_args!("{}: the node has ended", M::NAME)),
+            Ok(()) => say(Level::Info, format_args!("{}: the node has ended", M::NAME)),
             Err(error) if !passes(&error) => return Some(error),
             // Once is enough for a node that is not there.
-            Err(error) if !is_said => log(format_args!("{}: {error}; trying again", M::NAME)),
+            Err(error) if !is_said => say(Level::Info, format_args!("{}: {error}; trying again", M::NAME)),
             Err(_) => {}
         }
         is_said = true;

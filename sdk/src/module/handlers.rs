@@ -92,9 +92,11 @@ pub(super) type CommandRun<M> =
 
 pub(super) struct Timer<M> {
     pub(super) name: &'static str,
-    pub(super) interval: Duration,
+    pub(super) interval: IntervalOf<M>,
     pub(super) run: TimerRun<M>,
 }
+
+pub(super) type IntervalOf<M> = Box<dyn Fn(&M) -> Duration + Send + Sync>;
 
 pub(super) type TimerRun<M> = Arc<dyn Fn(&M) -> Result<(), Error> + Send + Sync>;
 
@@ -195,7 +197,18 @@ impl<M: Send + Sync + 'static> Handlers<M> {
         interval: Duration,
         run: impl Fn(&M) -> Result<(), Error> + Send + Sync + 'static,
     ) -> &mut Self {
-        self.timers.push(Timer { name, interval, run: Arc::new(run) });
+        self.every_of(name, move |_| interval, run)
+    }
+
+    /// Calls `run` every so often as `interval` says, which is asked once, when the module is built: an interval from its
+    /// settings. At least a millisecond.
+    pub fn every_of(
+        &mut self,
+        name: &'static str,
+        interval: impl Fn(&M) -> Duration + Send + Sync + 'static,
+        run: impl Fn(&M) -> Result<(), Error> + Send + Sync + 'static,
+    ) -> &mut Self {
+        self.timers.push(Timer { name, interval: Box::new(interval), run: Arc::new(run) });
         self
     }
 

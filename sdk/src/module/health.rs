@@ -1,7 +1,6 @@
 //! What went wrong in handlers: in the log, and in what the node hears when it asks how the module does.
 
 use std::any::Any;
-use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,6 +9,7 @@ use blvm_bus::request::{HealthState, ModuleHealth};
 
 use super::Error;
 use super::observer::Observer;
+use crate::log::{Level, say};
 
 /// How long a module counts as degraded after a handler panicked or failed.
 const SHOWN: Duration = Duration::from_secs(60);
@@ -19,11 +19,6 @@ const LONG: Duration = Duration::from_secs(10);
 
 /// Least time between two lines of the log about one handler's errors.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Writes a line where the node takes it for its log. Whoever started the program by hand may have closed it.
-pub(crate) fn log(line: std::fmt::Arguments<'_>) {
-    let _ = writeln!(std::io::stderr(), "{line}");
-}
 
 /// What happened in the handlers so far.
 #[derive(Debug)]
@@ -113,8 +108,11 @@ impl Troubles {
         }
         trouble.logged = Some(now);
         match std::mem::take(&mut trouble.not_logged) {
-            0 => log(format_args!("{handler}: {error:#}")),
-            more => log(format_args!("{handler}: {error:#}; and {more} errors before that are not shown")),
+            0 => say(Level::Warn, format_args!("{handler}: {error:#}")),
+            more => say(
+                Level::Warn,
+                format_args!("{handler}: {error:#}; and {more} errors before that are not shown"),
+            ),
         }
     }
 

@@ -3,9 +3,12 @@
 use std::process::ExitCode;
 
 use super::Module;
-use super::health::log;
 use super::serve::{RunError, serve, topics};
+use crate::log::{self, Level, say};
 use crate::session::Session;
+
+/// How long the end of the program waits for its log to be written.
+const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Runs module `M` in the process that the node started for it: attaches, works, and ends when the node says so.
 ///
@@ -25,14 +28,27 @@ use crate::session::Session;
 /// }
 /// ```
 pub fn run<M: Module>() -> ExitCode {
+    log::install();
+    let code = run_logged::<M>();
+    log::flush(LAST_WORDS);
+    code
+}
+
+fn run_logged<M: Module>() -> ExitCode {
     let outcome = Session::attach(topics::<M>(), M::WAIT).map_err(RunError::from).and_then(serve::<M>);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            log(format_args!("{}: {error}", M::NAME));
+            if let RunError::Settings(error) = &error {
+                say(Level::Error, format_args!("{}: the configuration is wrong", M::NAME));
+                error.mistakes().iter().for_each(|mistake| say(Level::Error, format_args!("  {mistake}")));
+                say(Level::Error, format_args!("  {}", error.advice()));
+                return ExitCode::FAILURE;
+            }
+            say(Level::Error, format_args!("{}: {error}", M::NAME));
             let mut cause = std::error::Error::source(&error);
             while let Some(error) = cause {
-                log(format_args!("  because: {error}"));
+                say(Level::Error, format_args!("  because: {error}"));
                 cause = error.source();
             }
             ExitCode::FAILURE

@@ -8,23 +8,27 @@
 //! | `work` | handlers that run concurrently, up to [`Module::CONCURRENCY`] |
 //! | `calls` | methods, commands, timers |
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use blvm_bus::request::{Request, Statistics, TokenError, TopicStatistics};
 
-use super::handlers::Handlers;
-use super::health::{Troubles, log};
+use super::handlers::{Handlers, Timer};
+use super::health::{Troubles, panic_message};
 use super::keeper::{End, Keeper};
+use super::metrics::{Metrics, Reporting};
 use super::observer::Observer;
 use super::pool::Pool;
 use super::stop::Stop;
 use super::timers::Timers;
 use super::told::Told;
 use super::{Error, Module, Requests, Start, calls};
-use crate::client::{CallError, Incoming, Receiver, Router};
+use crate::client::{CallError, Client, Incoming, Receiver, Router};
+use crate::config::ConfigError;
 use crate::feed::AnyFeed;
+use crate::log::{Level, say};
 use crate::report::{Due, Reports};
 use crate::session::{Session, SessionError};
 use crate::topics::Topics;
@@ -47,11 +51,8 @@ pub enum RunError {
         source: TokenError,
     },
     /// The configuration is not what the module's settings are.
-    #[error("the configuration cannot be read: {}", source.message())]
-    Settings {
-        /// What is wrong.
-        source: Box<toml::de::Error>,
-    },
+    #[error(transparent)]
+    Settings(#[from] ConfigError),
     /// The module's `new` failed.
     #[error("the module cannot start: {error:#}")]
     New {
@@ -112,21 +113,19 @@ pub fn topics<M: Module>() -> Topics {
 ///
 /// [`RunError`].
 pub fn serve<M: Module>(session: Session) -> Result<(), RunError> {
-    let config = session.config().to_owned();
-    work::<M>(session, &config, true, Observer::default(), Callee::default())
+    let settings = session.config_as()?;
+    work::<M>(session, settings, true, Observer::default(), Callee::default())
 }
 
-/// As [`serve`]; with the configuration `config`, and without offering anything unless it `offers`.
+/// As [`serve`]; with these settings, and without offering anything unless it `offers`.
 pub(crate) fn work<M: Module>(
     mut session: Session,
-    config: &str,
+    settings: M::Settings,
     offers: bool,
     observer: Observer,
     callee: Callee<M>,
 ) -> Result<(), RunError> {
     let mut handlers = Handlers::<M>::of();
-    let settings = toml::from_str(config);
-    let settings = settings.map_err(|source| RunError::Settings { source: Box::new(source) })?;
     let mut attached = Vec::new();
     for topic in handlers.topics.drain(..) {
         attached.push(topic.attach(&mut session)?);
@@ -165,7 +164,9 @@ pub(crate) fn work<M: Module>(
     };
     let connection = Connection { router: Arc::clone(&router), reader: Some(reader) };
 
-    let start = Start { settings, network, requests: requests.clone(), loaded_modules };
+    let metrics = Metrics::default();
+    let reporting = Reporting::new(metrics.clone(), Instant::now());
+    let start = Start { settings, network, requests: requests.clone(), loaded_modules, metrics };
     let module = match M::new(start) {
         Ok(module) => module,
         // What it asked for did not come: that the node is gone says more.
@@ -193,19 +194,25 @@ pub(crate) fn work<M: Module>(
             Err(error) => outcome = Err(error.into()),
         }
     }
-    let mut account = Account { router, wait, told, reports };
+    let mut account = Account { client: router.client(), wait, told, reports, reporting };
     let outcome = outcome
         .and_then(|()| if offers { table.register::<M>(&shared.requests) } else { Ok(()) })
-        .and_then(|()| keep(&shared, Timers::new(handlers.timers, shared.observer.now()), &mut account));
-    finish(shared, threads, &account, connection, outcome)
+        .and_then(|()| keep(&shared, handlers.timers, &mut account));
+    finish(shared, threads, account, connection, outcome)
 }
 
 /// Keeps timers and reports until the module is to end.
 fn keep<M: Module>(
     shared: &Arc<Shared<M>>,
-    mut timers: Timers<M>,
+    timers: Vec<Timer<M>>,
     account: &mut Account,
 ) -> Result<(), RunError> {
+    let now = shared.observer.now();
+    let asked = catch_unwind(AssertUnwindSafe(|| Timers::new(timers, &shared.module, now)));
+    let mut timers = asked.map_err(|panic| {
+        let error = Error::new(format!("the interval of a timer: {}", panic_message(&*panic)));
+        RunError::New { error }
+    })?;
     shared.begins();
     loop {
         let report = account.report_if_due(shared.keeper.take_call())?;
@@ -224,7 +231,7 @@ fn keep<M: Module>(
 fn finish<M: Module>(
     shared: Arc<Shared<M>>,
     threads: Vec<JoinHandle<Box<dyn AnyFeed + Send>>>,
-    account: &Account,
+    mut account: Account,
     connection: Connection,
     outcome: Result<(), RunError>,
 ) -> Result<(), RunError> {
@@ -235,6 +242,7 @@ fn finish<M: Module>(
     shared.calls.finish();
     drop_module(shared);
     if outcome.is_ok() {
+        account.reporting.report(&mut account.client).map_err(SessionError::from)?;
         account.report(feeds.iter().map(|feed| feed.statistics()).collect())?;
     }
     drop(connection);
@@ -243,9 +251,9 @@ fn finish<M: Module>(
 
 /// The module may have something to do when it is dropped, and may ask the node for it.
 fn drop_module<M: Module>(shared: Arc<Shared<M>>) {
-    let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(shared)));
+    let dropped = catch_unwind(AssertUnwindSafe(|| drop(shared)));
     if dropped.is_err() {
-        log(format_args!("the module panicked when it was dropped"));
+        say(Level::Error, format_args!("the module panicked when it was dropped"));
     }
 }
 
@@ -273,15 +281,18 @@ impl Drop for Connection {
 
 /// What the node was told of what the topics' threads have read.
 struct Account {
-    router: Arc<Router>,
+    client: Client,
     wait: &'static str,
     told: Vec<Arc<Told>>,
     reports: Reports,
+    reporting: Reporting,
 }
 
 impl Account {
     /// Reports if it is time, or the node `has_asked`; how long the module may sleep then.
-    fn report_if_due(&mut self, mut has_asked: bool) -> Result<std::time::Duration, RunError> {
+    fn report_if_due(&mut self, mut has_asked: bool) -> Result<Duration, RunError> {
+        let figures = self.reporting.report_if_due(&mut self.client, Instant::now());
+        let figures = figures.map_err(SessionError::from)?.unwrap_or(Duration::MAX);
         if has_asked {
             self.told.iter().for_each(|told| told.ask());
         }
@@ -290,7 +301,7 @@ impl Account {
             let changes = changes.into_iter().sum();
             let is_untold = std::mem::take(&mut has_asked) && !self.reports.are_told(changes);
             match self.reports.due(changes, Instant::now()) {
-                Due::Sleep(bound) if !is_untold => return Ok(bound),
+                Due::Sleep(bound) if !is_untold => return Ok(bound.min(figures)),
                 Due::Sleep(_) | Due::Now => self.report(topics)?,
             }
             self.reports.told(changes, Instant::now());
@@ -298,10 +309,10 @@ impl Account {
         }
     }
 
-    fn report(&self, topics: Vec<TopicStatistics>) -> Result<(), RunError> {
+    fn report(&mut self, topics: Vec<TopicStatistics>) -> Result<(), RunError> {
         let statistics = Statistics { wait: self.wait.to_owned(), topics };
         let request = Request::ReportStatistics(statistics);
-        self.router.client().send(&request).map_err(SessionError::from)?;
+        self.client.send(&request).map_err(SessionError::from)?;
         Ok(())
     }
 }

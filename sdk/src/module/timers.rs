@@ -8,6 +8,12 @@ use super::handlers::{Timer, TimerRun};
 use super::serve::Shared;
 use super::topic::guard;
 
+/// The shortest interval: less would keep a thread from everything else.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+/// The longest: what is longer is never.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3_600);
+
 /// The timers of a module.
 pub(super) struct Timers<M> {
     timers: Vec<Due<M>>,
@@ -22,9 +28,10 @@ struct Due<M> {
 }
 
 impl<M: Send + Sync + 'static> Timers<M> {
-    /// Each is due first one interval after `now`.
-    pub(super) fn new(timers: Vec<Timer<M>>, now: Instant) -> Self {
+    /// Each is due first one interval after `now`. Asks `module` for those that it knows.
+    pub(super) fn new(timers: Vec<Timer<M>>, module: &M, now: Instant) -> Self {
         let timers = timers.into_iter().map(|Timer { name, interval, run }| {
+            let interval = interval(module).clamp(SHORTEST, LONGEST);
             let (next, is_running) = (now + interval, Arc::new(AtomicBool::new(false)));
             Due { name, interval, next, run, is_running }
         });

@@ -13,12 +13,13 @@ use blvm_bus::message::{Kind, Topic};
 use blvm_bus::wake::Parker;
 
 use super::handlers::{Missed, MissedMessages};
-use super::health::{AtWork, log};
+use super::health::AtWork;
 use super::message::{MessageCopy, Origin};
 use super::serve::{RunError, Shared};
 use super::told::Told;
 use super::{Error, Message, Requests};
 use crate::feed::{AnyFeed, Feed, Received};
+use crate::log::{Level, say};
 use crate::session::{SPIN, SPIN_ROUND, Session, Wait};
 use crate::topics::Topics;
 
@@ -213,7 +214,7 @@ impl<M: Send + Sync + 'static, T: Topic> Reader<M, T> {
                     let slept = self.sleep(shared);
                     shared.observer.topic_goes_on(T::NUMBER);
                     if let Err(error) = slept {
-                        log(format_args!("{}: {error}", T::NAME));
+                        say(Level::Warn, format_args!("{}: {error}", T::NAME));
                         break;
                     }
                 }
@@ -335,7 +336,7 @@ fn tell_missed<M, T: Topic>(shared: &Shared<M>, missed: &[Missed<M>], messages: 
     let own = missed.iter().find(|missed| missed.topic == Some(T::NUMBER));
     let Some(Missed { name, run, .. }) = own.or_else(|| missed.iter().find(|missed| missed.topic.is_none()))
     else {
-        return log(format_args!("{}: {messages} messages missed", T::NAME));
+        return say(Level::Warn, format_args!("{}: {messages} messages missed", T::NAME));
     };
     at_work.store(u64::MAX, Ordering::Relaxed);
     guard(name, shared, || run(&shared.module, MissedMessages { topic: T::NAME, messages }));

@@ -13,11 +13,11 @@ use blvm_bus::wake::Parker;
 
 use super::Error;
 use super::handlers::Missed;
-use super::health::log;
 use super::serve::{RunError, Shared};
 use super::told::Told;
 use super::topic::{AnyTopic, Attached, IDLE, UNTOLD, goes_on, guard};
 use crate::feed::{AnyFeed, Feed};
+use crate::log::{Level, say};
 use crate::mempool_view::MempoolView;
 use crate::session::{Session, Wait};
 use crate::topics::Topics;
@@ -117,7 +117,7 @@ impl<M: Send + Sync + 'static> Viewer<M> {
             let slept = self.sleep(shared, bound);
             shared.observer.topic_goes_on(Mempool::NUMBER);
             if let Err(error) = slept {
-                log(format_args!("{}: {error}", Mempool::NAME));
+                say(Level::Warn, format_args!("{}: {error}", Mempool::NAME));
                 break;
             }
         }

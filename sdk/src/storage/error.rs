@@ -1,5 +1,7 @@
 //! What can go wrong with a module's database.
 
+use std::path::PathBuf;
+
 use super::migrations::MigrationError;
 
 /// Why something was not read or written. What was committed before is there.
@@ -83,4 +85,15 @@ pub enum OpenError {
     /// The database failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
+}
+
+/// Why a module's database could not be opened, and which.
+#[derive(Debug, thiserror::Error)]
+#[error("the module's database {} cannot be opened", path.display())]
+pub struct OpenStorageError {
+    /// Its file.
+    pub path: PathBuf,
+    /// Why.
+    #[source]
+    pub source: OpenError,
 }

@@ -2,6 +2,7 @@
 
 mod chain;
 mod mempool;
+mod metrics;
 mod modules;
 
 use std::time::Duration;
@@ -29,6 +30,9 @@ impl Inner {
                 return self
                     .modules(party, request, deadline)
                     .map_or_else(Reply::Refused, |reply| Reply::Modules(Box::new(reply)));
+            }
+            Request::Metrics(request) => {
+                self.metrics(party, request).map(|reply| Reply::Metrics(Box::new(reply)))
             }
             request => self.world().answer(request),
         };

@@ -10,7 +10,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use blvm_bus::message::{TOPICS, Topic};
-use blvm_bus::request::{Call, CallReply, CommandOutput, ModuleError, ModuleHealth, ModulesRequest, Request};
+use blvm_bus::request::{
+    Call, CallReply, CommandOutput, MetricsRequest, ModuleError, ModuleHealth, ModulesRequest, Request,
+};
 
 use self::lives::{Life, Lives};
 use super::TestNode;
@@ -315,6 +317,7 @@ impl<M: Module> TestModule<M> {
                 **request,
                 ModulesRequest::RegisterRpcEndpoint { .. } | ModulesRequest::RegisterCliSpec(_)
             ),
+            Request::Metrics(request) => !matches!(**request, MetricsRequest::Report { .. }),
             _ => true,
         };
         self.last().party.state().requests.iter().filter(is_own).cloned().collect()

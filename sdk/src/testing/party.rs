@@ -17,8 +17,8 @@ use blvm_bus::lease::{LeaseHolder, Place, ScannedPage};
 use blvm_bus::memory::Mapped;
 use blvm_bus::request::{
     Call, CallOutcome, CallReply, CliSpec, FRAME_HEAD_BYTES, FrameHead, INLINE_ANSWER_BYTES, LoadedModule,
-    MAX_FRAME_BYTES, MAX_SUBMISSION_BYTES, ModuleError, ModuleHealth, Refusal, Reply, Request, SealedAnswer,
-    Statistics, Token, decode, encode, send_with_descriptors,
+    MAX_FRAME_BYTES, MAX_SUBMISSION_BYTES, MetricSeries, ModuleError, ModuleHealth, Refusal, Reply, Request,
+    SealedAnswer, Statistics, Token, decode, encode, send_with_descriptors,
 };
 use blvm_bus::wake::{Waker, WakerClient};
 
@@ -63,6 +63,8 @@ pub(crate) struct State {
     pub(crate) command: Option<CliSpec>,
     pub(crate) api: Vec<String>,
     pub(crate) health: Option<ModuleHealth>,
+    /// What it last reported of each of its series.
+    pub(crate) metrics: Vec<MetricSeries>,
     /// What it said it has read, each time.
     pub(crate) reports: Vec<Statistics>,
 }

@@ -19,3 +19,7 @@ pub struct FirstModule;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/sdk.md")]
 pub struct Sdk;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/runtime.md")]
+pub struct Runtime;

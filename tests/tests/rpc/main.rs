@@ -194,7 +194,7 @@ fn what_the_document_shows_is_what_curl_gets() {
         }
         count += 1;
     }
-    assert_eq!(count, 10, "every example");
+    assert_eq!(count, 11, "every example");
     // The last one stops the node.
     let mut rest = String::new();
     node.output.read_to_string(&mut rest).unwrap();

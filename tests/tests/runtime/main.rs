@@ -1,7 +1,9 @@
 //! Modules written with the macros, as real processes under a node.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod blvm;
 mod by_path;
+mod given;
 
 use std::time::Duration;
 

@@ -28,11 +28,11 @@ fn padded(text: &str, length: usize) -> Vec<u8> {
 #[test]
 fn roots_and_structs_have_the_documented_sizes() {
     assert_eq!((size_of::<ArchivedRequest>(), align_of::<ArchivedRequest>()), (36, 4));
-    assert_eq!((size_of::<ArchivedReply>(), align_of::<ArchivedReply>()), (56, 8));
+    assert_eq!((size_of::<ArchivedReply>(), align_of::<ArchivedReply>()), (72, 8));
     assert_eq!((size_of::<ArchivedRefusal>(), align_of::<ArchivedRefusal>()), (24, 8));
     assert_eq!((size_of::<ArchivedTopicWish>(), size_of::<ArchivedTopicGrant>()), (16, 24));
     assert_eq!((size_of::<ArchivedTopicStart>(), size_of::<ArchivedHello>()), (16, 16));
-    assert_eq!((size_of::<ArchivedWelcome>(), size_of::<ArchivedAttached>()), (52, 16));
+    assert_eq!((size_of::<ArchivedWelcome>(), size_of::<ArchivedAttached>()), (68, 16));
     assert_eq!((size_of::<ArchivedBlock>(), size_of::<ArchivedChainPosition>()), (44, 36));
     let hello = [
         offset_of!(ArchivedHello, protocol_version),
@@ -47,8 +47,12 @@ fn roots_and_structs_have_the_documented_sizes() {
         offset_of!(ArchivedWelcome, topics),
         offset_of!(ArchivedWelcome, leases),
         offset_of!(ArchivedWelcome, config),
+        offset_of!(ArchivedWelcome, module),
+        offset_of!(ArchivedWelcome, config_origins),
     ];
-    assert_eq!(welcome, [0, 16, 24, 32, 40, 44]);
+    assert_eq!(welcome, [0, 16, 24, 32, 40, 44, 52, 60]);
+    let origin = [offset_of!(ArchivedConfigOrigin, origin), offset_of!(ArchivedConfigOrigin, variable)];
+    assert_eq!((origin, size_of::<ArchivedConfigOrigin>()), ([8, 16], 28));
     assert_eq!((offset_of!(ArchivedAttached, loaded), size_of::<ArchivedLoadedModule>()), (8, 16));
     let block =
         [offset_of!(ArchivedBlock, hash), offset_of!(ArchivedBlock, height), offset_of!(ArchivedBlock, raw)];
@@ -139,36 +143,39 @@ fn replies_are_the_documented_bytes() {
         topics: vec![TopicGrant { topic: 1, schema: 2, kinds: 4 }],
         leases: 3,
         config: String::new(),
+        module: String::new(),
+        config_origins: Vec::new(),
     };
     // The network has nine bytes and stands outside; the version has five and stands inside.
     let expected = format!(
         "612d6e6574776f726b 00000000000000
          01000000 00000000 0200000000000000 0400000000000000
-         00 000000 {} 302e312e30 ffffff  89000000 bcffffff  c4ffffff 01000000  03 000000 ffffffffffffffff",
+         00 000000 {} 302e312e30 ffffff  89000000 bcffffff  c4ffffff 01000000  03 000000 ffffffffffffffff
+         ffffffffffffffff c0ffffff 00000000",
         "77".repeat(16)
     );
-    assert_eq!(encode(&Reply::Welcome(welcome))[..], padded(&expected, 40 + 56));
+    assert_eq!(encode(&Reply::Welcome(welcome))[..], padded(&expected, 40 + 72));
     let starts = vec![TopicStart { topic: 1, sequence: 9 }];
     let loaded = vec![LoadedModule { name: "mesh".to_owned(), version: "1.2.3".to_owned() }];
     let expected = "01000000 00000000 0900000000000000  6d657368 ffffffff 312e322e33 ffffff
          01 000000 dcffffff 01000000  e4ffffff 01000000";
     let attached = Attached { starts, loaded };
-    assert_eq!(encode(&Reply::Attached(attached))[..], padded(expected, 32 + 56));
+    assert_eq!(encode(&Reply::Attached(attached))[..], padded(expected, 32 + 72));
     let tip = ChainPosition { hash: [0x11; 32], height: 7 };
     let expected = format!("02 000000 {} 07000000", "11".repeat(32));
-    assert_eq!(encode(&Reply::ChainTip(tip))[..], padded(&expected, 56));
-    assert_eq!(encode(&Reply::Block(None))[..], padded("03", 56));
+    assert_eq!(encode(&Reply::ChainTip(tip))[..], padded(&expected, 72));
+    assert_eq!(encode(&Reply::Block(None))[..], padded("03", 72));
     let block = Block { hash: [0x11; 32], height: 7, raw: vec![0xaa, 0xbb, 0xcc, 0xdd] };
     let expected =
         format!("aabbccdd 00000000  03 000000 01 000000 {} 07000000 ccffffff 04000000", "11".repeat(32));
-    assert_eq!(encode(&Reply::Block(Some(block)))[..], padded(&expected, 8 + 56));
+    assert_eq!(encode(&Reply::Block(Some(block)))[..], padded(&expected, 8 + 72));
     let height = Reply::Chain(Box::new(ChainReply::BlockHeight(258)));
     let archive = encode(&height);
-    assert_eq!(archive.len(), size_of::<ArchivedChainReply>() + 56);
+    assert_eq!(archive.len(), size_of::<ArchivedChainReply>() + 72);
     assert_eq!(archive[..8], bytes("03 000000 02010000")[..]);
-    assert_eq!(encode(&Reply::Authenticated)[..], padded("08", 56));
+    assert_eq!(encode(&Reply::Authenticated)[..], padded("08", 72));
     let token = Reply::Refused(Refusal::Token { tries_left: 2 });
-    assert_eq!(encode(&token)[..], padded("07 00000000000000  0d 000000 02000000", 56));
+    assert_eq!(encode(&token)[..], padded("07 00000000000000  0d 000000 02000000", 72));
 }
 
 #[test]
@@ -199,6 +206,7 @@ fn refusals_have_the_documented_numbers() {
         Refusal::Network { rule: NetworkRefusal::Busy, message: String::new() },
         Refusal::Module { rule: ModuleRefusal::Busy, message: String::new() },
         Refusal::Quota { unit: QuotaUnit::Bytes, per_second: 0, retry_after_ms: 0 },
+        Refusal::Metric { message: String::new() },
     ];
     for (number, refusal) in refusals.into_iter().enumerate() {
         // Also where a node gives no words of its own.

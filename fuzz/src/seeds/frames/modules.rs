@@ -2,12 +2,29 @@
 
 use blvm_bus::request::{
     Call, CallOutcome, CallReply, CliArgument, CliArgumentForm, CliCommand, CliSpec, CommandOutput,
-    HealthState, ModuleError, ModuleHealth, ModuleRefusal, ModuleState, ModuleSummary, ModulesReply,
-    ModulesRequest, QuotaUnit, Refusal, Reply, Request,
+    HealthState, MetricHistogram, MetricSeries, MetricValue, MetricsReply, MetricsRequest, ModuleError,
+    ModuleHealth, ModuleMetrics, ModuleRefusal, ModuleState, ModuleSummary, ModulesReply, ModulesRequest,
+    QuotaUnit, Refusal, Reply, Request,
 };
 
 fn health() -> ModuleHealth {
     ModuleHealth { state: HealthState::Degraded, message: "three peers are gone".to_owned() }
+}
+
+/// One of each kind, with and without labels.
+fn series() -> Vec<MetricSeries> {
+    let labels = vec![("topic".to_owned(), "chain".to_owned())];
+    let bounds = vec![0.5.into(), 2.0.into()];
+    let histogram = MetricHistogram { bounds, counts: vec![1, 0, 2], sum: 9.25.into() };
+    vec![
+        MetricSeries { name: "blocks_seen".to_owned(), labels, value: MetricValue::Counter(7) },
+        MetricSeries { name: "level".to_owned(), labels: vec![], value: MetricValue::Gauge((-1.5).into()) },
+        MetricSeries {
+            name: "reply_seconds".to_owned(),
+            labels: vec![],
+            value: MetricValue::Histogram(histogram),
+        },
+    ]
 }
 
 pub(super) fn requests() -> Vec<(&'static str, Request)> {
@@ -43,6 +60,8 @@ pub(super) fn requests() -> Vec<(&'static str, Request)> {
         modules("request-register-cli", ModulesRequest::RegisterCliSpec(spec)),
         modules("request-discover", ModulesRequest::DiscoverModules),
         modules("request-report-health", ModulesRequest::ReportHealth(health())),
+        ("request-report-metrics", Request::Metrics(Box::new(MetricsRequest::Report { series: series() }))),
+        ("request-get-all-metrics", Request::Metrics(Box::new(MetricsRequest::GetAll))),
     ]
 }
 
@@ -58,11 +77,14 @@ pub(super) fn replies() -> Vec<(&'static str, Reply)> {
     };
     let circle = Refusal::Module { rule: ModuleRefusal::Circle, message: "a -> b -> a".to_owned() };
     let quota = Refusal::Quota { unit: QuotaUnit::Bytes, per_second: 9, retry_after_ms: 10 };
+    let metrics = ModuleMetrics { module: "lightning".to_owned(), series: series() };
     vec![
         modules("reply-modules", ModulesReply::Modules(vec![summary.clone(), summary])),
         modules("reply-called", ModulesReply::Called { payload: vec![3; 40] }),
         ("reply-circle", Reply::Refused(circle)),
         ("reply-quota", Reply::Refused(quota)),
+        ("reply-metrics", Reply::Metrics(Box::new(MetricsReply::All(vec![metrics])))),
+        ("reply-metric", Reply::Refused(Refusal::Metric { message: "9a is no name".to_owned() })),
     ]
 }
 

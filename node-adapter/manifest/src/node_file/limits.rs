@@ -5,6 +5,42 @@ use std::time::Duration;
 use crate::manifest::Manifest;
 use crate::node_file::NodeFile;
 
+/// How much a module is to say in its log: this and what is worse.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Nothing.
+    Off,
+    /// What failed.
+    Error,
+    /// What may become a failure.
+    Warn,
+    /// What operators want to know.
+    #[default]
+    Info,
+    /// What its author wants to know.
+    Debug,
+    /// Every step.
+    Trace,
+}
+
+impl LogLevel {
+    /// All of them.
+    pub const ALL: [LogLevel; 6] =
+        [LogLevel::Off, LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace];
+
+    /// Its name in `blvm.toml`, and in the environment of modules.
+    pub const fn name(self) -> &'static str {
+        match self {
+            LogLevel::Off => "off",
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+            LogLevel::Trace => "trace",
+        }
+    }
+}
+
 /// `[module_resource_limits]`: what any module may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitDefaults {
@@ -18,10 +54,12 @@ pub struct LimitDefaults {
     pub startup_deadline: Duration,
     /// Time it has to end once it was asked.
     pub stop_deadline: Duration,
+    /// How much it says in its log.
+    pub log_level: LogLevel,
 }
 
 impl Default for LimitDefaults {
-    /// Half a processor, 512 MiB, 256 descriptors, 10 s to attach and 10 s to end.
+    /// Half a processor, 512 MiB, 256 descriptors, 10 s to attach and 10 s to end, a log of level `info`.
     fn default() -> Self {
         LimitDefaults {
             max_cpu_percent: 50,
@@ -29,6 +67,7 @@ impl Default for LimitDefaults {
             max_file_descriptors: 256,
             startup_deadline: Duration::from_secs(10),
             stop_deadline: Duration::from_secs(10),
+            log_level: LogLevel::Info,
         }
     }
 }
@@ -50,6 +89,8 @@ pub struct LimitOverrides {
     pub listen: Option<Vec<u16>>,
     /// Ports it may connect to, of those it asks for; all of them where the operator names none.
     pub connect: Option<Vec<u16>>,
+    /// Instead of [`LimitDefaults::log_level`].
+    pub log_level: Option<LogLevel>,
 }
 
 /// What one module may use in the end.
@@ -69,6 +110,8 @@ pub struct ModuleLimits {
     pub listen: Vec<u16>,
     /// TCP ports it may connect to.
     pub connect: Vec<u16>,
+    /// How much it says in its log.
+    pub log_level: LogLevel,
     /// Keys of `[sandbox]` that it gets less of than it asks for.
     pub cut: Vec<&'static str>,
 }
@@ -112,6 +155,7 @@ impl NodeFile {
             stop_deadline: own.stop_deadline.unwrap_or(defaults.stop_deadline),
             listen,
             connect,
+            log_level: own.log_level.unwrap_or(defaults.log_level),
             cut,
         }
     }
@@ -138,6 +182,9 @@ mod tests {
         let file = "[module_resource_limits]\ndefault_max_cpu_percent = 20\nstop_deadline_ms = 1500\n";
         let granted = limits(file, Sandbox::default());
         assert_eq!((granted.cpu_percent, granted.stop_deadline), (20, Duration::from_millis(1500)));
+        assert_eq!(granted.log_level, LogLevel::Info);
+        let file = "[modules.pool.limits]\nlog_level = \"trace\"\n[module_resource_limits]\ndefault_log_level = \"warn\"\n";
+        assert_eq!(limits(file, Sandbox::default()).log_level, LogLevel::Trace);
     }
 
     #[test]

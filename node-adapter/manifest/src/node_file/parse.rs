@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{LimitDefaults, LimitOverrides, ModuleTable, ModulesTable, NodeFile};
+use super::{LimitDefaults, LimitOverrides, LogLevel, ModuleTable, ModulesTable, NodeFile};
 use crate::document::{self, Item, Mistakes, Section};
 use crate::file_error::FileError;
 use crate::manifest::{is_module_name, parse as manifest};
@@ -31,6 +31,7 @@ const DEFAULTS: &[&str] = &[
     "default_max_child_processes",
     "startup_deadline_ms",
     "stop_deadline_ms",
+    "default_log_level",
 ];
 const LIMITS: &[&str] = &[
     "max_cpu_percent",
@@ -41,6 +42,7 @@ const LIMITS: &[&str] = &[
     "stop_deadline_ms",
     "listen",
     "connect",
+    "log_level",
 ];
 
 /// The table of a module's limits in the table of its configuration.
@@ -156,6 +158,7 @@ fn limits(table: &Section<'_>) -> LimitOverrides {
         stop_deadline: deadline(table, "stop_deadline_ms"),
         listen: ports("listen"),
         connect: ports("connect"),
+        log_level: log_level(table, "log_level"),
     }
 }
 
@@ -170,6 +173,7 @@ fn defaults(table: &Section<'_>) -> LimitDefaults {
             .unwrap_or(usual.max_file_descriptors),
         startup_deadline: deadline(table, "startup_deadline_ms").unwrap_or(usual.startup_deadline),
         stop_deadline: deadline(table, "stop_deadline_ms").unwrap_or(usual.stop_deadline),
+        log_level: log_level(table, "default_log_level").unwrap_or(usual.log_level),
     }
 }
 
@@ -188,6 +192,16 @@ fn descriptors(table: &Section<'_>, name: &str) -> Option<u64> {
 /// From a tenth of a second to an hour.
 fn deadline(table: &Section<'_>, name: &str) -> Option<Duration> {
     table.get(name)?.number(100..=3_600_000).map(Duration::from_millis)
+}
+
+fn log_level(table: &Section<'_>, name: &str) -> Option<LogLevel> {
+    let item = table.get(name)?;
+    let text = table.string(name)?;
+    let found = LogLevel::ALL.into_iter().find(|level| level.name() == text);
+    if found.is_none() {
+        item.unknown_name("level", &text, LogLevel::ALL.into_iter().map(LogLevel::name));
+    }
+    found
 }
 
 fn no_children(table: &Section<'_>, name: &str) {
@@ -218,9 +232,9 @@ mod tests {
              watch_enabled = true\nwatch_auto_load = true\nwatch_auto_unload = true\nrequire_signatures = true\n\
              trusted_keys = \"keys.toml\"\nblock-watch = \"0.1.*\"\n[modules.pool]\nport = 3333\n\
              [modules.pool.limits]\nmax_cpu_percent = 75\nmax_memory_bytes = 1048576\nmax_file_descriptors = 2048\n\
-             max_child_processes = 0\nstartup_deadline_ms = 100\nstop_deadline_ms = 200\nlisten = [1]\nconnect = [2]\n\
+             max_child_processes = 0\nstartup_deadline_ms = 100\nstop_deadline_ms = 200\nlisten = [1]\nconnect = [2]\nlog_level = \"debug\"\n\
              [module_resource_limits]\ndefault_max_cpu_percent = 1\ndefault_max_memory_bytes = 1048577\n\
-             default_max_file_descriptors = 16\ndefault_max_child_processes = 0\nstartup_deadline_ms = 300\nstop_deadline_ms = 400\n",
+             default_max_file_descriptors = 16\ndefault_max_child_processes = 0\nstartup_deadline_ms = 300\nstop_deadline_ms = 400\ndefault_log_level = \"off\"\n",
         )
         .unwrap();
         let milliseconds = Duration::from_millis;
@@ -249,6 +263,7 @@ mod tests {
                         stop_deadline: Some(milliseconds(200)),
                         listen: Some(vec![1]),
                         connect: Some(vec![2]),
+                        log_level: Some(LogLevel::Debug),
                     },
                 },
             )]
@@ -261,6 +276,7 @@ mod tests {
             max_file_descriptors: 16,
             startup_deadline: milliseconds(300),
             stop_deadline: milliseconds(400),
+            log_level: LogLevel::Off,
         };
         assert_eq!(file.limits, limits);
         assert_eq!(file.resolve(Path::new("modules")), Path::new("/etc/blvm/modules"));
@@ -297,6 +313,10 @@ mod tests {
             (
                 "[modules.mesh.limits]\nlisten = [0]",
                 "modules.mesh.limits.listen[0]: must be a number from 1 to 65535",
+            ),
+            (
+                "[modules.mesh.limits]\nlog_level = \"debgu\"",
+                "modules.mesh.limits.log_level: unknown level \"debgu\"; did you mean \"debug\"?",
             ),
             ("[modules.mesh.limits]\nmax_child_processes = 1", "must be 0: no module starts other processes"),
             (

@@ -204,7 +204,7 @@ fn with_limited_peer(
         let (starts, _) = watch::channel::<Option<BTreeMap<u32, u64>>>(None);
         let module = Arc::new(Module::new(
             manifest,
-            "answer = 42\n".to_owned(),
+            ("answer = 42\n".to_owned(), Vec::new()),
             BTreeMap::from([(Chain::NUMBER, 7)]),
             4242,
             wake,

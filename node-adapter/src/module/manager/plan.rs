@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use blvm_bus::request::ConfigOrigin;
 use blvm_manifest::{
-    Configuration, ConfigurationSources, ModuleLimits, NODE_FILE, NodeFile, Trust, Verdict,
+    Configuration, ConfigurationSources, ModuleLimits, NODE_FILE, NodeFile, Origin, Trust, Verdict,
     module_environment,
 };
 
@@ -21,6 +22,8 @@ pub(super) struct Plan {
     pub(super) manifest: Manifest,
     /// Its configuration as TOML.
     pub(super) config: String,
+    /// Where its values come from.
+    pub(super) config_origins: Vec<ConfigOrigin>,
     /// What it may use.
     pub(super) limits: ModuleLimits,
     /// SHA-256 of the program that was judged: no other one is started.
@@ -71,11 +74,12 @@ impl Inner {
             Verdict::Unproven(why) => why.to_string(),
         };
         tracing::info!(module = manifest.name, "{trust}");
+        let environment = module_environment();
         let configuration = Configuration::read(ConfigurationSources {
             manifest: &manifest,
             data_directory: &self.host.data_directory(&manifest.name),
             node_file: &node_file,
-            environment: &module_environment(),
+            environment: &environment,
         })
         .map_err(|source| LoadError::Configuration { name: name(), source: Box::new(source) })?;
         let limits = node_file.limits_of(&manifest);
@@ -85,8 +89,9 @@ impl Inner {
         }
         let config = toml::to_string(&configuration.table)
             .map_err(|source| LoadError::Unwritable { name: name(), source: Box::new(source) })?;
+        let config_origins = config_origins(&configuration, &environment);
         let program_sha256 = program.sha256;
-        Ok(Plan { manifest, config, limits, program_sha256, trust })
+        Ok(Plan { manifest, config, config_origins, limits, program_sha256, trust })
     }
 
     /// Whom the operator trusts now.
@@ -98,4 +103,21 @@ impl Inner {
         let directory = node_file.path.parent().unwrap_or(Path::new(""));
         Trust::read(asked.as_deref(), directory).map_err(|error| LoadError::NodeFile(Box::new(error)))
     }
+}
+
+/// What the module is told of its configuration's values: with it its own errors say where to look.
+fn config_origins(configuration: &Configuration, environment: &[(String, String)]) -> Vec<ConfigOrigin> {
+    let text = |variable: &str| {
+        let set = environment.iter().find(|(name, _)| name == variable);
+        set.map(|(_, text)| text.clone())
+    };
+    let told = configuration.origins.iter().map(|(key, origin)| ConfigOrigin {
+        key: key.clone(),
+        origin: origin.to_string(),
+        variable: match origin {
+            Origin::File { .. } => None,
+            Origin::Environment { variable } => text(variable),
+        },
+    });
+    told.collect()
 }

@@ -59,6 +59,7 @@ impl Inner {
             resume,
             expected_sha256: Some(plan.program_sha256),
             config: plan.config.clone(),
+            config_origins: plan.config_origins.clone(),
             limits: plan.limits.clone(),
             ..StartRequest::new(plan.manifest.clone())
         };

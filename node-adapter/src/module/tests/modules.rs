@@ -84,7 +84,8 @@ impl Bus {
         let (starts, _) = watch::channel(None);
         let shared = Arc::clone(&self.shared);
         let config = format!("name = \"{name}\"\n");
-        let module = Arc::new(Module::new(manifest, config, BTreeMap::new(), 42, wake, starts, shared));
+        let module =
+            Arc::new(Module::new(manifest, (config, Vec::new()), BTreeMap::new(), 42, wake, starts, shared));
         let (socket, module_socket) = StdUnixStream::pair().unwrap();
         socket.set_nonblocking(true).unwrap();
         let _in_runtime = self.runtime.enter();

@@ -6,6 +6,7 @@
 //! | `ChainFollower::…`, `StoredFollower::…`, `MempoolView::…` | that of their topic |
 //! | a method of `Client` | what its documentation says it needs |
 //! | `publish_event("Name", …)` | `publish:Name`, or `publish_events` where it is not about payments |
+//! | `metrics.counter(…)`, `gauge`, `histogram` | `report_metrics` |
 //! | `#[rpc]`, `#[command]` on a method, `handlers.rpc`, `handlers.command` | `register_rpc_endpoint` |
 //!
 //! Names are followed through `use … as …`, `type` and constants of the same file. A method counts for certain where what it is called on
@@ -23,9 +24,10 @@ use super::sources::program_tokens;
 use super::tokens::{Token, Word};
 
 /// The SDK's own source, which says of each request what it needs.
-const CLIENT: [&str; 7] = [
+const CLIENT: [&str; 8] = [
     include_str!("../../../src/client/chain.rs"),
     include_str!("../../../src/client/mempool.rs"),
+    include_str!("../../../src/client/metrics.rs"),
     include_str!("../../../src/client/mining.rs"),
     include_str!("../../../src/client/modules.rs"),
     include_str!("../../../src/client/network.rs"),
@@ -144,6 +146,11 @@ impl<'s> Looked<'_, 's> {
             }
             word @ ("rpc" | "command") if is_method && self.stands_on(at, "Handlers") => {
                 self.used(at, format!("handlers.{word}"), Permission::RegisterRpcEndpoint, true)
+            }
+            word @ ("counter" | "gauge" | "histogram")
+                if is_method && at.checked_sub(2).is_some_and(|on| name(tokens, on) == Some("metrics")) =>
+            {
+                self.used(at, format!("metrics.{word}"), Permission::ReportMetrics, true)
             }
             word @ ("ChainFollower" | "StoredFollower") if is_path => {
                 self.used(at, word.to_owned(), Permission::ReadBlockchain, true)
@@ -292,6 +299,7 @@ mod tests {
             ("x.client().publish_event(\"PaymentSettled\", b)", "publish:PaymentSettled"),
             ("const E: &str = \"PaymentFailed\"; x.client().publish_event(E, b)", "publish:PaymentFailed"),
             ("#[rpc(name = \"a\")] async fn level(&self) {}", "register_rpc_endpoint"),
+            ("start.metrics.counter(\"a\", &[])?", "report_metrics"),
             ("#[command] #[doc(hidden)] fn status(&self) {}", "register_rpc_endpoint"),
         ] {
             let found = uses(&format!("\n{source}"));
@@ -323,6 +331,7 @@ mod tests {
             "// with::<Chain>()",
             "let text = \"#[rpc] client.block()\";",
             "page.block(3)",
+            "shop.counter(3)",
             "with::<Chair>()",
             "use blvm_sdk::{Chain, ChainFollower, Mempool};",
             "fn fee_estimate() {}",

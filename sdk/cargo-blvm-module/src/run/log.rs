@@ -15,6 +15,8 @@ pub(super) struct Line {
     pub(super) time: String,
     /// `stdout` or `stderr`.
     pub(super) stream: String,
+    /// How bad it is, where the line said so: `warn` of `stderr.warn`.
+    pub(super) level: Option<String>,
     /// What it says.
     pub(super) text: String,
 }
@@ -23,11 +25,24 @@ impl Line {
     pub(super) fn parse(line: &str) -> Self {
         let mut parts = line.splitn(3, ' ').map(str::to_owned);
         let mut part = || parts.next().unwrap_or_default();
-        Line { time: part(), stream: part(), text: part() }
+        let (time, stream, text) = (part(), part(), part());
+        match stream.split_once('.') {
+            Some((stream, level)) => {
+                let (stream, level) = (stream.to_owned(), Some(level.to_owned()));
+                Line { time, stream, level, text }
+            }
+            None => Line { time, stream, level: None, text },
+        }
     }
 
     pub(super) fn json(&self) -> Value {
-        json!({ "event": "printed", "time": self.time, "stream": self.stream, "text": self.text })
+        json!({
+            "event": "printed",
+            "time": self.time,
+            "stream": self.stream,
+            "level": self.level,
+            "text": self.text,
+        })
     }
 }
 
@@ -103,6 +118,8 @@ mod tests {
         append("T stdout one and a half");
         assert_eq!(log.lines(), [] as [&str; 0]);
         append(" more\nT stderr two\n");
+        let told = Line::parse("T stderr.warn no room").json();
+        assert_eq!((&told["stream"], &told["level"]), (&"stderr".into(), &"warn".into()));
         let texts = |lines: Vec<String>| lines.iter().map(|line| Line::parse(line).text).collect::<Vec<_>>();
         assert_eq!(texts(log.lines()), ["one and a half more", "two"]);
         append("T stdout three\n");

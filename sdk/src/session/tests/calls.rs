@@ -26,6 +26,8 @@ fn attach_alone(wait: Wait) -> (UnixStream, OwnedFd, Session) {
         leases: None,
         network: "regtest".to_owned(),
         config: String::new(),
+        config_origins: Vec::new(),
+        module: String::new(),
         loaded: Vec::new(),
         attended: Instant::now(),
         reports: Reports::new(Instant::now()),

@@ -10,6 +10,7 @@ use blvm_bus::request::{LoadedModule, Permission};
 
 use super::TestModule;
 use super::lives::{Life, Lives};
+use crate::config::{self, ConfigError};
 use crate::module::probe::TimedOut;
 use crate::module::{Module, Observer, RunError, run_again, topics, work};
 use crate::session::{Session, SessionError};
@@ -109,8 +110,8 @@ impl<M: Module> ModuleTest<M> {
             let (socket, wake) = (connection.socket, connection.wake);
             Box::new(move || {
                 let session = Session::attach_over(socket, wake, topics::<M>(), M::WAIT)?;
-                let config = session.config().to_owned();
-                live(&life, session, &config, true)
+                let settings = session.config_as();
+                live(&life, session, settings, true)
             })
         };
         let thread = {
@@ -138,10 +139,17 @@ impl<M: Module> ModuleTest<M> {
 }
 
 /// A life, until its end.
-fn live<M: Module>(life: &Life<M>, session: Session, config: &str, offers: bool) -> Result<(), RunError> {
+fn live<M: Module>(
+    life: &Life<M>,
+    session: Session,
+    settings: Result<M::Settings, ConfigError>,
+    offers: bool,
+) -> Result<(), RunError> {
     life.party.state().leases = session.leases();
     let observer = Observer::of(Arc::clone(&life.probe));
-    let outcome = work::<M>(session, config, offers, observer, Arc::clone(&life.callee));
+    let outcome = settings
+        .map_err(RunError::from)
+        .and_then(|settings| work::<M>(session, settings, offers, observer, Arc::clone(&life.callee)));
     life.probe.ends();
     outcome
 }
@@ -171,7 +179,7 @@ fn by_path<M: Module>(
         Ok(session)
     };
     let work = |session| match life.borrow_mut().take() {
-        Some(life) => live(&life, session, config, false),
+        Some(life) => live(&life, session, config::read(config, &[], M::NAME), false),
         None => Ok(()),
     };
     // A pause ends with the node's return: no test waits for it.

@@ -133,6 +133,8 @@ impl Inner {
             topics: grants,
             leases: if page.is_some() { LEASES } else { 0 },
             config: party.config.clone(),
+            module: if party.token.is_some() { String::new() } else { party.module.name.clone() },
+            config_origins: Vec::new(),
         };
         let mut state = party.state();
         state.stage = Stage::Welcomed { topics, page };
