@@ -139,6 +139,12 @@ pub enum WriteError {
         /// The file.
         path: PathBuf,
     },
+    /// Somebody writes a recording there.
+    #[error("{} is being written: another recorder is at work; name another file", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file could not be made.
     #[error("{} cannot be made", path.display())]
     Create {

@@ -30,6 +30,7 @@ mod end;
 mod error;
 mod fields;
 mod header;
+mod place;
 mod reader;
 mod record;
 mod summary;

@@ -4,7 +4,7 @@
 //! durable (fdatasync(2)) about once a second, and at the end. So a recorder that is killed loses a second at most, a power
 //! failure two. A chunk that could not be written whole is taken back: what the file holds is readable at every moment.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -13,6 +13,7 @@ use crate::chunk::{ChunkWriter, MAX_RECORD_BYTES};
 use crate::end::Totals;
 use crate::error::WriteError;
 use crate::header::Header;
+use crate::place::place;
 use crate::record::{Message, Missed};
 
 /// Records are gathered up to so many bytes.
@@ -54,25 +55,16 @@ pub struct RecordingWriter {
 }
 
 impl RecordingWriter {
-    /// Makes the file and writes the header. One that is there already is replaced only if that is wanted.
+    /// Makes the file and writes the header. One that is there already is replaced only if that is wanted, and only once the
+    /// new header is durable; one that somebody writes to is not replaced.
     ///
     /// # Errors
     ///
-    /// [`WriteError::Exists`], [`WriteError::Create`].
+    /// [`WriteError::Exists`], [`WriteError::InUse`], [`WriteError::Create`].
     pub fn create(path: &Path, header: &Header, overwrites: bool) -> Result<Self, WriteError> {
         let create = |source| WriteError::Create { path: path.to_owned(), source };
-        let mut options = OpenOptions::new();
-        if overwrites {
-            options.write(true).create(true).truncate(true);
-        } else {
-            options.write(true).create_new(true);
-        }
-        let mut file = options.open(path).map_err(|source| match source.kind() {
-            io::ErrorKind::AlreadyExists => WriteError::Exists { path: path.to_owned() },
-            _ => create(source),
-        })?;
         let bytes = header.encode();
-        file.write_all(&bytes).and_then(|()| file.sync_data()).map_err(create)?;
+        let file = place(path, &bytes, overwrites)?;
         Ok(RecordingWriter {
             file,
             topics: header.topics.iter().map(|topic| topic.number).collect(),

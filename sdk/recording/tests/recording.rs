@@ -273,6 +273,36 @@ fn a_file_that_is_there_is_replaced_only_if_that_is_wanted() {
 }
 
 #[test]
+fn an_old_recording_stays_until_the_new_one_has_begun_and_has_one_writer() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a");
+    let (before, _) = write(&path, &records());
+
+    // Somebody writes there: not replaced, whoever asks.
+    let writer = RecordingWriter::create(&path, &header(), true).unwrap();
+    let refused = RecordingWriter::create(&path, &header(), true).err().unwrap();
+    assert!(matches!(refused, WriteError::InUse { .. }), "{refused}");
+    writer.finish().unwrap();
+
+    // The new one cannot begin: a directory stands where it is made.
+    std::fs::write(&path, &before).unwrap();
+    let name = format!(".a.{}", std::process::id());
+    std::fs::create_dir(directory.path().join(&name)).unwrap();
+    let refused = RecordingWriter::create(&path, &header(), true).err().unwrap();
+    assert!(matches!(refused, WriteError::Create { .. }), "{refused}");
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+    std::fs::remove_dir(directory.path().join(&name)).unwrap();
+
+    // A link stays a link, and nothing is left beside.
+    let link = directory.path().join("link");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    RecordingWriter::create(&link, &header(), true).unwrap().finish().unwrap();
+    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_ne!(std::fs::read(&path).unwrap(), before);
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2);
+}
+
+#[test]
 fn what_does_not_belong_into_a_recording_is_not_written() {
     let directory = tempfile::tempdir().unwrap();
     let mut writer = RecordingWriter::create(&directory.path().join("a"), &header(), false).unwrap();
