@@ -253,9 +253,19 @@ fn what_is_not_granted_is_refused_as_a_node_refuses_it() {
     "#;
     let module = node.module::<Watch>().manifest(manifest).start().unwrap();
     node.add(&Transaction::new(1).fee_rate(100));
-    module.settle();
+    let told = panic_of(|| module.settle());
+    let expected =
+        "publish_event: this needs the permission publish_events: add it to capabilities in module.toml";
+    assert!(told.contains(expected), "{told}");
     assert_eq!(module.asked("publish_event"), 1);
+    node.add(&Transaction::new(2).fee_rate(100));
+    panic_of(|| module.settle());
+    node.add(&Transaction::new(3).fee_rate(100));
+    while module.asked("publish_event") < 3 {
+        std::thread::yield_now();
+    }
     assert!(module.events().is_empty() && module.state().lines().is_empty());
+    assert_eq!(module.denied().len(), 1);
     module.stop().unwrap();
 }
 
@@ -564,4 +574,195 @@ fn a_session_beside_the_node_gets_blocks_by_request_and_changes_nothing() {
     let Err(CallError::Refused(Refusal::Denied { permission })) = offered else { panic!("{offered:?}") };
     assert_eq!(permission, "send_transactions");
     assert!(node.mempool().is_empty());
+}
+
+/// What `work` panics with.
+fn panic_of<T>(work: impl FnOnce() -> T) -> String {
+    let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) else {
+        panic!("it was to panic")
+    };
+    panic.downcast_ref::<String>().cloned().unwrap_or_default()
+}
+
+#[test]
+fn a_failure_is_told_however_the_module_ends() {
+    let failing = |ends: &dyn Fn(TestNode, blvm_sdk::testing::TestModule<Watch>)| {
+        let node = TestNode::start();
+        let module = node.module::<Watch>().settings("fails_at = 2").start().unwrap();
+        node.mine(3);
+        while module.state().lines().last().is_none_or(|line| !line.starts_with("+3")) {
+            std::thread::yield_now();
+        }
+        let told = panic_of(|| ends(node, module));
+        assert!(told.contains("handler block failed: told to fail"), "{told}");
+    };
+    failing(&|node, module| {
+        node.shut_down();
+        module.wait_ended().unwrap();
+    });
+    failing(&|_, module| module.stop().unwrap());
+    failing(&|_, module| drop(module));
+}
+
+#[test]
+fn a_failure_under_the_node_before_is_told_under_the_next_one() {
+    let node = TestNode::start();
+    let module = node.module::<Watch>().settings("fails_at = 1").by_path().start().unwrap();
+    node.mine(2);
+    while module.state().lines().is_empty() {
+        std::thread::yield_now();
+    }
+    node.crash();
+    node.restart();
+    let told = panic_of(|| module.settle());
+    assert!(told.contains("handler block failed: told to fail"), "{told}");
+    module.stop().unwrap();
+}
+
+/// Never comes to the end of a block.
+struct Endless;
+
+#[module(name = "endless")]
+impl Endless {
+    fn new() -> Self {
+        Endless
+    }
+
+    #[on(BlockConnected)]
+    fn block(&self) {
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
+/// Tells whether this is the process in which `of` is to run.
+fn is_child(of: &str) -> bool {
+    std::env::var("BLVM_TEST_CHILD").is_ok_and(|name| name == of)
+}
+
+/// What test `name`, which fails, says in a process of its own. It has to end.
+fn said_by_child(name: &str) -> String {
+    let program = std::env::current_exe().unwrap();
+    let mut child = std::process::Command::new(program)
+        .args(["--exact", name, "--nocapture"])
+        .env("BLVM_TEST_CHILD", name)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let begin = std::time::Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if begin.elapsed() > Duration::from_secs(60) {
+            child.kill().unwrap();
+            panic!("{name} hangs");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    assert!(!status.success());
+    std::io::read_to_string(child.stderr.take().unwrap()).unwrap()
+}
+
+#[test]
+fn child_with_a_handler_that_never_ends() {
+    if is_child("child_with_a_handler_that_never_ends") {
+        let node = TestNode::options().limit(Duration::from_millis(300)).start();
+        let module = node.module::<Endless>().start().unwrap();
+        node.mine(1);
+        module.settle();
+    }
+}
+
+#[test]
+fn child_that_drops_a_module_that_never_ends() {
+    if is_child("child_that_drops_a_module_that_never_ends") {
+        let node = TestNode::options().limit(Duration::from_millis(300)).start();
+        let module = node.module::<Endless>().start().unwrap();
+        node.mine(1);
+        // The handler is at work when it is stopped.
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| module.settle())).is_err());
+        drop(module);
+    }
+}
+
+#[test]
+fn a_handler_that_hangs_fails_the_test_and_does_not_hang_it() {
+    let said = said_by_child("child_with_a_handler_that_never_ends");
+    assert!(said.contains("module endless did not settle within 300ms"), "{said}");
+    let said = said_by_child("child_that_drops_a_module_that_never_ends");
+    assert!(said.contains("module endless did not end within 300ms"), "{said}");
+}
+
+/// Reads no topic.
+struct Silent;
+
+#[module(name = "silent")]
+impl Silent {
+    fn new() -> Self {
+        Silent
+    }
+
+    #[rpc]
+    fn ping(&self) -> &'static str {
+        "pong"
+    }
+}
+
+#[test]
+fn a_node_that_is_shut_down_ends_all_modules_and_comes_back() {
+    let node = TestNode::start();
+    let (watch, silent) = (node.module::<Watch>().start().unwrap(), node.module::<Silent>().start().unwrap());
+    let beside = node.module::<Watch>().name("beside").by_path().start().unwrap();
+    node.mine(1);
+    node.shut_down();
+    watch.wait_ended().unwrap();
+    silent.wait_ended().unwrap();
+    assert!(node.module::<Silent>().start().is_err());
+    node.restart();
+    beside.settle();
+    node.mine(1);
+    beside.settle();
+    assert_eq!(beside.state().lines().len(), 1);
+    beside.stop().unwrap();
+}
+
+#[test]
+#[should_panic(expected = "there is no request \"get_blok\"")]
+fn the_count_of_a_request_that_there_is_not_is_refused() {
+    let node = TestNode::start();
+    node.module::<Silent>().start().unwrap().asked("get_blok");
+}
+
+#[test]
+fn child_without_a_package() {
+    if is_child("child_without_a_package") {
+        let node = TestNode::start();
+        let module = node.module::<Silent>().start().unwrap();
+        module.stop().unwrap();
+    }
+}
+
+#[test]
+fn rights_are_never_guessed() {
+    let program = std::env::current_exe().unwrap();
+    let run = |package: Option<&std::path::Path>| {
+        let mut command = std::process::Command::new(&program);
+        command.args(["--exact", "child_without_a_package", "--nocapture"]);
+        command.env("BLVM_TEST_CHILD", "child_without_a_package").env_remove("CARGO_MANIFEST_DIR");
+        if let Some(package) = package {
+            command.env("CARGO_MANIFEST_DIR", package);
+        }
+        let output = command.output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (is_right, said) = run(None);
+    assert!(!is_right && said.contains("CARGO_MANIFEST_DIR is not set"), "{said}");
+    let package = tempfile::tempdir().unwrap();
+    assert!(run(Some(package.path())).0, "without a manifest everything may be done");
+    std::fs::write(package.path().join("module.toml"), b"name = \"\xff\"").unwrap();
+    let (is_right, said) = run(Some(package.path()));
+    assert!(!is_right && said.contains("module.toml cannot be read"), "{said}");
 }

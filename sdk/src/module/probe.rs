@@ -25,6 +25,8 @@ struct State {
     timers: Option<(Instant, Option<Instant>)>,
     runtime: Option<Runtime>,
     is_over: bool,
+    /// Whether the test has ended the connection: what fails then fails by that.
+    is_cut: bool,
     failures: Vec<Failure>,
 }
 
@@ -104,6 +106,7 @@ impl Probe {
             timers: None,
             runtime: None,
             is_over: false,
+            is_cut: false,
             failures: Vec::new(),
         };
         Probe { state: Mutex::new(state), changed: Condvar::new() }
@@ -175,7 +178,11 @@ impl Probe {
     }
 
     pub(super) fn failed(&self, handler: &'static str, message: &str, is_panic: bool) {
-        self.change(|state| state.failures.push(Failure { handler, message: message.to_owned(), is_panic }));
+        self.change(|state| {
+            if !state.is_cut {
+                state.failures.push(Failure { handler, message: message.to_owned(), is_panic });
+            }
+        });
     }
 
     /// The module is at work: everything it offers is registered.
@@ -195,6 +202,11 @@ impl Probe {
     /// The module has ended.
     pub(crate) fn ends(&self) {
         self.change(|state| state.is_over = true);
+    }
+
+    /// The test ends the connection.
+    pub(crate) fn cut(&self) {
+        self.change(|state| state.is_cut = true);
     }
 
     pub(crate) fn is_over(&self) -> bool {

@@ -7,6 +7,7 @@ use super::script::{Answer, When};
 
 /// Requests wait here for their usual answer until the test lets them go. Dropped, it lets them go too.
 #[derive(Debug)]
+#[must_use = "a gate that is dropped is open"]
 pub struct Gate {
     inner: Arc<Inner>,
     request: String,

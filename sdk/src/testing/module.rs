@@ -22,7 +22,10 @@ use crate::module::{Module, RunError, Shared};
 
 pub use start::ModuleTest;
 
-/// A module at work under a [`TestNode`]. Dropped, its connection is ended, and it with it.
+/// A module at work under a [`TestNode`].
+///
+/// Dropped, its connection is ended, and it with it; where a handler failed that the test has not asked for, or something was denied,
+/// or the module does not end within the node's limit, that fails the test. A module of a test that fails already is not waited for.
 pub struct TestModule<M: Module> {
     node: TestNode,
     lives: Arc<Lives<M>>,
@@ -90,8 +93,8 @@ impl<M: Module> TestModule<M> {
     ///
     /// # Panics
     ///
-    /// If a handler failed or panicked since the module was settled last; if it is not done within the node's limit; if the module
-    /// is held, or has ended.
+    /// If a handler failed or panicked since the module was settled last, or something was denied that [`TestModule::denied`] has not
+    /// asked for; if it is not done within the node's limit; if the module is held, or has ended.
     #[track_caller]
     pub fn settle(&self) {
         let failures = self.settled();
@@ -101,6 +104,7 @@ impl<M: Module> TestModule<M> {
             M::NAME,
             told(&failures)
         );
+        self.check_denied();
     }
 
     /// As [`TestModule::settle`], where handlers are to fail: their failures, in order.
@@ -138,7 +142,7 @@ impl<M: Module> TestModule<M> {
             if through == self.published(&life)
                 && life.probe.wait_through(&through, Duration::ZERO) == Ok(true)
             {
-                return life.probe.take_failures();
+                return self.lives.take_failures();
             }
         }
     }
@@ -323,8 +327,31 @@ impl<M: Module> TestModule<M> {
         self.last().party.state().requests.iter().filter(is_own).cloned().collect()
     }
 
+    /// What the module asked for and was denied for want of a permission, since this was asked last: what its `module.toml` has to
+    /// say, as the module was told. What was denied and not asked for here fails the test.
+    pub fn denied(&self) -> Vec<String> {
+        self.lives.take_denied()
+    }
+
+    #[track_caller]
+    fn check_denied(&self) {
+        let denied = self.lives.take_denied();
+        assert!(
+            denied.is_empty(),
+            "module {} was denied something: {}; where that is wanted, denied()",
+            M::NAME,
+            denied.join("; ")
+        );
+    }
+
     /// How often the module has asked the node for that, by the name of the request, such as `get_block`.
+    ///
+    /// # Panics
+    ///
+    /// If there is no request of that name.
+    #[track_caller]
     pub fn asked(&self, request: &str) -> usize {
+        super::names::check(request);
         self.requests().iter().filter(|asked| asked.name() == request).count()
     }
 
@@ -358,9 +385,17 @@ impl<M: Module> TestModule<M> {
     ///
     /// # Panics
     ///
-    /// If it does not end within the node's limit, or its thread panicked.
+    /// If it does not end within the node's limit; if a handler failed or panicked since the module was settled last, before its
+    /// connection was cut; if something was denied that [`TestModule::denied`] has not asked for.
     #[track_caller]
-    pub fn wait_ended(mut self) -> Result<(), RunError> {
+    pub fn wait_ended(self) -> Result<(), RunError> {
+        let (outcome, failures) = self.ended();
+        assert!(failures.is_empty(), "module {}: {}", M::NAME, told(&failures));
+        outcome
+    }
+
+    #[track_caller]
+    fn ended(mut self) -> (Result<(), RunError>, Vec<Failure>) {
         self.resume();
         if self.lives.wait_over(self.limit()).is_err() {
             let at =
@@ -368,7 +403,11 @@ impl<M: Module> TestModule<M> {
             panic!("module {} did not end within {:?}:{at}", M::NAME, self.limit());
         }
         self.join();
-        self.lives.take_outcome().unwrap_or(Ok(()))
+        let failures = self.lives.take_failures();
+        if failures.is_empty() {
+            self.check_denied();
+        }
+        (self.lives.take_outcome().unwrap_or(Ok(())), failures)
     }
 
     /// Ends the module as a node does: what it is at is finished, then it is dropped.
@@ -379,20 +418,16 @@ impl<M: Module> TestModule<M> {
     ///
     /// # Panics
     ///
-    /// If a handler failed or panicked since the module was settled last, or the module does not end within the node's limit.
+    /// As [`TestModule::wait_ended`].
     #[track_caller]
     pub fn stop(self) -> Result<(), RunError> {
         let deadline_ms = u32::try_from(self.limit().as_millis()).unwrap_or(u32::MAX);
         self.end();
-        let last = self.lives.last();
-        if let Some(life) = &last {
+        if let Some(life) = self.lives.last() {
             // It may have ended by itself: that it has is told below.
             let _ = life.party.call(&Call::Stop { deadline_ms }, self.limit());
         }
-        let outcome = self.wait_ended();
-        let failures = last.map(|life| life.probe.take_failures()).unwrap_or_default();
-        assert!(failures.is_empty(), "module {}: {}", M::NAME, told(&failures));
-        outcome
+        self.wait_ended()
     }
 
     fn join(&mut self) {
@@ -418,14 +453,29 @@ impl<M: Module> TestModule<M> {
 
 impl<M: Module> Drop for TestModule<M> {
     fn drop(&mut self) {
-        if self.thread.is_some() {
-            self.end();
-            self.resume();
-            if let Some(life) = self.lives.last() {
-                life.party.hang_up();
-            }
-            self.join();
+        if self.thread.is_none() {
+            return;
         }
+        self.end();
+        self.resume();
+        if let Some(life) = self.lives.last() {
+            life.party.hang_up();
+        }
+        if std::thread::panicking() {
+            // What has failed is told at once. A handler may never come to its end.
+            self.thread = None;
+            return;
+        }
+        if self.lives.wait_over(self.limit()).is_err() {
+            self.thread = None;
+            let at =
+                self.lives.last().map(|life| self.node.inner().describe(&life.probe)).unwrap_or_default();
+            panic!("module {} did not end within {:?}:{at}", M::NAME, self.limit());
+        }
+        self.join();
+        let failures = self.lives.take_failures();
+        assert!(failures.is_empty(), "module {}: {}", M::NAME, told(&failures));
+        self.check_denied();
     }
 }
 

@@ -76,6 +76,14 @@ pub(crate) const REQUESTS: &[&str] = &[
     "watch_next",
 ];
 
+/// That there is a request of that name.
+#[track_caller]
+pub(super) fn check(request: &str) {
+    if !REQUESTS.contains(&request) {
+        panic!("there is no request \"{request}\"; those that there are: {}", REQUESTS.join(", "));
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

@@ -16,7 +16,7 @@ use std::time::Duration;
 use blvm_bus::message::peers::Peers;
 use blvm_bus::message::system::{ModuleLoaded, NodeShutdown, System};
 use blvm_bus::message::{Kind, Topic};
-use blvm_bus::request::{LoadedModule, Reply, Request, Token};
+use blvm_bus::request::{Call, LoadedModule, Reply, Request, Token};
 use blvm_bus::wake::wake_socket_pair;
 
 use super::encoding::hash;
@@ -151,7 +151,12 @@ impl TestNode {
     /// A connection by path of a program that has read the node's token; `None` while the node is down.
     pub(crate) fn connect_by_path(&self, module: LoadedModule) -> Option<(Arc<Party>, UnixStream, Token)> {
         let inner = self.inner();
-        let token = Token::new(hash(&[&inner.world().bus.as_ref()?.run_id.0]));
+        let run_id = {
+            let world = inner.world();
+            world.bus.as_ref().filter(|_| world.is_up())?.run_id
+        };
+        let token = Token::new(hash(&[&run_id.0]));
+        inner.sweep();
         let (socket, other) = UnixStream::pair().ok()?;
         let grants = Grants::reading();
         let party = Party::new(module, grants, String::new(), Some(token.clone()), socket, None);
@@ -231,12 +236,7 @@ impl TestNode {
     /// If there is no request of that name.
     #[track_caller]
     pub fn when<'a>(&'a self, request: &'a str) -> When<'a> {
-        if !super::names::REQUESTS.contains(&request) {
-            panic!(
-                "there is no request \"{request}\"; those that there are: {}",
-                super::names::REQUESTS.join(", ")
-            );
-        }
+        super::names::check(request);
         When { node: self, script: &self.inner().script, request, times: None }
     }
 
@@ -245,11 +245,31 @@ impl TestNode {
         self.inner().answer(None, request, DEADLINE)
     }
 
-    /// The node ends in order: topics are closed, and modules asked to end by [`NodeShutdown`] and the closed topics.
+    /// The node ends in order: topics are closed, and modules end by [`NodeShutdown`] and the closed topics, each when it has read
+    /// them; one that reads no topic is asked to stop. Nobody attaches any more until [`TestNode::restart`].
+    ///
+    /// # Panics
+    ///
+    /// If it is down.
     pub fn shut_down(&self) {
-        let mut world = self.inner().world();
-        world.publish(&NodeShutdown { reason: "the test says so".to_owned() });
-        world.bus().close();
+        let inner = self.inner();
+        inner.make_room(System::NUMBER, 0);
+        {
+            let mut world = inner.world();
+            assert!(world.is_up(), "the node is down: restart() it first");
+            world.publish(&NodeShutdown { reason: "the test says so".to_owned() });
+            world.bus().close();
+            world.is_shut = true;
+        }
+        let reads_nothing = |party: &Arc<Party>| {
+            party.token.is_none() && party.probe.get().is_some_and(|probe| probe.readings().is_empty())
+        };
+        let deadline_ms = u32::try_from(inner.limit.as_millis()).unwrap_or(u32::MAX);
+        for party in
+            inner.parties().iter().filter(|party| !party.is_gone()).filter(|party| reads_nothing(party))
+        {
+            party.tell(&Call::Stop { deadline_ms }, inner.limit);
+        }
     }
 
     /// The node is killed: every connection ends, and what was on the bus is lost. Its chain and its mempool stay as they are for
@@ -262,14 +282,14 @@ impl TestNode {
         drop(bus);
     }
 
-    /// The node is back after [`TestNode::crash`], with another run.
+    /// The node is back after [`TestNode::crash`] or [`TestNode::shut_down`], with another run.
     ///
     /// # Panics
     ///
     /// If it was not down.
     pub fn restart(&self) {
         let mut world = self.inner().world();
-        assert!(world.bus.is_none(), "the node is not down: crash() it first");
+        assert!(!world.is_up(), "the node is not down: crash() it first, or shut_down()");
         world.start();
         self.inner().changed.notify_all();
     }

@@ -58,6 +58,8 @@ pub(crate) struct State {
     /// The module's side of its lease page: leases may be taken as long as it is there.
     pub(crate) leases: Option<Weak<LeaseHolder<Mapped>>>,
     pub(crate) requests: Vec<Request>,
+    /// What it was denied for want of a permission, as it was told.
+    pub(crate) denied: Vec<String>,
     pub(crate) published: Vec<PublishedEvent>,
     pub(crate) methods: Vec<String>,
     pub(crate) command: Option<CliSpec>,
@@ -160,6 +162,9 @@ impl Party {
     pub(crate) fn hang_up(&self) {
         // Relaxed, here and below: one word, nothing else is told by it.
         self.is_cut.store(true, Ordering::Relaxed);
+        if let Some(probe) = self.probe.get() {
+            probe.cut();
+        }
         // The module may have been first.
         let _ = self.socket.shutdown(std::net::Shutdown::Both);
     }
@@ -250,6 +255,18 @@ impl Party {
         let _whole = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let sent = send_with_descriptors(&self.socket, &frame, descriptors)?;
         (&self.socket).write_all(&frame[sent..])
+    }
+
+    /// Calls the module, whatever it answers.
+    pub(crate) fn tell(&self, call: &Call, limit: Duration) {
+        let number = {
+            let mut calls = self.calls();
+            calls.last += 1;
+            calls.last
+        };
+        let deadline_ms = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
+        // It may have ended.
+        let _ = self.send(true, number, deadline_ms, &encode(call), &[], false);
     }
 
     /// Calls the module and waits for its answer.

@@ -22,6 +22,8 @@ const NEAR_MESSAGES: u64 = 16;
 pub(crate) struct World {
     /// `None` while the node is down.
     pub(crate) bus: Option<Bus>,
+    /// Whether its topics are closed: nobody attaches any more.
+    pub(crate) is_shut: bool,
     pub(crate) chain: ScriptedChain,
     /// In the order in which they came.
     pub(crate) mempool: Vec<MempoolEntry>,
@@ -41,6 +43,7 @@ impl World {
     pub(crate) fn new(geometries: BTreeMap<u32, Geometry>) -> Self {
         let mut world = World {
             bus: None,
+            is_shut: false,
             chain: ScriptedChain::new(),
             mempool: Vec::new(),
             floor_sat_per_kvb: 1_000,
@@ -60,9 +63,15 @@ impl World {
     /// Another life of the node, with the chain of the one before.
     pub(crate) fn start(&mut self) {
         self.bus = Some(Bus::start(self.geometries.clone()));
+        self.is_shut = false;
         self.tip = None;
         let tip = self.chain.tip().clone();
         self.tell_tip(&tip);
+    }
+
+    /// Whether a module can attach.
+    pub(crate) fn is_up(&self) -> bool {
+        self.bus.is_some() && !self.is_shut
     }
 
     #[track_caller]

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::module::probe::{Probe, TimedOut};
+use crate::module::probe::{Failure, Probe, TimedOut};
 use crate::module::{Callee, Module, RunError};
 use crate::testing::party::Party;
 
@@ -35,11 +35,30 @@ struct State<M: Module> {
     current: Option<Arc<Life<M>>>,
     outcome: Option<Result<(), RunError>>,
     is_unwanted: bool,
+    /// Of the lives before.
+    failures: Vec<Failure>,
+    denied: Vec<String>,
+}
+
+impl<M: Module> State<M> {
+    /// Keeps what was not told of the life there is.
+    fn keep(&mut self) {
+        if let Some(life) = &self.current {
+            self.failures.append(&mut life.probe.take_failures());
+            self.denied.append(&mut life.party.state().denied);
+        }
+    }
 }
 
 impl<M: Module> Lives<M> {
     pub(super) fn new(is_by_path: bool) -> Self {
-        let state = State { current: None, outcome: None, is_unwanted: false };
+        let state = State {
+            current: None,
+            outcome: None,
+            is_unwanted: false,
+            failures: Vec::new(),
+            denied: Vec::new(),
+        };
         Lives { state: Mutex::new(state), changed: Condvar::new(), is_by_path }
     }
 
@@ -49,7 +68,10 @@ impl<M: Module> Lives<M> {
     }
 
     pub(super) fn begins(&self, life: &Arc<Life<M>>) {
-        self.state().current = Some(Arc::clone(life));
+        let mut state = self.state();
+        state.keep();
+        state.current = Some(Arc::clone(life));
+        drop(state);
         self.changed.notify_all();
     }
 
@@ -114,6 +136,20 @@ impl<M: Module> Lives<M> {
 
     pub(super) fn is_unwanted(&self) -> bool {
         self.state().is_unwanted
+    }
+
+    /// The handlers that failed or panicked since this was asked last, in every life.
+    pub(super) fn take_failures(&self) -> Vec<Failure> {
+        let mut state = self.state();
+        state.keep();
+        std::mem::take(&mut state.failures)
+    }
+
+    /// What was denied since this was asked last, in every life.
+    pub(super) fn take_denied(&self) -> Vec<String> {
+        let mut state = self.state();
+        state.keep();
+        std::mem::take(&mut state.denied)
     }
 
     pub(super) fn take_outcome(&self) -> Option<Result<(), RunError>> {

@@ -185,8 +185,7 @@ fn by_path<M: Module>(
     // A pause ends with the node's return: no test waits for it.
     let pause = |_: Duration| {
         let inner = node.inner();
-        let is_awaited =
-            |world: &mut crate::testing::world::World| world.bus.is_none() && !lives.is_unwanted();
+        let is_awaited = |world: &mut crate::testing::world::World| !world.is_up() && !lives.is_unwanted();
         let waited = inner.changed.wait_while(inner.world(), is_awaited);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
         !lives.is_unwanted()
@@ -206,11 +205,18 @@ impl Manifest {
             Manifest::Text(text) => read(&text, "the manifest of the test"),
             Manifest::OfPackage => {
                 // Cargo says it to every test that it runs.
-                let package = std::env::var_os("CARGO_MANIFEST_DIR");
-                let path = package.map(|package| Path::new(&package).join(MANIFEST_FILE));
-                match path.and_then(|path| Some((std::fs::read_to_string(&path).ok()?, path))) {
-                    Some((text, path)) => read(&text, &path.display().to_string()),
-                    None => Read { grants: Grants::all(), ..Read::default() },
+                let Some(package) = std::env::var_os("CARGO_MANIFEST_DIR") else {
+                    panic!(
+                        "what the module may do is not known: Cargo has not started this test, and CARGO_MANIFEST_DIR is not set; set it, or say it with .manifest(include_str!(\"../module.toml\")) or .all_permissions()"
+                    )
+                };
+                let path = Path::new(&package).join(MANIFEST_FILE);
+                match std::fs::read_to_string(&path) {
+                    Ok(text) => read(&text, &path.display().to_string()),
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                        Read { grants: Grants::all(), ..Read::default() }
+                    }
+                    Err(error) => panic!("{} cannot be read: {error}", path.display()),
                 }
             }
         }

@@ -9,8 +9,8 @@ use blvm_bus::lease::page::OfferedLeasePage;
 use blvm_bus::message::Topic;
 use blvm_bus::message::chain::Chain;
 use blvm_bus::request::{
-    Attached, FrameHead, Hello, PROTOCOL_VERSION, Refusal, Reply, Request, Token, TopicGrant, TopicStart,
-    Welcome,
+    Attached, FrameHead, Hello, MetricsRequest, PROTOCOL_VERSION, Refusal, Reply, Request, Token, TopicGrant,
+    TopicStart, Welcome,
 };
 use blvm_bus::wake::wake_socket_pair;
 
@@ -56,7 +56,15 @@ impl Inner {
             return Ok(Some(Reply::Noted));
         }
         party.state().requests.push(request.clone());
-        party.grants.check(&request)?;
+        party.grants.check(&request).inspect_err(|refusal| {
+            // A report that the runtime makes by itself is nothing that the module could miss, and who attaches by path has no
+            // manifest to add anything to.
+            let is_report =
+                matches!(&request, Request::Metrics(asked) if matches!(**asked, MetricsRequest::Report { .. }));
+            if !is_report && party.token.is_none() {
+                party.state().denied.push(format!("{}: {refusal}", request.name()));
+            }
+        })?;
         let asked = Duration::from_millis(u64::from(head.deadline_ms));
         let deadline = if asked.is_zero() { DEADLINE } else { asked };
         let answer = self.script.find(&request).map_or(Answer::Usual, |answer| {
@@ -91,7 +99,8 @@ impl Inner {
             });
         }
         let mut world = self.world();
-        let bus = world.bus.as_mut().ok_or_else(|| failed("the node is down"))?;
+        let is_shut = world.is_shut;
+        let bus = world.bus.as_mut().filter(|_| !is_shut).ok_or_else(|| failed("the node is down"))?;
         let (mut topics, mut grants, mut descriptors) = (Vec::new(), Vec::new(), Vec::new());
         for wish in &hello.topics {
             party.grants.check_topic(wish.topic)?;
