@@ -766,3 +766,57 @@ fn rights_are_never_guessed() {
     let (is_right, said) = run(Some(package.path()));
     assert!(!is_right && said.contains("module.toml cannot be read"), "{said}");
 }
+
+#[test]
+fn what_the_new_chain_conflicts_with_does_not_come_back() {
+    let node = TestNode::start();
+    let source = Transaction::new(1).pays(50_000, [0x51]);
+    let deposit = Transaction::new(2).spends(&source, 0).pays(20_000, [0x51]);
+    let theft = Transaction::new(3).spends(&source, 0);
+    let child = Transaction::new(4).spends(&deposit, 0);
+    let other = Transaction::new(5);
+    node.mine_with([&source]);
+    node.mine_with([&deposit, &other]);
+    node.add(&child);
+    let module = node.module::<Watch>().start().unwrap();
+    node.reorganise_with(1, [&[theft][..], &[]]);
+    module.settle();
+    let waiting: Vec<_> = node.mempool().iter().map(|entry| entry.txid).collect();
+    assert_eq!(waiting, [other.txid()], "neither the deposit nor what spends it");
+    let lines = module.state().lines();
+    assert_eq!(lines.iter().filter(|line| line.starts_with("removed")).count(), 1, "{lines:?}");
+    module.stop().unwrap();
+}
+
+#[test]
+fn what_leaves_the_mempool_leaves_with_what_spends_it() {
+    let node = TestNode::start();
+    let parent = Transaction::new(1).pays(50_000, [0x51]).pays(50_000, [0x51]);
+    let left = Transaction::new(2).spends(&parent, 0).pays(20_000, [0x51]);
+    let both = Transaction::new(3).spends(&parent, 1).spends(&left, 0);
+    let stays = Transaction::new(4);
+    for transaction in [&parent, &both, &left, &stays] {
+        node.add(transaction);
+    }
+    let mut session = node.attach(blvm_sdk::Topics::new().with::<Mempool>(), blvm_sdk::Wait::Park).unwrap();
+    let mut feed = session.feed::<Mempool>().unwrap();
+    node.remove(parent.txid(), Removal::Expired);
+    let mut gone = Vec::new();
+    while let Some(sample) = feed.poll().unwrap() {
+        if let blvm_sdk::MempoolEvent::TransactionRemoved(removed) = sample.event().unwrap() {
+            gone.push(removed.txid);
+        }
+    }
+    assert_eq!(gone, [both.txid(), left.txid(), parent.txid()], "children before parents");
+    assert_eq!(node.mempool().len(), 1);
+}
+
+#[test]
+fn a_fee_that_nobody_knows_is_not_told_of() {
+    let node = TestNode::start();
+    let other = TestNode::start();
+    other.mine_with([&Transaction::new(1)]);
+    node.mine_raw(other.block(1).raw);
+    node.reorganise(1);
+    assert!(node.mempool().is_empty());
+}

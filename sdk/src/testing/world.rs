@@ -1,6 +1,6 @@
 //! What a test's node knows: its chain, its mempool, its peers; and the bus on which it tells of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use blvm_bus::layout::Geometry;
 use blvm_bus::message::chain::{
@@ -14,6 +14,7 @@ use blvm_bus::request::{FeeEstimate, LoadedModule, MempoolEntry, NetworkPeer};
 
 use super::bus::{Bus, NoRoom};
 use super::chain::{BITS, ScriptedBlock, ScriptedChain};
+use super::encoding::parse;
 use super::template::ScriptedTemplate;
 
 /// Messages of `mining` that a module reads on attaching rather than have the current ones repeated, as a node's.
@@ -212,6 +213,28 @@ impl World {
 
     pub(crate) fn in_mempool(&self, txid: &Hash) -> Option<&MempoolEntry> {
         self.mempool.iter().find(|entry| entry.txid == *txid)
+    }
+
+    /// What in the mempool spends what these have, and so on, and these: children before parents, as a node takes them out.
+    pub(crate) fn with_descendants(&self, txid: Hash) -> Vec<Hash> {
+        let spends = |entry: &MempoolEntry, parent: &Hash| {
+            parse(&entry.raw).is_ok_and(|parsed| parsed.inputs.iter().any(|input| input.txid == *parent))
+        };
+        let mut family = Vec::new();
+        // Each with the place among its children that is looked at next.
+        let mut path = vec![(txid, self.mempool.iter())];
+        let mut seen = HashSet::from([txid]);
+        while let Some((parent, rest)) = path.last_mut() {
+            let parent = *parent;
+            match rest.find(|entry| spends(entry, &parent) && seen.insert(entry.txid)) {
+                Some(child) => path.push((child.txid, self.mempool.iter())),
+                None => {
+                    family.push(parent);
+                    path.pop();
+                }
+            }
+        }
+        family
     }
 
     pub(crate) fn add(&mut self, entry: MempoolEntry) {

@@ -1,11 +1,14 @@
 //! What happens to the chain of a test's node.
 
-use blvm_bus::message::chain::Chain;
+use std::collections::HashSet;
+
+use blvm_bus::message::chain::{Chain, FEE_UNKNOWN};
 use blvm_bus::message::mining::Mining;
 use blvm_bus::message::{Hash, Topic};
-use blvm_bus::request::{Block, ChainPosition, MempoolEntry};
+use blvm_bus::request::{Block, ChainPosition, MempoolEntry, Outpoint};
 
 use super::{Inner, TestNode};
+use crate::testing::answers::Removal;
 use crate::testing::chain::{ScriptedBlock, ScriptedChain};
 use crate::testing::encoding::Parsed;
 use crate::testing::transaction::Transaction;
@@ -58,8 +61,8 @@ impl TestNode {
         self.tip()
     }
 
-    /// So many blocks leave the chain, and one more than that join. What was in those that left is in the mempool again. The tip
-    /// then.
+    /// So many blocks leave the chain, and one more than that join. What was in those that left is in the mempool again, but for what
+    /// spends their coinbases. The tip then.
     ///
     /// # Panics
     ///
@@ -69,7 +72,8 @@ impl TestNode {
         self.reorganise_with(depth, (0..=depth).map(|_| &empty[..]))
     }
 
-    /// So many blocks leave the chain, and blocks with these transactions join, the lowest first: more than leave.
+    /// So many blocks leave the chain, and blocks with these transactions join, the lowest first: more than leave. What was in those
+    /// that left is in the mempool again, unless the new blocks spend the same, or its fee is not known.
     ///
     /// # Panics
     ///
@@ -177,18 +181,40 @@ impl Inner {
             self.world().tell_reorganisation(&hashes(&left), &hashes(&made));
         }
         made.iter().for_each(|block| self.settle_mempool(block));
-        // What left comes back, the lowest block first.
+        // What left comes back, the lowest block first, unless the new chain conflicts with it or with what it spends.
+        let spent: HashSet<Outpoint> = made
+            .iter()
+            .flat_map(|block| &block.transactions)
+            .flat_map(|transaction| transaction.inputs.iter().cloned())
+            .collect();
+        // The outputs of the coinbases of the blocks that left are gone too.
+        let mut gone: HashSet<Hash> =
+            left.iter().filter_map(|block| Some(block.index.first()?.txid)).collect();
         for block in left.iter().rev() {
             for (index, entry) in block.index.iter().enumerate().skip(1) {
                 let is_mined =
                     made.iter().any(|block| block.index.iter().any(|mined| mined.txid == entry.txid));
-                if !is_mined && self.world().in_mempool(&entry.txid).is_none() {
+                let inputs = &block.transactions[index].inputs;
+                if !is_mined && inputs.iter().any(|input| spent.contains(input) || gone.contains(&input.txid))
+                {
+                    gone.insert(entry.txid);
+                    continue;
+                }
+                // What nobody knows the fee of cannot be told of.
+                let is_known = entry.fee_sat != FEE_UNKNOWN;
+                if !is_mined && is_known && self.world().in_mempool(&entry.txid).is_none() {
                     let raw = block.transaction_bytes(index).to_vec();
                     let (txid, wtxid, fee_sat, weight) =
                         (entry.txid, entry.wtxid, entry.fee_sat, entry.weight);
                     self.add_entry(MempoolEntry { txid, wtxid, fee_sat, weight, raw });
                 }
             }
+        }
+        // What waited for something that is gone goes with it.
+        for parent in gone {
+            let (reason, replaced_by) = Removal::Conflict.reason();
+            let family = self.world().with_descendants(parent);
+            family.iter().for_each(|txid| _ = self.remove_entry(txid, reason, replaced_by));
         }
     }
 }

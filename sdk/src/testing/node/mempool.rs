@@ -26,17 +26,20 @@ impl TestNode {
         txid
     }
 
-    /// A transaction leaves the mempool.
+    /// A transaction leaves the mempool, and before it what spends it, for the same reason.
     ///
     /// # Panics
     ///
     /// If it is not there.
     pub fn remove(&self, txid: Hash, why: Removal) {
         let (reason, replaced_by) = why.reason();
-        assert!(self.inner().remove_entry(&txid, reason, replaced_by), "the mempool has no such transaction");
+        assert!(
+            self.inner().remove_family(&txid, reason, replaced_by),
+            "the mempool has no such transaction"
+        );
     }
 
-    /// A transaction takes the place of another one in the mempool. Its id.
+    /// A transaction takes the place of another one in the mempool and of what spends that. Its id.
     ///
     /// # Panics
     ///
@@ -98,9 +101,19 @@ impl Inner {
                 });
                 let Some(txid) = conflict else { break };
                 let (reason, replaced_by) = Removal::Conflict.reason();
-                self.remove_entry(&txid, reason, replaced_by);
+                self.remove_family(&txid, reason, replaced_by);
             }
         }
+    }
+
+    /// A transaction leaves with all that depends on it; whether it was there.
+    fn remove_family(&self, txid: &Hash, reason: u16, replaced_by: Hash) -> bool {
+        if self.world().in_mempool(txid).is_none() {
+            return false;
+        }
+        let family = self.world().with_descendants(*txid);
+        family.iter().for_each(|txid| _ = self.remove_entry(txid, reason, replaced_by));
+        true
     }
 
     pub(super) fn add_entry(&self, entry: MempoolEntry) {
