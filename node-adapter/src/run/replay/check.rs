@@ -2,7 +2,7 @@
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use blvm_bus::message::topic;
 use blvm_recording::{Header, Recording, Summary, TopicSummary};
@@ -27,13 +27,8 @@ pub(super) fn run(arguments: &ReplayArguments) -> Result<ExitCode, RunError> {
 }
 
 fn as_text(header: &Header, summary: &Summary) -> String {
-    let started: SystemTime = UNIX_EPOCH + Duration::from_millis(header.started_unix_ms);
-    let mut text = format!(
-        "{} of {}, begun {}\n",
-        header.network,
-        header.program,
-        humantime::format_rfc3339_seconds(started)
-    );
+    let mut text =
+        format!("{} of {}, begun {}\n", header.network, header.program, time(header.started_unix_ms));
     if let Some(base) = &header.base {
         text += &format!("the chain from the block after height {}\n", base.height);
     }
@@ -64,6 +59,14 @@ fn as_text(header: &Header, summary: &Summary) -> String {
     text
 }
 
+/// A time, of a file that may say anything: RFC 3339 ends with the year 9999.
+fn time(unix_ms: u64) -> String {
+    if unix_ms >= 253_402_300_800_000 {
+        return format!("{unix_ms} ms after 1970");
+    }
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(unix_ms)).to_string()
+}
+
 fn as_json(header: &Header, summary: &Summary) -> Value {
     let topics = summary.topics.iter().map(|(number, counts)| {
         let TopicSummary { kinds, standing, repaired, bodies_gone, missed, bytes } = counts;
@@ -92,4 +95,18 @@ fn as_json(header: &Header, summary: &Summary) -> Value {
 
 fn name(number: u32) -> &'static str {
     topic(number).map_or("?", |topic| topic.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_time_that_a_header_may_hold_is_told() {
+        assert_eq!(time(1_700_000_000_000), "2023-11-14T22:13:20Z");
+        assert_eq!(time(253_402_300_799_999), "9999-12-31T23:59:59Z");
+        for beyond in [253_402_300_800_000, u64::MAX] {
+            assert_eq!(time(beyond), format!("{beyond} ms after 1970"));
+        }
+    }
 }
