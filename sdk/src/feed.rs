@@ -28,6 +28,10 @@ pub struct Feed<T: Topic> {
     latency: Histogram<u64>,
     content_sha256: Option<[u8; 32]>,
     content_changes: u64,
+    /// How often the cursor was found elsewhere than behind the message received last: others were skipped.
+    moves: u64,
+    /// Where it stood then, or behind that message.
+    expected: u64,
     kinds: u64,
     is_closed: bool,
     finishing: Finishing,
@@ -54,6 +58,8 @@ pub struct Received<'a, T: Topic> {
 impl<T: Topic> Feed<T> {
     pub(crate) fn new(subscriber: Subscriber<T>, kinds: u64) -> Self {
         Feed {
+            moves: 0,
+            expected: subscriber.cursor(),
             subscriber,
             received: 0,
             missed: 0,
@@ -80,9 +86,11 @@ impl<T: Topic> Feed<T> {
         if let Finishing::ByPoll(last) = &mut self.finishing {
             *last = None;
         }
+        self.note_move();
         match self.subscriber.poll_kinds(self.kinds) {
             Ok(Some(sample)) => {
                 self.received += 1;
+                self.expected = sample.sequence() + 1;
                 match &mut self.finishing {
                     Finishing::ByPoll(last) => *last = Some(sample.sequence()),
                     Finishing::BySaying { unfinished, .. } => _ = unfinished.insert(sample.sequence()),
@@ -109,7 +117,21 @@ impl<T: Topic> Feed<T> {
         if let Finishing::ByPoll(last) = &mut self.finishing {
             *last = None;
         }
+        self.note_move();
         self.subscriber.seek(sequence);
+    }
+
+    /// Counts what [`Feed::has_moved`] sees, before the cursor moves on.
+    #[inline]
+    fn note_move(&mut self) {
+        self.moves += u64::from(self.has_moved());
+        self.expected = self.subscriber.cursor();
+    }
+
+    /// Whether messages were skipped since the last one that was received: the node is told of that as of those that were read.
+    #[inline]
+    fn has_moved(&self) -> bool {
+        self.subscriber.cursor() != self.expected
     }
 
     /// From here on a message is finished when the module says so with [`Feed::finished`], not when the feed is polled again:
@@ -213,7 +235,8 @@ impl<T: Topic> AnyFeed for Feed<T> {
             Finishing::ByPoll(_) => 0,
             Finishing::BySaying { changes, .. } => changes,
         };
-        self.received + self.missed + self.bodies_gone.get() + self.content_changes + finished
+        let moves = self.moves + u64::from(self.has_moved());
+        self.received + self.missed + self.bodies_gone.get() + self.content_changes + moves + finished
     }
 
     fn statistics(&self) -> TopicStatistics {

@@ -296,6 +296,10 @@ impl Account {
         if has_asked {
             self.told.iter().for_each(|told| told.ask());
         }
+        if self.told.iter().any(|told| !told.has_begun()) {
+            // The thread rings when it has.
+            return Ok(figures);
+        }
         loop {
             let (changes, topics): (Vec<_>, Vec<_>) = self.told.iter().map(|told| told.statistics()).unzip();
             let changes = changes.into_iter().sum();

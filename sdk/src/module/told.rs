@@ -12,6 +12,7 @@ use crate::feed::AnyFeed;
 #[derive(Debug)]
 pub(super) struct Told {
     is_asked: AtomicBool,
+    has_begun: AtomicBool,
     last: Mutex<Last>,
 }
 
@@ -24,7 +25,19 @@ struct Last {
 
 impl Told {
     pub(super) fn new(feed: &dyn AnyFeed) -> Self {
-        Told { is_asked: AtomicBool::new(true), last: Mutex::new(Last::of(feed)) }
+        let has_begun = AtomicBool::new(true);
+        Told { is_asked: AtomicBool::new(true), has_begun, last: Mutex::new(Last::of(feed)) }
+    }
+
+    /// As [`Told::new`], of a topic whose thread has something to do before it waits for messages: until then nothing is
+    /// reported, so that who waits for the first report waits for that.
+    pub(super) fn not_begun(feed: &dyn AnyFeed) -> Self {
+        Told { has_begun: AtomicBool::new(false), ..Told::new(feed) }
+    }
+
+    pub(super) fn has_begun(&self) -> bool {
+        // Acquire: what the thread did before `tell` is done. Pairs with the store there.
+        self.has_begun.load(Ordering::Acquire)
     }
 
     /// The reporting thread wants to hear of the next change.
@@ -46,6 +59,8 @@ impl Told {
     pub(super) fn tell(&self, feed: &dyn AnyFeed) {
         *self.last() = Last::of(feed);
         self.is_asked.store(false, Ordering::Relaxed);
+        // Release: pairs with the load in `has_begun`.
+        self.has_begun.store(true, Ordering::Release);
     }
 
     /// How long ago something was told.

@@ -243,7 +243,7 @@ impl<M: Send + Sync + 'static, T: Topic> Reader<M, T> {
 
     fn tell_if_old(&mut self, shared: &Shared<M>) {
         self.take_finished();
-        if self.told.is_stale(&self.feed) && self.told.age() >= UNTOLD {
+        if self.told.is_stale(&self.feed) && (self.told.is_asked() || self.told.age() >= UNTOLD) {
             self.tell(shared);
         }
     }

@@ -50,7 +50,7 @@ impl<M: Send + Sync + 'static> AnyTopic<M> for ViewHandler<M> {
     fn attach(self: Box<Self>, session: &mut Session) -> Result<Box<dyn Attached<M>>, RunError> {
         let view = MempoolView::new(session)?;
         Ok(Box::new(Viewer {
-            told: Arc::new(Told::new(view.feed())),
+            told: Arc::new(Told::not_begun(view.feed())),
             view,
             handler: *self,
             parker: session.another_parker()?,

@@ -85,6 +85,29 @@ fn kinds_that_were_masked_out_are_neither_received_nor_missed_and_lap_no_sleeper
 }
 
 #[test]
+fn how_far_was_skipped_is_a_change_that_is_told_and_that_nothing_came_is_none() {
+    let (node, mut session) = attach(wants_shutdown(), Wait::Park);
+    let mut feed = session.feed::<System>().unwrap();
+    let mut changes = feed.changes();
+    let mut has_changed =
+        |feed: &Feed<System>| std::mem::replace(&mut changes, feed.changes()) != feed.changes();
+    assert_eq!((drain(&mut feed), has_changed(&feed)), ((vec![], 0), false));
+    publish_masked(&node, 2);
+    assert_eq!((drain(&mut feed), has_changed(&feed)), ((vec![], 0), true));
+    assert_eq!((feed.processed_through(), feed.statistics().received), (2, 0));
+    // Polled again, and again after more of them.
+    assert_eq!((drain(&mut feed), has_changed(&feed)), ((vec![], 0), false));
+    publish_masked(&node, 1);
+    assert_eq!((drain(&mut feed), has_changed(&feed)), ((vec![], 0), true));
+    // What was received is one change, however often it is looked for more.
+    publish_wanted(&node);
+    assert!(feed.poll().unwrap().is_some() && has_changed(&feed));
+    assert_eq!((drain(&mut feed).1, has_changed(&feed)), (0, false));
+    feed.seek(2);
+    assert!(has_changed(&feed));
+}
+
+#[test]
 fn what_was_overwritten_is_counted_whatever_its_kind() {
     let (node, mut session) = attach(wants_shutdown(), Wait::Park);
     let mut feed = session.feed::<System>().unwrap();
