@@ -2,6 +2,11 @@
 //!
 //! Nothing becomes a default because it is wrong. A key that the type does not have is an error, also without serde's
 //! `deny_unknown_fields`; who wants others takes them with `#[serde(flatten)]` into a map.
+//!
+//! Serde takes some values out of the reader's hands and keeps them until it knows what they are: those of a struct with
+//! `flatten`, of an enumeration that is untagged or has its tag inside. There unknown keys are errors only with `deny_unknown_fields`
+//! (on the struct that has the `flatten`, on the enumeration), or where the manifest's `[config_schema]` has the node check them; and
+//! an error names the whole of them, without the key in it.
 
 mod reader;
 #[cfg(test)]
@@ -21,7 +26,7 @@ pub use wrong::{Part, Wrong};
 /// Most mistakes told at once.
 const MAX_MISTAKES: usize = 16;
 
-/// Why there are no settings: everything that is wrong, 16 things at most.
+/// Why there are no settings: what is wrong, 16 things at most. What comes up only once a required key is right is not among it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     module: String,

@@ -2,7 +2,8 @@
 //! reads them.
 //!
 //! Whoever says something does not wait for who reads it: a thread writes the lines, and takes 1,024 of them at most. What comes
-//! on top is left out, counted, and told of once there is room. What the module prints itself goes straight to the pipe.
+//! on top is left out, counted, and told of once there is room. Only the end of the program waits, a second at most, for its last
+//! words. What the module prints itself goes straight to the pipe.
 
 #[cfg(feature = "tracing")]
 mod tracing;
@@ -12,13 +13,19 @@ use std::io::Write;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Set by the node: how much the module is to say, and that the node reads it.
 const VARIABLE: &str = "BLVM_MODULE_LOG";
 
 /// Entries that wait to be written.
 const WAITING: usize = 1_024;
+
+/// How long the end of the program waits for its log to be written.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How often who waits for room looks for some.
+const LOOK_FOR_ROOM: Duration = Duration::from_millis(2);
 
 /// Longest entry; what is longer is cut.
 const MAX_ENTRY_BYTES: usize = 7 << 10;
@@ -78,6 +85,12 @@ struct Log {
     left_out: AtomicU64,
 }
 
+impl Log {
+    fn prefix(&self, level: Level) -> &'static str {
+        if self.is_read_by_node { level.prefix() } else { "" }
+    }
+}
+
 #[derive(Debug)]
 enum Entry {
     Text(String),
@@ -119,8 +132,10 @@ pub(crate) fn install() {
                 }
                 _ => say(Level::Error, format_args!("thread {name}: {panic}")),
             }
-            // It may be the last thing that is said.
-            flush(Duration::from_millis(100));
+            // Whoever contains the panic does not wait for the log; here nobody can.
+            if cfg!(panic = "abort") {
+                flush();
+            }
         }));
     }
     #[cfg(feature = "tracing")]
@@ -137,8 +152,36 @@ pub(crate) fn say(level: Level, text: fmt::Arguments<'_>) {
     if log.most.is_none_or(|most| level > most) {
         return;
     }
-    let prefix = if log.is_read_by_node { level.prefix() } else { "" };
-    put(log, lines(prefix, &text.to_string()));
+    put(log, lines(log.prefix(level), &text.to_string()));
+}
+
+/// Until when the end of the program waits: a second from when this is first asked.
+fn end() -> Instant {
+    static END: OnceLock<Instant> = OnceLock::new();
+    *END.get_or_init(|| Instant::now() + LAST_WORDS)
+}
+
+/// Says why the program ends; waits for room as long as its end may.
+pub(crate) fn say_at_the_end(text: fmt::Arguments<'_>) {
+    match LOG.get() {
+        Some(log) if log.most.is_some() => {
+            let lines = lines(log.prefix(Level::Error), &text.to_string());
+            put_within(log, Entry::Text(lines), end());
+        }
+        Some(_) => {}
+        None => say(Level::Error, text),
+    }
+}
+
+/// Puts it in line once there is room; whether there was some until then.
+fn put_within(log: &Log, mut entry: Entry, end: Instant) -> bool {
+    loop {
+        match log.entries.try_send(entry) {
+            Err(TrySendError::Full(back)) if Instant::now() < end => entry = back,
+            other => return other.is_ok(),
+        }
+        std::thread::sleep(LOOK_FOR_ROOM);
+    }
 }
 
 fn put(log: &Log, lines: String) {
@@ -153,28 +196,48 @@ fn put(log: &Log, lines: String) {
     }
 }
 
-/// Waits until all that was said is written, `most` at most.
-pub(crate) fn flush(most: Duration) {
-    let Some(log) = LOG.get() else { return };
+/// Waits until all that was said is written, as long as the end of the program may.
+fn flush() {
+    if let Some(log) = LOG.get() {
+        flush_within(log, end());
+    }
+}
+
+/// Whether all was written until `end`.
+fn flush_within(log: &Log, end: Instant) -> bool {
     let (done, written) = sync_channel(1);
-    // As full as it is there is no end of it.
-    if log.entries.try_send(Entry::Flush(done)).is_ok() {
-        let _ = written.recv_timeout(most);
+    put_within(log, Entry::Flush(done), end)
+        && written.recv_timeout(end.saturating_duration_since(Instant::now())).is_ok()
+}
+
+/// When it goes all that was said is written, also where the program ends with a panic.
+#[derive(Debug)]
+pub(crate) struct Flushed;
+
+impl Drop for Flushed {
+    fn drop(&mut self) {
+        flush();
     }
 }
 
 fn write_all(is_read_by_node: bool, left_out: &AtomicU64, entries: &Receiver<Entry>, to: &mut impl Write) {
     while let Ok(entry) = entries.recv() {
-        match entry {
-            // Whoever reads may be gone: that ends nothing.
-            Entry::Text(lines) => _ = to.write_all(lines.as_bytes()),
-            Entry::Flush(done) => _ = done.send(()),
-        }
+        let done = match entry {
+            Entry::Text(lines) => {
+                // Whoever reads may be gone: that ends nothing.
+                let _ = to.write_all(lines.as_bytes());
+                None
+            }
+            Entry::Flush(done) => Some(done),
+        };
         let left_out = left_out.swap(0, Ordering::Relaxed);
         if left_out > 0 {
             let prefix = if is_read_by_node { Level::Warn.prefix() } else { "" };
             let said = "entries of the log are left out: they came faster than they are read";
             let _ = writeln!(to, "{prefix}{left_out} {said}");
+        }
+        if let Some(done) = done {
+            let _ = done.send(());
         }
     }
 }
@@ -202,6 +265,8 @@ fn lines(prefix: &str, text: &str) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
 
     #[test]
@@ -239,5 +304,66 @@ mod tests {
         let text = String::from_utf8(text).unwrap();
         assert!(text.starts_with("<6>0\n<4>7 entries of the log are left out"), "{}", &text[..80]);
         assert_eq!(text.lines().count(), WAITING + 1);
+    }
+
+    /// Reads slowly, and keeps what it reads.
+    struct Slow(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Slow {
+        fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+            std::thread::sleep(Duration::from_micros(20));
+            self.0.lock().unwrap().extend_from_slice(text);
+            Ok(text.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn last_words_and_the_count_of_what_was_left_out_are_written_though_the_line_is_full() {
+        let (entries, receiver) = sync_channel(WAITING);
+        let left_out = AtomicU64::new(0);
+        let log = Log { is_read_by_node: true, most: Some(Level::Info), entries, left_out };
+        // As that of a process, it is there to the end.
+        let log: &'static Log = Box::leak(Box::new(log));
+        for number in 0..WAITING + 7 {
+            put(log, lines("<6>", &number.to_string()));
+        }
+        // Nobody reads: it ends all the same.
+        assert!(!flush_within(log, Instant::now() + Duration::from_millis(10)));
+        let text = Arc::default();
+        let mut to = Slow(Arc::clone(&text));
+        std::thread::spawn(move || write_all(true, &log.left_out, &receiver, &mut to));
+        let end = Instant::now() + Duration::from_secs(60);
+        assert!(put_within(log, Entry::Text(lines("<3>", "the reason")), end));
+        assert!(flush_within(log, end));
+        let told = String::from_utf8(text.lock().unwrap().clone()).unwrap();
+        assert!(told.ends_with("\n<3>the reason\n"), "{told}");
+        assert!(told.contains("<4>7 entries of the log are left out"), "{told}");
+    }
+
+    #[test]
+    fn the_count_of_what_was_left_out_is_written_before_the_end() {
+        let (entries, receiver) = sync_channel(WAITING);
+        let (done, written) = sync_channel(1);
+        let left_out = AtomicU64::new(7);
+        entries.send(Entry::Flush(done)).unwrap();
+        drop(entries);
+        struct BeforeTheEnd(Receiver<()>);
+        impl Write for BeforeTheEnd {
+            fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+                assert!(self.0.try_recv().is_err(), "whoever waits has gone");
+                Ok(text.len())
+            }
+
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut to = BeforeTheEnd(written);
+        write_all(true, &left_out, &receiver, &mut to);
+        assert_eq!((left_out.into_inner(), to.0.try_recv()), (0, Ok(())));
     }
 }

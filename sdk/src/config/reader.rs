@@ -14,6 +14,11 @@ use toml::Value;
 use super::Mistake;
 use super::wrong::{Part, Wrong, expected};
 
+/// The field of `toml`'s times.
+///
+/// Source: `toml_datetime`, `de::VisitMap`; the same in 0.6, 0.7 and 1.1.
+const TIME_FIELD: &str = "$__toml_private_datetime";
+
 /// Why a value was not read.
 #[derive(Debug)]
 pub(super) struct Failed(pub(super) Box<Mistake>);
@@ -156,7 +161,7 @@ impl<'de> Deserializer<'de> for Reader<'de> {
     ) -> Result<V::Value, Failed> {
         match (self.value, known) {
             // `toml` reads its times from a struct with one field of a name of its own.
-            (Value::Datetime(time), [field]) => {
+            (Value::Datetime(time), [field]) if *field == TIME_FIELD => {
                 visitor.visit_map(MapDeserializer::new([(*field, time.to_string())].into_iter()))
             }
             _ => self.table(Some(known), visitor),

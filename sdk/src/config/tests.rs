@@ -193,3 +193,38 @@ fn what_is_no_toml_names_its_line_and_hostile_values_are_one_short_line() {
         assert!(line.len() < 400 && !line.chars().any(char::is_control), "{line}");
     }
 }
+
+#[test]
+fn a_time_is_no_struct_of_one_field() {
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Outer {
+        pool: Named,
+    }
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Named {
+        name: String,
+    }
+    let error = read::<Outer>("pool = 2020-01-01", &[], "").unwrap_err();
+    let expected = "pool: the time 2020-01-01 stands there, expected a table";
+    assert_eq!(error.mistakes()[0].to_string(), expected);
+}
+
+#[test]
+fn what_serde_keeps_back_needs_deny_unknown_fields() {
+    #[derive(Debug, Deserialize)]
+    struct Lenient {
+        #[serde(flatten)]
+        pool: Pool,
+    }
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Strict {
+        #[serde(flatten)]
+        pool: Pool,
+    }
+    let wrong = "user = \"u\"\nusr = \"v\"";
+    assert_eq!(read::<Lenient>(wrong, &[], "").unwrap().pool.user, "u");
+    let error = read::<Strict>(wrong, &[], "").unwrap_err();
+    assert_eq!(error.mistakes()[0].to_string(), "unknown field `usr`");
+    assert_eq!(read::<Strict>("user = \"u\"\nfees = [1]", &[], "").unwrap().pool.fees, [1]);
+}

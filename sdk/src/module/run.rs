@@ -4,11 +4,8 @@ use std::process::ExitCode;
 
 use super::Module;
 use super::serve::{RunError, serve, topics};
-use crate::log::{self, Level, say};
+use crate::log::{self, say_at_the_end};
 use crate::session::Session;
-
-/// How long the end of the program waits for its log to be written.
-const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Runs module `M` in the process that the node started for it: attaches, works, and ends when the node says so.
 ///
@@ -29,9 +26,8 @@ const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(1);
 /// ```
 pub fn run<M: Module>() -> ExitCode {
     log::install();
-    let code = run_logged::<M>();
-    log::flush(LAST_WORDS);
-    code
+    let _flushed = log::Flushed;
+    run_logged::<M>()
 }
 
 fn run_logged<M: Module>() -> ExitCode {
@@ -40,15 +36,15 @@ fn run_logged<M: Module>() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             if let RunError::Settings(error) = &error {
-                say(Level::Error, format_args!("{}: the configuration is wrong", M::NAME));
-                error.mistakes().iter().for_each(|mistake| say(Level::Error, format_args!("  {mistake}")));
-                say(Level::Error, format_args!("  {}", error.advice()));
+                say_at_the_end(format_args!("{}: the configuration is wrong", M::NAME));
+                error.mistakes().iter().for_each(|mistake| say_at_the_end(format_args!("  {mistake}")));
+                say_at_the_end(format_args!("  {}", error.advice()));
                 return ExitCode::FAILURE;
             }
-            say(Level::Error, format_args!("{}: {error}", M::NAME));
+            say_at_the_end(format_args!("{}: {error}", M::NAME));
             let mut cause = std::error::Error::source(&error);
             while let Some(error) = cause {
-                say(Level::Error, format_args!("  because: {error}"));
+                say_at_the_end(format_args!("  because: {error}"));
                 cause = error.source();
             }
             ExitCode::FAILURE

@@ -209,10 +209,10 @@ fn keep<M: Module>(
 ) -> Result<(), RunError> {
     let now = shared.observer.now();
     let asked = catch_unwind(AssertUnwindSafe(|| Timers::new(timers, &shared.module, now)));
-    let mut timers = asked.map_err(|panic| {
-        let error = Error::new(format!("the interval of a timer: {}", panic_message(&*panic)));
-        RunError::New { error }
-    })?;
+    let asked = asked.unwrap_or_else(|panic| {
+        Err(Error::new(format!("the interval of a timer: {}", panic_message(&*panic))))
+    });
+    let mut timers = asked.map_err(|error| RunError::New { error })?;
     shared.begins();
     loop {
         let report = account.report_if_due(shared.keeper.take_call())?;
@@ -242,8 +242,11 @@ fn finish<M: Module>(
     shared.calls.finish();
     drop_module(shared);
     if outcome.is_ok() {
-        account.reporting.report(&mut account.client).map_err(SessionError::from)?;
         account.report(feeds.iter().map(|feed| feed.statistics()).collect())?;
+        // Its work is done, whether the node takes the last figures or not.
+        if let Err(error) = account.reporting.report(&mut account.client) {
+            say(Level::Warn, format_args!("the last metrics are not reported: {error}"));
+        }
     }
     drop(connection);
     outcome

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::Error;
 use super::handlers::{Timer, TimerRun};
 use super::serve::Shared;
 use super::topic::guard;
@@ -11,7 +12,7 @@ use super::topic::guard;
 /// The shortest interval: less would keep a thread from everything else.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// The longest: what is longer is never.
+/// The longest: what is longer is never due.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 /// The timers of a module.
@@ -29,13 +30,26 @@ struct Due<M> {
 
 impl<M: Send + Sync + 'static> Timers<M> {
     /// Each is due first one interval after `now`. Asks `module` for those that it knows.
-    pub(super) fn new(timers: Vec<Timer<M>>, module: &M, now: Instant) -> Self {
-        let timers = timers.into_iter().map(|Timer { name, interval, run }| {
-            let interval = interval(module).clamp(SHORTEST, LONGEST);
-            let (next, is_running) = (now + interval, Arc::new(AtomicBool::new(false)));
-            Due { name, interval, next, run, is_running }
-        });
-        Timers { timers: timers.collect() }
+    ///
+    /// # Errors
+    ///
+    /// An interval is too short.
+    pub(super) fn new(timers: Vec<Timer<M>>, module: &M, now: Instant) -> Result<Self, Error> {
+        let mut due = Vec::with_capacity(timers.len());
+        for Timer { name, interval, run } in timers {
+            let interval = interval(module);
+            if interval < SHORTEST {
+                let error = format!(
+                    "the interval of the timer `{name}` is {interval:?}; a millisecond is the shortest, `Duration::MAX` is never"
+                );
+                return Err(Error::new(error));
+            }
+            if interval <= LONGEST {
+                let (next, is_running) = (now + interval, Arc::new(AtomicBool::new(false)));
+                due.push(Due { name, interval, next, run, is_running });
+            }
+        }
+        Ok(Timers { timers: due })
     }
 
     /// Has those run that are due at `now`; how long until the next is, if there are any.
@@ -66,5 +80,28 @@ impl<M: Send + Sync + 'static> Timers<M> {
             }
         }
         self.timers.iter().map(|timer| timer.next.saturating_duration_since(now)).min()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_that_is_too_short_is_an_error_and_a_huge_one_is_never() {
+        let of = |interval| {
+            let timer = Timer {
+                name: "look",
+                interval: Box::new(move |(): &()| interval),
+                run: Arc::new(|(): &()| Ok(())),
+            };
+            Timers::new(vec![timer], &(), Instant::now()).map(|timers| timers.timers.len())
+        };
+        for short in [Duration::ZERO, Duration::from_micros(999)] {
+            let error = of(short).unwrap_err().to_string();
+            assert!(error.contains("the timer `look` is ") && error.contains("a millisecond"), "{error}");
+        }
+        assert_eq!((of(SHORTEST).unwrap(), of(LONGEST).unwrap(), of(Duration::MAX).unwrap()), (1, 1, 0));
     }
 }
