@@ -78,9 +78,11 @@ pub mod protocol {
 
 pub use crate::module::probe::Failure;
 pub use answers::Removal;
+pub use blvm_bus::publisher::ArchivedBody;
+pub use encoding::Malformed;
 pub use gate::Gate;
 pub use module::{ModuleTest, State, TestModule};
-pub use node::{TestNode, TestNodeOptions};
+pub use node::{PlayError, PlayedMessage, TestNode, TestNodeOptions};
 pub use party::PublishedEvent;
 pub use script::{Answer, When};
 /// A JSON value, for [`TestModule::call`].

@@ -7,6 +7,7 @@
 //! | `end` | the mark behind the last chunk, with the totals |
 //! | `record` | one message, or how many are missing |
 //! | `writer`, `reader` | a recording as it is made, and as it is read |
+//! | `testing` | a recording as a fixture of a test, with the feature of that name |
 //!
 //! A recording is input: every length is bounded before it is used, every message is checked before it is given out.
 //!
@@ -34,6 +35,8 @@ mod place;
 mod reader;
 mod record;
 mod summary;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod writer;
 
 pub use chunk::{MAX_CHUNK_BYTES, MAX_RECORD_BYTES};

@@ -9,7 +9,7 @@ use blvm_bus::lease::ScanTable;
 use blvm_bus::memory::Mapped;
 use blvm_bus::message::chain::WriteBody;
 use blvm_bus::message::{BodyAccess, Kind, Topic};
-use blvm_bus::publisher::Publisher;
+use blvm_bus::publisher::{ArchivedBody, PublishArchivedError, Publisher};
 use blvm_bus::segment::{Identity, RunId, SealedSegment};
 use blvm_bus::wake::Waker;
 
@@ -51,6 +51,13 @@ pub(crate) trait AnyHost: Send {
     fn segment(&self) -> &Arc<SealedSegment>;
     fn next_sequence(&self) -> u64;
     fn recent(&self) -> &VecDeque<Recent>;
+    /// Publishes what is archived already, byte for byte.
+    fn publish_archived(
+        &mut self,
+        kind: u16,
+        archive: &[u8],
+        body: ArchivedBody<'_>,
+    ) -> Result<u64, PublishArchivedError>;
     fn close(&mut self);
 }
 
@@ -69,6 +76,20 @@ impl<T: Topic> AnyHost for Host<T> {
 
     fn recent(&self) -> &VecDeque<Recent> {
         &self.recent
+    }
+
+    fn publish_archived(
+        &mut self,
+        kind: u16,
+        archive: &[u8],
+        body: ArchivedBody<'_>,
+    ) -> Result<u64, PublishArchivedError> {
+        let published = self.publisher.publish_archived(kind, archive, body)?;
+        let body_bytes = match body {
+            ArchivedBody::Bytes(bytes) => bytes.len(),
+            ArchivedBody::None | ArchivedBody::Gone => self.reserved_bytes(archive.len()),
+        };
+        Ok(self.note(published.sequence, kind, body_bytes))
     }
 
     fn close(&mut self) {
@@ -145,9 +166,13 @@ impl<T: Topic> Host<T> {
         let sequence = self.publisher.publish(message).unwrap_or_else(|error| panic!("{}: {error}", K::NAME));
         let mut scratch = blvm_bus::Scratch::new();
         message.archive_into(&mut scratch);
-        let body_bytes =
-            if scratch.len() > self.segment.layout.inline_capacity_bytes { scratch.len() } else { 0 };
-        self.note::<K>(sequence, body_bytes)
+        let body_bytes = self.reserved_bytes(scratch.len());
+        self.note(sequence, K::NUMBER, body_bytes)
+    }
+
+    /// Room that a message takes beside its slot.
+    fn reserved_bytes(&self, archive_bytes: usize) -> usize {
+        if archive_bytes > self.segment.layout.inline_capacity_bytes { archive_bytes } else { 0 }
     }
 
     pub(crate) fn publish_with_body<K: Kind<Topic = T>>(
@@ -157,14 +182,14 @@ impl<T: Topic> Host<T> {
     ) -> u64 {
         let published = self.publisher.publish_with_body(message, body);
         let published = published.unwrap_or_else(|error| panic!("{}: {error}", K::NAME));
-        self.note::<K>(published.sequence, body.bound_bytes())
+        self.note(published.sequence, K::NUMBER, body.bound_bytes())
     }
 
-    fn note<K: Kind>(&mut self, sequence: u64, body_bytes: usize) -> u64 {
+    fn note(&mut self, sequence: u64, kind: u16, body_bytes: usize) -> u64 {
         if self.recent.len() == self.segment.layout.geometry.depth as usize {
             self.recent.pop_front();
         }
-        self.recent.push_back(Recent { sequence, kind: K::NUMBER, body_bytes });
+        self.recent.push_back(Recent { sequence, kind, body_bytes });
         sequence
     }
 }

@@ -134,16 +134,16 @@ impl ScriptedChain {
     }
 
     pub(crate) fn at_height(&self, height: u32) -> Option<&ScriptedBlock> {
-        self.active.get(height as usize).map(|hash| &self.blocks[hash])
+        self.active.get(height as usize).and_then(|hash| self.blocks.get(hash))
     }
 
     pub(crate) fn is_active(&self, position: &ChainPosition) -> bool {
         self.active.get(position.height as usize) == Some(&position.hash)
     }
 
-    /// The blocks of the active chain, from genesis on.
+    /// The blocks of the active chain, from the lowest that is known on.
     pub(crate) fn active_blocks(&self) -> impl DoubleEndedIterator<Item = &ScriptedBlock> {
-        self.active.iter().map(|hash| &self.blocks[hash])
+        self.active.iter().filter_map(|hash| self.blocks.get(hash))
     }
 
     /// Median of the times of a block and the ten before it (BIP-0113).
@@ -185,6 +185,13 @@ impl ScriptedChain {
     /// The block is there, on a branch.
     pub(crate) fn know(&mut self, block: &ScriptedBlock) {
         self.blocks.insert(block.position.hash, block.clone());
+    }
+
+    /// The chain consists of this block alone: none below it is known.
+    pub(crate) fn set_base(&mut self, block: ScriptedBlock) {
+        self.active = vec![[0; 32]; block.position.height as usize];
+        self.active.push(block.position.hash);
+        self.blocks = HashMap::from([(block.position.hash, block)]);
     }
 
     /// The block joins on the tip.

@@ -4,6 +4,7 @@ mod chain;
 mod conversation;
 mod mempool;
 mod options;
+mod play;
 mod room;
 
 use std::cell::Cell;
@@ -31,6 +32,7 @@ use crate::topics::Topics;
 use crate::{SessionError, Wait};
 
 pub use options::TestNodeOptions;
+pub use play::{PlayError, PlayedMessage};
 
 /// The network of a test's chain.
 pub(crate) const NETWORK: &str = "regtest";

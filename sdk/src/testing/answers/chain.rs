@@ -51,8 +51,9 @@ impl World {
                 let shared =
                     locator.iter().filter_map(|hash| self.chain.block(hash).map(|block| block.position));
                 let fork = shared.into_iter().find(|position| self.chain.is_active(position));
-                let genesis = ChainPosition { hash: self.chain.active()[0], height: 0 };
-                ChainReply::Fork(fork.unwrap_or(genesis))
+                let mut known = self.chain.active_blocks();
+                let lowest = known.next().map_or(self.chain.tip().position, |block| block.position);
+                ChainReply::Fork(fork.unwrap_or(lowest))
             }
             ChainRequest::ReplayFrom { position, limit_steps, limit_bytes } => {
                 ChainReply::Replay(self.replay(*position, *limit_steps as usize, *limit_bytes as usize)?)
