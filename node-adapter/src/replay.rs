@@ -10,4 +10,4 @@ mod chain;
 mod mempool;
 mod node;
 
-pub use node::{PlayError, ReplayNode};
+pub use node::{PlayError, Played, ReplayNode};

@@ -55,6 +55,8 @@ struct Fill {
     /// Whether anybody watches: nothing is fed otherwise.
     is_wanted: AtomicBool,
     bytes: AtomicUsize,
+    /// Messages that were fed and not looked at yet.
+    waiting: AtomicUsize,
     /// Messages that found no room and were not told yet.
     lost: AtomicU64,
 }
@@ -135,12 +137,20 @@ impl Watches {
         let bytes = what.bytes();
         // Relaxed, all three: counters only; the channel orders what is fed.
         let lost = self.fed.lost.swap(0, Ordering::Relaxed);
+        self.fed.waiting.fetch_add(1, Ordering::Relaxed);
         let is_room = self.fed.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= FEED_BYTES;
         let is_fed = is_room && self.feed.try_send(Fed { lost, what }).is_ok();
         if !is_fed {
+            self.fed.waiting.fetch_sub(1, Ordering::Relaxed);
             self.fed.bytes.fetch_sub(bytes, Ordering::Relaxed);
             self.fed.lost.fetch_add(lost + 1, Ordering::Relaxed);
         }
+    }
+
+    /// Whether everything that was offered was looked at.
+    pub(crate) fn are_through(&self) -> bool {
+        // Acquire: what was found is in the queues. Pairs with the decrement in `look`.
+        self.fed.waiting.load(Ordering::Acquire) == 0
     }
 
     /// Lets party `number` watch for `items` too; how many it watches for then. `tip` is the block at hand.
@@ -222,31 +232,37 @@ fn look(feed: &Receiver<Fed>, fill: &Fill, inner: &Mutex<Inner>) {
             Err(RecvTimeoutError::Disconnected) => return,
         };
         let mut inner = inner.lock();
-        let Inner { index, queues, last } = &mut *inner;
+        let Inner { queues, last, .. } = &mut *inner;
         if lost > 0 {
             tracing::warn!(messages = lost, "watches: not looked at for want of room");
             queues.values_mut().for_each(|queue| queue.not_looked_at(lost, *last));
         }
         let Some(what) = what else { continue };
         fill.bytes.fetch_sub(what.bytes(), Ordering::Relaxed);
-        match what {
-            Seen::Added(transaction) => {
-                for (number, transaction) in hits(index, &transaction.txid, &transaction.raw) {
-                    if let Some(queue) = queues.get_mut(&number) {
-                        queue.push(WatchEvent::InMempool(transaction), *last);
-                    }
+        look_at(&mut inner, what);
+        // Release: the queues before it. Pairs with the load in `are_through`.
+        fill.waiting.fetch_sub(1, Ordering::Release);
+    }
+}
+
+fn look_at(Inner { index, queues, last }: &mut Inner, what: Seen) {
+    match what {
+        Seen::Added(transaction) => {
+            for (number, transaction) in hits(index, &transaction.txid, &transaction.raw) {
+                if let Some(queue) = queues.get_mut(&number) {
+                    queue.push(WatchEvent::InMempool(transaction), *last);
                 }
             }
-            Seen::Connected(block) => {
-                connected(index, queues, *last, &block);
-                *last = position(&block.position);
-            }
-            Seen::Disconnected(left) => {
-                let left = position(&left);
-                queues.values_mut().for_each(|queue| queue.disconnected(left));
-                // Its predecessor is not said here; the block itself is one that the node knows, and replays from.
-                *last = left;
-            }
+        }
+        Seen::Connected(block) => {
+            connected(index, queues, *last, &block);
+            *last = position(&block.position);
+        }
+        Seen::Disconnected(left) => {
+            let left = position(&left);
+            queues.values_mut().for_each(|queue| queue.disconnected(left));
+            // Its predecessor is not said here; the block itself is one that the node knows, and replays from.
+            *last = left;
         }
     }
 }

@@ -54,11 +54,26 @@ impl PlayedChain {
         }
     }
 
+    /// Whether a block stands on the tip.
+    pub(super) fn can_connect(&self, block: &PlayedBlock) -> bool {
+        let tip = self.tip();
+        block.previous == tip.hash && tip.height.checked_add(1) == Some(block.position.height)
+    }
+
+    /// Whether a block is the tip, and not the base: what is below is not known.
+    pub(super) fn can_disconnect(&self, position: ChainPosition) -> bool {
+        position == self.tip() && !self.active.is_empty()
+    }
+
+    /// Whether a hash that was not played is the hash of no block that was there: so only from genesis on.
+    pub(super) fn is_known_from_genesis(&self, hash: &Hash) -> bool {
+        self.base.height == 0 && *hash != self.base.hash
+    }
+
     /// A block joined; `false` if it does not stand on the tip.
     #[must_use]
     pub(super) fn connect(&mut self, block: PlayedBlock) -> bool {
-        let tip = self.tip();
-        let fits = block.previous == tip.hash && tip.height.checked_add(1) == Some(block.position.height);
+        let fits = self.can_connect(&block);
         if fits {
             self.active.push(block.position.hash);
             self.blocks.insert(block.position.hash, block);
@@ -69,7 +84,7 @@ impl PlayedChain {
     /// The tip left; `false` if it is another block, or the base: what is below is not known.
     #[must_use]
     pub(super) fn disconnect(&mut self, position: ChainPosition) -> bool {
-        let fits = position == self.tip() && !self.active.is_empty();
+        let fits = self.can_disconnect(position);
         if fits {
             self.active.pop();
         }
@@ -106,7 +121,8 @@ impl PlayedChain {
             at = ChainPosition { hash: block.previous, height: at.height.checked_sub(1)? };
         }
         let tip = self.tip().height;
-        for height in at.height + 1..=tip {
+        let Some(next) = at.height.checked_add(1) else { return Some((steps, true)) };
+        for height in next..=tip {
             if steps.len() == limit {
                 return Some((steps, false));
             }
@@ -166,6 +182,16 @@ mod tests {
         assert_eq!((way(9, 9, 9), way(99, 12, 9), way(12, 13, 9)), (None, None, None));
         assert_eq!((chain.hash_at(9), chain.hash_at(14)), (None, None));
         assert_eq!(chain.times(11).len(), 4);
+    }
+
+    #[test]
+    fn a_chain_that_stands_on_the_highest_block_there_can_be_goes_nowhere() {
+        let position = ChainPosition { hash: [1; 32], height: u32::MAX };
+        let mut chain = PlayedChain::new(Position { hash: [1; 32], height: u32::MAX });
+        assert!(chain.way(position, 9).is_some_and(|(steps, is_complete)| steps.is_empty() && is_complete));
+        let next = ChainPosition { hash: [2; 32], height: 0 };
+        let block = PlayedBlock { position: next, previous: [1; 32], header: [0; 80], place: place() };
+        assert!(!chain.connect(block));
     }
 
     /// Any place: what is there is not looked at.

@@ -3,16 +3,17 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use bitcoin::consensus::deserialize;
 use bitcoin::hashes::{Hash as _, sha256d};
 use blvm_bus::message::Topic as _;
 use blvm_bus::message::chain::{BlockBody, Chain, ChainEvent, FEE_UNKNOWN};
-use blvm_bus::message::mempool::Mempool;
+use blvm_bus::message::mempool::{Mempool, MempoolEvent};
 use blvm_bus::publisher::{ArchivedBody, PublishArchivedError};
 use blvm_recording::{Place, ReadError, Record, RecordedBody, RecordedMessage, Recording};
 use parking_lot::Mutex;
 
 use super::chain::{PlayedBlock, PlayedChain, Step};
-use super::mempool::ReplayedMempool;
+use super::mempool::{MAX_BYTES, ReplayedMempool};
 use crate::source::{
     ChainInfo, ChainPosition, ConnectedBlock, Hash, MempoolSnapshot, MempoolTransaction, NodeApi, NodeError,
     Replay, ReplayError, ReplayStep, StoredBlock, StoredHeader, SubmitError, Tip, TransactionEntry,
@@ -40,9 +41,34 @@ pub enum PlayError {
         /// Its height.
         height: u32,
     },
+    /// A transaction was recorded under an id that is not its own.
+    #[error("a transaction of the mempool was recorded under another id than its own")]
+    Transaction,
+    /// The mempool is larger than what is held in memory.
+    #[error(
+        "the recorded mempool has more than {limit_bytes} bytes, or too many transactions to be held in memory"
+    )]
+    Mempool {
+        /// Most bytes of its transactions.
+        limit_bytes: u64,
+    },
+    /// A message has a body where its kind has none, or none where it has one.
+    #[error("the recording has a body where there is none, or none where there is one")]
+    Body,
     /// It could not be published.
     #[error(transparent)]
     Publish(#[from] PublishArchivedError),
+}
+
+/// What became of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Played {
+    /// It tells how things stood, or what is missing: only what is answered has changed.
+    Noted,
+    /// It was published.
+    Published,
+    /// It was published, and its body found no room in shared memory: modules fetch it.
+    WithoutItsBody,
 }
 
 /// A recording that is played: the source of a node's messages and answers.
@@ -78,12 +104,11 @@ impl ReplayNode {
     }
 
     /// Plays the record at `place`: what is answered changes with it, and it is published unless it tells how things stood.
-    /// Whether it was published.
     ///
     /// # Errors
     ///
-    /// [`PlayError`]; nothing was published.
-    pub fn play(&self, place: Place, record: &Record) -> Result<bool, PlayError> {
+    /// [`PlayError`]; nothing was published, and nothing has changed.
+    pub fn play(&self, place: Place, record: &Record) -> Result<Played, PlayError> {
         // Held to the end: who asks sees what was published, and nothing later.
         let mut state = self.state.lock();
         let message = match record {
@@ -91,55 +116,59 @@ impl ReplayNode {
                 if missed.topic == Mempool::NUMBER {
                     state.mempool.clear();
                 }
-                return Ok(false);
+                return Ok(Played::Noted);
             }
             Record::Message(message) => message,
         };
-        let watched = match message.topic {
-            Chain::NUMBER => self.note_chain(&mut state, place, message)?,
-            Mempool::NUMBER => {
-                let event =
-                    Mempool::decode(message.kind, &message.archive).map_err(PublishArchivedError::from)?;
-                state.mempool.note(&event);
-                match event {
-                    blvm_bus::message::mempool::MempoolEvent::TransactionAdded(added) => {
-                        state.mempool.get(&added.txid).map(Watched::Added)
-                    }
-                    _ => None,
-                }
-            }
-            _ => None,
-        };
-        if message.is_standing {
-            return Ok(false);
+        let change = self.change(&state, place, message)?;
+        let played = if message.is_standing { Played::Noted } else { self.publish(message)? };
+        let watched = state.apply(change);
+        if !message.is_standing {
+            self.offer(watched);
         }
+        Ok(played)
+    }
+
+    /// What a message changes, once it is published; nothing is changed here.
+    fn change(&self, state: &State, place: Place, message: &RecordedMessage) -> Result<Change, PlayError> {
+        let has_body = !matches!(message.body, RecordedBody::None);
+        let (change, has_one) = match message.topic {
+            Chain::NUMBER => Self::chain_change(state, place, message)?,
+            Mempool::NUMBER => (mempool_change(state, message)?, false),
+            _ => (Change::None, false),
+        };
+        if has_body != has_one { Err(PlayError::Body) } else { Ok(change) }
+    }
+
+    fn publish(&self, message: &RecordedMessage) -> Result<Played, PlayError> {
         let body = match &message.body {
             RecordedBody::None => ArchivedBody::None,
             RecordedBody::Gone => ArchivedBody::Gone,
             RecordedBody::Bytes(bytes) => ArchivedBody::Bytes(bytes),
         };
         // The reader gives out topics of this program only.
-        if let Some(outcome) =
-            self.topics.publish_recorded(message.topic, message.kind, &message.archive, body)
-        {
-            outcome?;
-        }
+        let published = self.topics.publish_recorded(message.topic, message.kind, &message.archive, body);
+        let has_room = published.transpose()?.is_none_or(|published| published.has_body);
+        let is_lost = matches!(message.body, RecordedBody::Bytes(_)) && !has_room;
+        Ok(if is_lost { Played::WithoutItsBody } else { Played::Published })
+    }
+
+    fn offer(&self, watched: Option<Watched>) {
         match watched {
             Some(Watched::Connected(block)) => self.topics.watches.connected(block),
             Some(Watched::Disconnected(position)) => self.topics.watches.disconnected(position),
             Some(Watched::Added(transaction)) => self.topics.watches.added(transaction),
             None => {}
         }
-        Ok(true)
     }
 
-    fn note_chain(
-        &self,
-        state: &mut State,
+    /// What a message of `chain` changes, and whether it has a body.
+    fn chain_change(
+        state: &State,
         place: Place,
         message: &RecordedMessage,
-    ) -> Result<Option<Watched>, PlayError> {
-        let Some(chain) = &mut state.chain else { return Err(PlayError::Chain { height: 0 }) };
+    ) -> Result<(Change, bool), PlayError> {
+        let Some(chain) = &state.chain else { return Err(PlayError::Chain { height: 0 }) };
         let wrong = PlayError::Chain { height: chain.tip().height };
         match Chain::decode(message.kind, &message.archive).map_err(PublishArchivedError::from)? {
             ChainEvent::BlockConnected(event) => {
@@ -150,20 +179,23 @@ impl ReplayNode {
                     block.raw.first_chunk().copied().ok_or(PlayError::Bytes { height: position.height })?;
                 let played = PlayedBlock { position, previous: event.previous, header, place };
                 if message.is_standing {
-                    chain.set_base(played);
-                    return Ok(None);
+                    return Ok((Change::Base(played), true));
                 }
-                if chain.connect(played) { Ok(Some(Watched::Connected(block))) } else { Err(wrong) }
-            }
-            ChainEvent::BlockDisconnected(event) => {
-                let position = ChainPosition { hash: event.hash, height: event.height.to_native() };
-                if chain.disconnect(position) {
-                    Ok(Some(Watched::Disconnected(position)))
+                if chain.can_connect(&played) {
+                    Ok((Change::Connect(played, block), true))
                 } else {
                     Err(wrong)
                 }
             }
-            ChainEvent::ChainReorganised(_) => Ok(None),
+            ChainEvent::BlockDisconnected(event) => {
+                let position = ChainPosition { hash: event.hash, height: event.height.to_native() };
+                if chain.can_disconnect(position) {
+                    Ok((Change::Disconnect(position), false))
+                } else {
+                    Err(wrong)
+                }
+            }
+            ChainEvent::ChainReorganised(_) => Ok((Change::None, true)),
         }
     }
 
@@ -202,6 +234,85 @@ impl ReplayNode {
             _ => self.unsupported(request),
         }
     }
+
+    /// As that, by hash: a block that was not played may stand below. Where genesis is the base none does, and it was not there.
+    fn refuse_unknown(&self, hash: &Hash, request: &'static str) -> Result<(), NodeError> {
+        let state = self.state.lock();
+        match &state.chain {
+            Some(chain) if chain.block(hash).is_some() || chain.is_known_from_genesis(hash) => Ok(()),
+            _ => self.unsupported(request),
+        }
+    }
+}
+
+/// What a message changes of what is answered.
+enum Change {
+    None,
+    Base(PlayedBlock),
+    Connect(PlayedBlock, ConnectedBlock),
+    Disconnect(ChainPosition),
+    Add(MempoolTransaction),
+    Remove(Hash),
+    Clear,
+}
+
+impl State {
+    /// The message was published, or stands; what of it modules may watch for.
+    fn apply(&mut self, change: Change) -> Option<Watched> {
+        match (change, &mut self.chain) {
+            (Change::Base(block), Some(chain)) => {
+                chain.set_base(block);
+                None
+            }
+            (Change::Connect(block, connected), Some(chain)) => {
+                chain.connect(block).then_some(Watched::Connected(connected))
+            }
+            (Change::Disconnect(position), Some(chain)) => {
+                chain.disconnect(position).then_some(Watched::Disconnected(position))
+            }
+            (Change::Add(transaction), _) => {
+                self.mempool.add(transaction.clone());
+                Some(Watched::Added(transaction))
+            }
+            (Change::Remove(txid), _) => {
+                self.mempool.remove(&txid);
+                None
+            }
+            (Change::Clear, _) => {
+                self.mempool.clear();
+                None
+            }
+            (Change::None | Change::Base(_) | Change::Connect(..) | Change::Disconnect(_), _) => None,
+        }
+    }
+}
+
+/// What a message of `mempool` changes.
+fn mempool_change(state: &State, message: &RecordedMessage) -> Result<Change, PlayError> {
+    let event = Mempool::decode(message.kind, &message.archive).map_err(PublishArchivedError::from)?;
+    Ok(match event {
+        MempoolEvent::TransactionAdded(added) => {
+            if state.mempool.has_no_room_for(added.raw.len()) {
+                return Err(PlayError::Mempool { limit_bytes: MAX_BYTES });
+            }
+            let decoded = deserialize::<bitcoin::Transaction>(&added.raw);
+            let txid = decoded.map_err(|_| PlayError::Transaction)?.compute_txid().to_byte_array();
+            if txid != added.txid {
+                return Err(PlayError::Transaction);
+            }
+            Change::Add(MempoolTransaction {
+                txid,
+                wtxid: added.wtxid,
+                fee_sat: added.fee_sat.to_native(),
+                weight: added.weight.to_native(),
+                sigop_cost: 0,
+                raw: added.raw.as_slice().into(),
+            })
+        }
+        MempoolEvent::TransactionRemoved(removed) => Change::Remove(removed.txid),
+        MempoolEvent::MempoolCleared(_) => Change::Clear,
+        _ => Change::None,
+    })
 }
 
 /// What modules may watch for.
@@ -242,9 +353,7 @@ impl NodeApi for ReplayNode {
             "get_mempool_transactions" | "get_mempool_transaction" | "check_transaction_in_mempool" => {
                 self.has_mempool
             }
-            "get_chain_tip" | "get_block" | "get_block_by_height" | "get_block_height" | "watch_add" => {
-                self.state.lock().chain.is_some()
-            }
+            "get_chain_tip" | "get_block_height" | "watch_add" => self.state.lock().chain.is_some(),
             _ => true,
         }
     }
@@ -255,6 +364,7 @@ impl NodeApi for ReplayNode {
     }
 
     fn block(&self, hash: &Hash) -> Result<Option<StoredBlock>, NodeError> {
+        self.refuse_unknown(hash, "get_block")?;
         self.stored(self.active(|_| Some(*hash)))
     }
 
@@ -264,6 +374,7 @@ impl NodeApi for ReplayNode {
     }
 
     fn connected_block(&self, hash: &Hash) -> Result<Option<ConnectedBlock>, NodeError> {
+        self.refuse_unknown(hash, "get_block_body")?;
         let block = self.state.lock().chain.as_ref().and_then(|chain| chain.block(hash).copied());
         block.map(|block| self.read(&block)).transpose()
     }
@@ -286,6 +397,7 @@ impl NodeApi for ReplayNode {
     }
 
     fn header(&self, hash: &Hash) -> Result<Option<StoredHeader>, NodeError> {
+        self.refuse_unknown(hash, "get_block_header")?;
         let state = self.state.lock();
         let Some(chain) = &state.chain else { return self.unsupported("get_block_header") };
         Ok(chain.block(hash).map(|block| StoredHeader {

@@ -79,6 +79,18 @@ pub(crate) struct LimitArguments {
 }
 
 impl LimitArguments {
+    /// As [`LimitArguments::limits`], without those that are so much a second: in a replay what a module is answered does not
+    /// depend on how fast it is played.
+    pub(crate) fn without_clock(&self) -> RequestLimits {
+        RequestLimits {
+            per_second: u32::MAX,
+            burst: u32::MAX,
+            events_per_second: u32::MAX,
+            event_bytes_per_second: u32::MAX,
+            ..self.limits()
+        }
+    }
+
     pub(crate) fn limits(&self) -> RequestLimits {
         // The parsers have bounded them all far below what the narrower types hold.
         let small = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);

@@ -89,6 +89,7 @@ struct Outcome<'a> {
     records: u64,
     published: u64,
     missed: u64,
+    bodies_without_room: u64,
     seconds: f64,
     error: Option<&'a str>,
 }
@@ -108,6 +109,12 @@ pub(super) async fn run(arguments: ReplayArguments) -> Result<ExitCode, RunError
         network = network.name(),
         "this is a replay: what is published was recorded, and nothing is validated"
     );
+    let mut player = Player::new(recording, &stage, &arguments);
+    if let Err(error) = player.stand() {
+        stage.stop().await;
+        tell(&arguments, &player.played(), Some(&error))?;
+        return Err(error.into());
+    }
     let started = tokio::select! {
         started = stage.start_modules() => started,
         () = stop.wait() => {
@@ -119,7 +126,6 @@ pub(super) async fn run(arguments: ReplayArguments) -> Result<ExitCode, RunError
         stage.stop().await;
         return Err(error);
     }
-    let mut player = Player::new(recording, &stage, &arguments);
     let outcome = tokio::select! {
         outcome = player.play() => outcome,
         () = stop.wait() => {
@@ -139,17 +145,29 @@ fn tell(
     played: &Played,
     error: Option<&ReplayCommandError>,
 ) -> Result<(), RunError> {
-    let Played { records, published, missed, is_complete, elapsed } = *played;
+    let Played { records, published, missed, bodies_without_room, is_complete, elapsed } = *played;
     let file = arguments.file.display().to_string();
     let seconds = elapsed.as_secs_f64();
     let line = if arguments.json {
         let error = error.map(|error| crate::plain::with_causes(error));
-        let outcome =
-            Outcome { file, is_complete, records, published, missed, seconds, error: error.as_deref() };
+        let outcome = Outcome {
+            file,
+            is_complete,
+            records,
+            published,
+            missed,
+            bodies_without_room,
+            seconds,
+            error: error.as_deref(),
+        };
         serde_json::to_string(&outcome).map_err(|error| RunError::Output(error.into()))?
     } else {
         let missing = if missed > 0 { format!("; {missed} are missing in it") } else { String::new() };
-        format!("replayed {published} messages of {file} in {seconds:.1} s{missing}")
+        let lost = match bodies_without_room {
+            0 => String::new(),
+            count => format!("; {count} bodies found no room in shared memory"),
+        };
+        format!("replayed {published} messages of {file} in {seconds:.1} s{missing}{lost}")
     };
     writeln!(io::stdout(), "{line}").map_err(RunError::Output)
 }

@@ -33,12 +33,13 @@ fn add(file: &Mutex<File>, line: &str) -> Result<(), Error> {
 #[module(name = "replayed")]
 impl Replayed {
     fn new(start: Start<NoSettings>) -> Result<Self, Error> {
-        Ok(Replayed {
-            chain: append("chain")?,
-            mempool: append("mempool")?,
-            order: append("order")?,
-            requests: start.requests,
-        })
+        let order = append("order")?;
+        let mut client = start.requests.client();
+        let (tip, mempool) = (client.chain_tip()?, client.mempool_snapshot()?);
+        let txids: String = mempool.transactions.iter().map(|entry| hex(&entry.txid[..4])).collect();
+        let base = client.block(tip.hash)?.map(|block| block.height);
+        add(&order, &format!("begins at {}, block {base:?}, mempool {txids}", tip.height))?;
+        Ok(Replayed { chain: append("chain")?, mempool: append("mempool")?, order, requests: start.requests })
     }
 
     #[on(BlockConnected)]

@@ -83,9 +83,18 @@ pub fn record(datadir: &Path, file: &Path, more: &[&str]) -> Child {
 
 /// Plays the recording to the module.
 pub fn replay(recording: &Path, more: &[&str]) -> Replayed {
+    replay_to(MODULE, env!("CARGO_BIN_EXE_replayed-module"), recording, more)
+}
+
+/// Plays the recording to the module that writes what it views.
+pub fn replay_to_view(recording: &Path, more: &[&str]) -> Replayed {
+    replay_to("viewing", env!("CARGO_BIN_EXE_viewing-module"), recording, more)
+}
+
+fn replay_to(name: &str, program: &str, recording: &Path, more: &[&str]) -> Replayed {
     let directory = tempfile::tempdir().unwrap();
     let datadir = directory.path().join("replay");
-    let module = write_manifest(directory.path());
+    let module = write_manifest_of(name, program, directory.path());
     let mut command = blvm(&["replay", "--json"]);
     command.arg(recording).arg("--module").arg(&module).args(weak_isolation_option());
     if !more.contains(&"--datadir") {
@@ -93,7 +102,7 @@ pub fn replay(recording: &Path, more: &[&str]) -> Replayed {
     }
     let Output { status, stdout, stderr } = command.args(more).output().unwrap();
     let stdout = String::from_utf8(stdout).unwrap();
-    let written = datadir.join("modules").join(MODULE);
+    let written = datadir.join("modules").join(name);
     let read = |name: &str| fs::read_to_string(written.join(name)).unwrap_or_default();
     Replayed {
         status: status.code(),
@@ -124,12 +133,16 @@ pub fn await_state(what: &str, is_reached: impl Fn() -> bool) {
 
 /// The directory of the module; its program is beside the node's.
 fn write_manifest(directory: &Path) -> PathBuf {
-    let directory = directory.join(MODULE);
+    write_manifest_of(MODULE, env!("CARGO_BIN_EXE_replayed-module"), directory)
+}
+
+fn write_manifest_of(name: &str, program: &str, directory: &Path) -> PathBuf {
+    let directory = directory.join(name);
     fs::create_dir(&directory).unwrap();
-    let program = Path::new(env!("CARGO_BIN_EXE_replayed-module")).file_name().unwrap().to_str().unwrap();
+    let program = Path::new(program).file_name().unwrap().to_str().unwrap();
     let manifest = format!(
-        "name = \"{MODULE}\"\nversion = \"0.1.0\"\nentry_point = \"{program}\"\n\
-        capabilities = [\"read_blockchain\", \"read_mempool\"]\n"
+        "name = \"{name}\"\nversion = \"0.1.0\"\nentry_point = \"{program}\"\n\
+        capabilities = [\"read_blockchain\", \"read_mempool\", \"subscribe_events\"]\n"
     );
     fs::write(directory.join("module.toml"), manifest).unwrap();
     directory

@@ -4,6 +4,7 @@
 
 mod live;
 mod recorders;
+mod standing;
 
 use std::fs;
 use std::path::Path;

@@ -47,7 +47,7 @@ impl Stage {
         let options = ModuleOptions {
             data_directory: datadir.join(MODULES_DIRECTORY),
             allow_weak_isolation: arguments.allow_weak_isolation,
-            limits: arguments.limits.limits(),
+            limits: arguments.limits.without_clock(),
         };
         let api = Arc::clone(&node) as Arc<dyn NodeApi>;
         let host = ModuleHost::new(Arc::clone(&topics), api, None, network.name(), options)?;

@@ -1,26 +1,21 @@
-//! Playing a recording: record after record, each when it is due and the modules have processed what must come before it.
+//! Playing a recording: record after record, each when it is due and the modules have processed everything before it.
 //!
-//! | between | is waited for |
-//! |---|---|
-//! | a message of `chain` and anything else | always: what is asked while a block is processed is answered as of that block |
-//! | messages of two topics | always: in which order a module takes them does not depend on its threads |
-//! | messages of one topic | when a quarter of its ring, or of the room for bodies, was published since |
+//! Nothing is played ahead: what a module is answered while it processes a message, and what a `MempoolView` holds then, is as of
+//! that message and of no later one, whatever the threads of the modules do. Records that tell how things stood at the
+//! beginning are played before the modules are started: what they ask when they begin is as of then.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use blvm_bus::layout::Geometry;
-use blvm_bus::message::Topic as _;
-use blvm_bus::message::chain::Chain;
 use blvm_bus::message::topic;
-use blvm_recording::{Record, Recording};
+use blvm_recording::{Place, ReadError, Record, Recording};
 
 use super::ReplayCommandError;
 use super::assembly::Stage;
 use super::rate::Rate;
 use super::settle::Settle;
-use crate::replay::ReplayNode;
+use crate::replay::{Played as PlayedRecord, ReplayNode};
 use crate::topics::Topics;
-use std::sync::Arc;
 
 /// How far a replay has come.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +24,8 @@ pub(super) struct Played {
     pub(super) published: u64,
     /// Messages that are missing in the recording.
     pub(super) missed: u64,
+    /// Bodies that found no room in shared memory.
+    pub(super) bodies_without_room: u64,
     /// Whether it was played to its end.
     pub(super) is_complete: bool,
     pub(super) elapsed: Duration,
@@ -43,17 +40,11 @@ pub(super) struct Player {
     rate: Rate,
     begun: Instant,
     played: Played,
-    /// What was published since the modules were waited for.
-    since: Since,
+    /// What was read and not played yet.
+    next: Option<Next>,
 }
 
-/// Messages of one topic that the modules may not have processed.
-#[derive(Debug, Clone, Copy, Default)]
-struct Since {
-    topic: u32,
-    messages: u64,
-    bytes: u64,
-}
+type Next = Result<Option<(Place, Record)>, ReadError>;
 
 impl Player {
     pub(super) fn new(recording: Recording, stage: &Stage, arguments: &super::ReplayArguments) -> Self {
@@ -61,22 +52,37 @@ impl Player {
             recording,
             node: Arc::clone(&stage.node),
             topics: Arc::clone(&stage.topics),
-            settle: Settle::new(stage.modules.clone(), stage.names.clone(), arguments.patience),
+            settle: Settle::new(stage, arguments.patience),
             rate: arguments.rate,
             begun: Instant::now(),
             played: Played {
                 records: 0,
                 published: 0,
                 missed: 0,
+                bodies_without_room: 0,
                 is_complete: false,
                 elapsed: Duration::ZERO,
             },
-            since: Since::default(),
+            next: None,
         }
     }
 
     pub(super) fn played(&self) -> Played {
         Played { elapsed: self.begun.elapsed(), ..self.played }
+    }
+
+    /// Plays what the recording begins with as long as it tells how things stood. Before the modules are started.
+    pub(super) fn stand(&mut self) -> Result<(), ReplayCommandError> {
+        loop {
+            match self.recording.next_placed() {
+                Ok(Some((place, record))) if is_standing(&record) => self.play_one(place, &record)?,
+                // Played later; so is what could be read before damage.
+                next => {
+                    self.next = Some(next);
+                    return Ok(());
+                }
+            }
+        }
     }
 
     /// Plays everything that can be read. The modules have processed it afterwards, also where the recording is damaged.
@@ -85,63 +91,34 @@ impl Player {
         self.settle.settled().await?;
         self.begun = Instant::now();
         loop {
-            let (place, record) = match self.recording.next_placed() {
-                Ok(Some(found)) => found,
-                Ok(None) => {
-                    self.settled().await?;
-                    self.played.is_complete = true;
-                    return Ok(());
-                }
-                Err(error) => {
-                    self.settled().await?;
-                    return Err(error.into());
-                }
+            let next = self.next.take().unwrap_or_else(|| self.recording.next_placed());
+            let Some((place, record)) = next? else {
+                self.played.is_complete = true;
+                return Ok(());
             };
-            if !self.may_follow(&record) {
-                self.settled().await?;
-            }
             if let Some(due) = self.rate.due(self.played.published, record.at_ns()) {
                 let left = due.saturating_sub(self.begun.elapsed());
                 if !left.is_zero() {
                     tokio::time::sleep(left).await;
                 }
             }
-            self.played.records += 1;
-            let published = self
-                .node
-                .play(place, &record)
-                .map_err(|source| ReplayCommandError::Play { record: self.played.records, source });
-            let published = match published {
-                Ok(published) => published,
-                Err(error) => {
-                    self.settled().await?;
-                    return Err(error);
-                }
-            };
-            self.count(&record, published);
+            self.play_one(place, &record)?;
+            self.settle.settled().await?;
+            // Also where nobody is to be waited for: whoever waits for a signal is to hear it.
+            tokio::task::yield_now().await;
         }
     }
 
-    /// Whether `record` may be played before the modules have processed all that was published.
-    fn may_follow(&self, record: &Record) -> bool {
-        let Record::Message(message) = record else { return self.since.messages == 0 };
-        if self.since.messages == 0 {
-            return true;
-        }
-        let is_alike =
-            message.topic == self.since.topic && message.topic != Chain::NUMBER && !message.is_standing;
-        let Some(Geometry { depth, terms, term_bytes, .. }) =
-            topic(message.topic).map(|topic| topic.geometry)
-        else {
-            return false;
-        };
-        let room_bytes = u64::from(terms) * u64::from(term_bytes);
-        is_alike
-            && self.since.messages < u64::from(depth / 4)
-            && (room_bytes == 0 || self.since.bytes + message.archive.len() as u64 <= room_bytes / 4)
+    fn play_one(&mut self, place: Place, record: &Record) -> Result<(), ReplayCommandError> {
+        let number = self.played.records + 1;
+        let played = self.node.play(place, record);
+        let played = played.map_err(|source| ReplayCommandError::Play { record: number, source })?;
+        self.played.records = number;
+        self.count(record, played);
+        Ok(())
     }
 
-    fn count(&mut self, record: &Record, is_published: bool) {
+    fn count(&mut self, record: &Record, played: PlayedRecord) {
         match record {
             Record::Missed(missed) => {
                 self.played.missed += missed.messages;
@@ -151,23 +128,24 @@ impl Player {
                     "messages are missing in the recording here; modules are not told"
                 );
             }
-            Record::Message(message) if is_published => {
+            Record::Message(message) if played != PlayedRecord::Noted => {
                 self.played.published += 1;
                 let sequence = self.topics.next_sequence(message.topic).unwrap_or(1) - 1;
                 self.settle.published(message.topic, message.kind, sequence);
-                self.since.topic = message.topic;
-                self.since.messages += 1;
-                self.since.bytes += message.archive.len() as u64;
+                if played == PlayedRecord::WithoutItsBody {
+                    self.played.bodies_without_room += 1;
+                    tracing::warn!(
+                        topic = topic(message.topic).map(|topic| topic.name),
+                        sequence,
+                        "published without its body for want of room"
+                    );
+                }
             }
             Record::Message(_) => {}
         }
     }
+}
 
-    async fn settled(&mut self) -> Result<(), ReplayCommandError> {
-        if self.since.messages > 0 {
-            self.settle.settled().await?;
-            self.since = Since::default();
-        }
-        Ok(())
-    }
+fn is_standing(record: &Record) -> bool {
+    matches!(record, Record::Message(message) if message.is_standing)
 }

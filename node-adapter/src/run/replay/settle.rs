@@ -7,12 +7,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use blvm_bus::message::topic;
+use blvm_bus::message::topic as topic_of;
 use blvm_bus::request::{Call, Statistics};
 use blvm_bus::wake::kind_bit;
 
 use super::ReplayCommandError;
+use super::assembly::Stage;
 use crate::module::{ModuleManager, ModuleState, RunningModule};
+use crate::topics::Topics;
 
 /// Time a module has to say how it does before it is asked again.
 const DEADLINE: Duration = Duration::from_secs(1);
@@ -26,6 +28,7 @@ const AT_ONCE: u32 = 3;
 /// What was published, and which modules are to process it.
 pub(super) struct Settle {
     modules: ModuleManager,
+    topics: Arc<Topics>,
     names: Vec<String>,
     patience: Duration,
     /// The last sequence of each kind, by topic.
@@ -40,8 +43,10 @@ struct Behind {
 }
 
 impl Settle {
-    pub(super) fn new(modules: ModuleManager, names: Vec<String>, patience: Duration) -> Self {
-        Settle { modules, names, patience, last: BTreeMap::new() }
+    pub(super) fn new(stage: &Stage, patience: Duration) -> Self {
+        let (modules, topics, names) =
+            (stage.modules.clone(), Arc::clone(&stage.topics), stage.names.clone());
+        Settle { modules, topics, names, patience, last: BTreeMap::new() }
     }
 
     /// A message was published.
@@ -49,8 +54,12 @@ impl Settle {
         self.last.entry(topic).or_default().insert(kind, sequence);
     }
 
-    /// Waits until every module has finished everything that was published.
+    /// Waits until what modules watch for was found, and every module has finished everything that was published.
     pub(super) async fn settled(&self) -> Result<(), ReplayCommandError> {
+        while !self.topics.watches.are_through() {
+            // One thread of this process looks, and does not wait for anything.
+            tokio::time::sleep(Duration::from_micros(50)).await;
+        }
         for name in &self.names {
             self.module_settled(name).await?;
         }
@@ -97,14 +106,18 @@ impl Settle {
         self.modules.processes().into_iter().find(|process| process.name() == name && !process.has_exited())
     }
 
-    /// The first topic of which the module has not finished all that it wants.
+    /// The first topic of which the module has not finished all that it wants, or is so far behind that it could be lapped:
+    /// it is woken for what it does not want when half a ring has gathered.
     fn behind(&self, statistics: &Statistics) -> Option<Behind> {
         statistics.topics.iter().find_map(|told| {
             let published = self.last.get(&told.topic)?;
-            let wanted = published.iter().filter(|(kind, _)| told.kinds & kind_bit(**kind) != 0);
-            let last = wanted.map(|(_, sequence)| *sequence).max()?;
             let (topic, processed_through) = (told.topic, told.processed_through);
-            (processed_through < last).then_some(Behind { topic, processed_through })
+            let newest = published.values().copied().max()?;
+            let wanted = published.iter().filter(|(kind, _)| told.kinds & kind_bit(**kind) != 0);
+            let wanted = wanted.map(|(_, sequence)| *sequence).max().unwrap_or(0);
+            let depth = topic_of(topic).map_or(1, |topic| u64::from(topic.geometry.depth));
+            let is_far = newest.saturating_sub(processed_through) > depth - depth / 4;
+            (processed_through < wanted || is_far).then_some(Behind { topic, processed_through })
         })
     }
 
@@ -114,7 +127,7 @@ impl Settle {
             None => ReplayCommandError::Silent { module, patience },
             Some(behind) => ReplayCommandError::Stuck {
                 module,
-                topic: topic(behind.topic).map_or("a topic", |topic| topic.name),
+                topic: topic_of(behind.topic).map_or("a topic", |topic| topic.name),
                 sequence: behind.processed_through + 1,
                 patience,
             },
