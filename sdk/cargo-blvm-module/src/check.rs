@@ -6,7 +6,7 @@
 //! | what is found | is |
 //! |---|---|
 //! | what the node would refuse, for certain | a fault: exit status 1 |
-//! | what may be refused: in a dependency, of which the program may use a part; of a name that others may have too | a note |
+//! | what may be refused: in a dependency, of which the program may use a part; under a `#[cfg(…)]`; of a name that others may have too | a note |
 //! | a permission that nothing shows a use of | a note |
 
 mod names;
@@ -102,6 +102,10 @@ pub(crate) fn check(arguments: &CheckArguments, output: Output) -> Result<(), To
     let used: Vec<_> = sources
         .iter()
         .flat_map(|source| uses(&source.text).into_iter().map(move |used| (source, used)))
+        .map(|(source, used)| {
+            let is_conditional = used.is_conditional || source.is_conditional;
+            (source, Use { is_conditional, ..used })
+        })
         .collect();
     let is_ignored =
         |used: &Use| arguments.ignore.iter().any(|name| used.what == format!("the request {name}"));
@@ -193,10 +197,14 @@ fn undeclared(manifest: &Manifest, used: &[(&Source, Use)]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (source, used) in used {
         let (whose, is_fault) = match &source.owner {
-            Owner::Module => (String::new(), used.is_certain),
+            Owner::Module => (String::new(), used.is_certain && !used.is_conditional),
             Owner::Dependency(name) => (format!(" in package {name}, if the module uses it,"), false),
         };
-        let unsure = if used.is_certain { "" } else { ", if that is what is called here," };
+        let unsure = match (used.is_certain, used.is_conditional) {
+            (false, _) => ", if that is what is called here,",
+            (true, true) => ", where its `cfg` holds,",
+            (true, false) => "",
+        };
         let mut add = |text: String| {
             let text = format!("{}{whose}{unsure} {text}", used.what);
             findings.push(Finding::new(is_fault, &source.shown, Some(used.line), text));

@@ -9,7 +9,7 @@ use super::tokens::{Token, Word};
 pub(super) struct Names<'s> {
     /// `use a::B as C;` and `type C = a::B;`: what `C` is otherwise called.
     aliases: BTreeMap<&'s str, &'s str>,
-    /// Variables, parameters and fields by type: those of `Client` and of `Handlers`.
+    /// Variables, parameters and fields by type: those of `TYPES`.
     typed: BTreeSet<(&'s str, &'s str)>,
     /// Functions that answer a `Client`.
     ask: BTreeSet<&'s str>,
@@ -18,7 +18,7 @@ pub(super) struct Names<'s> {
 }
 
 /// Types whose values are looked for by name.
-const TYPES: [&str; 2] = ["Client", "Handlers"];
+const TYPES: [&str; 5] = ["Client", "Handlers", "Requests", "Session", "Start"];
 
 impl<'s> Names<'s> {
     pub(super) fn of(tokens: &[Token<'s>]) -> Self {
@@ -38,11 +38,13 @@ impl<'s> Names<'s> {
                 _ => {}
             }
         }
-        // Aliases of types first: what follows asks for them.
+        // Aliases of types first, then functions and types of fields: what follows asks for them.
         for at in 0..tokens.len() {
-            names.variable(tokens, at);
             names.function(tokens, at);
             names.text(tokens, at);
+        }
+        for _ in 0..2 {
+            (0..tokens.len()).for_each(|at| names.variable(tokens, at));
         }
         names
     }
@@ -54,7 +56,7 @@ impl<'s> Names<'s> {
         }
     }
 
-    /// `x: &mut Client`, also as field and parameter; `let x = y.client();`.
+    /// `x: &mut Client`, also as field and parameter; `let x = y.client();`, `let x = Session::…`, `let Start { requests, .. }`.
     fn variable(&mut self, tokens: &[Token<'s>], at: usize) {
         let Some(variable) = name(tokens, at) else { return };
         if is(tokens, at + 1, ':') && !is(tokens, at + 2, ':') {
@@ -73,10 +75,58 @@ impl<'s> Names<'s> {
         } else if variable == "let" {
             let of = at + 1 + usize::from(name(tokens, at + 1) == Some("mut"));
             let end = (of..tokens.len()).find(|at| is(tokens, *at, ';')).unwrap_or(tokens.len());
-            let asks = end >= 3 && is(tokens, end - 1, ')') && is(tokens, end - 2, '(');
-            if asks && end - 3 > of && name(tokens, end - 3).is_some_and(|last| self.answers_client(last)) {
+            let asked = end.checked_sub(1).and_then(|last| self.asked(tokens, last));
+            if asked == Some(true) {
                 self.typed.extend(name(tokens, of).map(|variable| (variable, "Client")));
             }
+            let made = path(tokens, of + 2);
+            let makes = is(tokens, of + 1, '=') && made.len() > 1;
+            if makes && self.real(made[made.len() - 2]) == "Session" {
+                self.typed.extend(name(tokens, of).map(|variable| (variable, "Session")));
+            }
+            let parts = (of + 1..end).take_while(|at| !is(tokens, *at, '}'));
+            if name(tokens, of).is_some_and(|of| self.real(of) == "Start")
+                && parts.filter_map(|at| name(tokens, at)).any(|part| part == "requests")
+            {
+                self.typed.insert(("requests", "Requests"));
+            }
+        }
+    }
+
+    /// Whether a call that ends at a token answers a client: `Some(true)` if the lines of the file say so, `Some(false)` if it is a
+    /// `….client()` of which they do not say whose.
+    pub(super) fn asked(&self, tokens: &[Token<'s>], last: usize) -> Option<bool> {
+        // Back to the bracket that opens the call.
+        let mut depth = 0_usize;
+        let mut open = last;
+        loop {
+            if is(tokens, open, ')') {
+                depth += 1;
+            } else if is(tokens, open, '(') {
+                depth -= 1;
+            }
+            if depth == 0 {
+                break;
+            }
+            open = open.checked_sub(1)?;
+        }
+        let function = open.checked_sub(1).filter(|_| open < last)?;
+        match name(tokens, function)? {
+            asked if self.ask.contains(asked) => Some(true),
+            "client" => {
+                let on = function.checked_sub(2).filter(|_| is(tokens, function - 1, '.'));
+                let of = |at: usize| name(tokens, at);
+                let is_field_of_start = |at: usize| {
+                    of(at) == Some("requests")
+                        && at >= 2
+                        && of(at - 2).is_some_and(|start| self.has_type(start, "Start"))
+                };
+                let is_known = |at: usize| {
+                    of(at).is_some_and(|on| self.has_type(on, "Session") || self.has_type(on, "Requests"))
+                };
+                Some(on.is_some_and(|at| is_known(at) || is_field_of_start(at)))
+            }
+            _ => None,
         }
     }
 
@@ -115,11 +165,6 @@ impl<'s> Names<'s> {
     /// Whether a variable or field of that name has that type.
     pub(super) fn has_type(&self, variable: &'s str, of: &'static str) -> bool {
         self.typed.contains(&(variable, of))
-    }
-
-    /// Whether a function or method of that name answers a client.
-    pub(super) fn answers_client(&self, function: &str) -> bool {
-        function == "client" || self.ask.contains(function)
     }
 
     /// The text of a constant.
@@ -167,17 +212,18 @@ mod tests {
             struct A { node: Node, other: u8 }
             fn ask(&self) -> blvm_sdk::Client { self.requests.client() }
             fn take<'a>(given: &'a mut blvm_sdk::Client, handlers: &mut Handlers<Self>) {
-                let mut mine = self.requests.client(); let none = client(); let called = x.ask(); let page = x.page();
-            }";
+                let mut mine = self.requests.client(); let other = x.client(); let called = x.ask(); let page = x.page();
+                let mut session = blvm_sdk::Session::attach(topics, Wait::Park)?; let more = session.client();
+            }
+            struct B { requests: Requests }";
         let tokens = tokens(source);
         let names = Names::of(&tokens);
         assert_eq!([names.real("C"), names.real("M"), names.real("X")], ["Chain", "Mempool", "X"]);
         assert_eq!((names.text_of("RAIN"), names.text_of("SUM")), (Some("Rain"), None));
-        for client in ["node", "given", "mine", "none", "called"] {
+        for client in ["node", "given", "mine", "called", "more"] {
             assert!(names.has_type(client, "Client"), "{client}");
         }
-        assert!(!names.has_type("page", "Client") && !names.has_type("other", "Client"));
+        assert!(["page", "other"].iter().all(|other| !names.has_type(other, "Client")));
         assert!(names.has_type("handlers", "Handlers"));
-        assert!(names.answers_client("ask") && !names.answers_client("take"));
     }
 }

@@ -30,6 +30,8 @@ pub(super) struct Source {
     pub(super) shown: String,
     /// What stands in it.
     pub(super) text: String,
+    /// Whether its `mod` item stands under a `#[cfg(…)]`.
+    pub(super) is_conditional: bool,
 }
 
 /// All sources of the program `program`; `metadata` is what `cargo metadata` says.
@@ -37,9 +39,9 @@ pub(super) fn sources(directory: &Path, program: &str, metadata: &Value) -> Resu
     let directory = fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned());
     let mut sources = Vec::new();
     for (owner, root) in roots(program, metadata) {
-        for (path, text) in files(&root)? {
+        for (path, text, is_conditional) in files(&root)? {
             let shown = path.strip_prefix(&directory).unwrap_or(&path).display().to_string();
-            sources.push(Source { owner: owner.clone(), shown, text });
+            sources.push(Source { owner: owner.clone(), shown, text, is_conditional });
         }
     }
     // The author's own first.
@@ -103,21 +105,22 @@ fn list(value: &Value) -> &[Value] {
     value.as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
-/// A crate's files with their texts, along its `mod` items. What is not there where Rust looks first is left out: it may be meant
+/// A crate's files with their texts, along its `mod` items, and whether each is compiled only under some condition. What is not there where Rust looks first is left out: it may be meant
 /// for another system.
 ///
 /// Source: the Rust reference, "Module Source Filenames".
-fn files(root: &Path) -> Result<Vec<(PathBuf, String)>, FileFault> {
+fn files(root: &Path) -> Result<Vec<(PathBuf, String, bool)>, FileFault> {
     let mut files = Vec::new();
     let mut seen = BTreeSet::new();
     let beside = |path: &Path| path.parent().unwrap_or(Path::new("")).to_owned();
-    let mut waiting = vec![(root.to_owned(), beside(root))];
-    while let Some((path, children)) = waiting.pop() {
+    let mut waiting = vec![(root.to_owned(), beside(root), false)];
+    while let Some((path, children, is_conditional)) = waiting.pop() {
         if !seen.insert(path.clone()) {
             continue;
         }
         let text = fs::read_to_string(&path).map_err(FileFault::at(&path, "read"))?;
-        for Submodule { outer, name, path: told } in submodules(&program_tokens(&text)) {
+        for Submodule { outer, name, path: told, is_conditional: here } in submodules(&program_tokens(&text))
+        {
             let place = outer.iter().fold(children.clone(), |place, outer| place.join(outer));
             let found = match told {
                 Some(told) if outer.is_empty() => vec![beside(&path).join(told)],
@@ -127,10 +130,10 @@ fn files(root: &Path) -> Result<Vec<(PathBuf, String)>, FileFault> {
             if let Some(file) = found.into_iter().find(|file| file.is_file()) {
                 let is_root = file.file_name().is_some_and(|name| name == "mod.rs");
                 let children = if is_root { beside(&file) } else { place.join(&name) };
-                waiting.push((file, children));
+                waiting.push((file, children, is_conditional || here));
             }
         }
-        files.push((path, text));
+        files.push((path, text, is_conditional));
     }
     files.sort();
     Ok(files)
@@ -141,6 +144,7 @@ struct Submodule {
     outer: Vec<String>,
     name: String,
     path: Option<String>,
+    is_conditional: bool,
 }
 
 fn submodules(tokens: &[Token<'_>]) -> Vec<Submodule> {
@@ -167,7 +171,8 @@ fn submodules(tokens: &[Token<'_>]) -> Vec<Submodule> {
                 (Some(Word::Name(name)), Some(Word::Sign('{'))) => open.push((depth, name)),
                 (Some(Word::Name(name)), Some(Word::Sign(';'))) => {
                     let outer = open.iter().map(|(_, name)| (*name).to_owned()).collect();
-                    found.push(Submodule { outer, name: name.to_owned(), path: path.take() });
+                    let is_conditional = token.is_conditional;
+                    found.push(Submodule { outer, name: name.to_owned(), path: path.take(), is_conditional });
                 }
                 _ => {}
             },
@@ -177,30 +182,48 @@ fn submodules(tokens: &[Token<'_>]) -> Vec<Submodule> {
     found
 }
 
-/// The words of a source without those of its tests: items under `#[test]` or under a `#[cfg(…)]` that needs `test`.
+/// The words of a source without those of its tests: items under `#[test]` or under a `#[cfg(…)]` that needs `test`. Items under
+/// another `#[cfg(…)]` are marked: whether it holds is not known here.
 pub(super) fn program_tokens(source: &str) -> Vec<Token<'_>> {
     let tokens = tokens(source);
     let mut kept = Vec::with_capacity(tokens.len());
-    let mut at = 0;
+    let (mut at, mut conditional_to) = (0, 0);
     while at < tokens.len() {
-        match attribute(&tokens, at) {
-            Some((_, is_of_file, true)) if is_of_file => return Vec::new(),
-            Some((end, _, true)) => at = after_item(&tokens, end),
-            Some((end, ..)) => {
-                kept.extend_from_slice(&tokens[at..end]);
-                at = end;
+        let end = match attribute(&tokens, at) {
+            Some((_, true, Leaves::Tests)) => return Vec::new(),
+            Some((end, false, Leaves::Tests)) => {
+                at = after_item(&tokens, end);
+                continue;
             }
-            None => {
-                kept.push(tokens[at].clone());
-                at += 1;
+            Some((end, is_of_file, Leaves::Some)) => {
+                let item = if is_of_file { tokens.len() } else { after_item(&tokens, end) };
+                conditional_to = conditional_to.max(item);
+                end
             }
+            Some((end, _, Leaves::All)) => end,
+            None => at + 1,
+        };
+        for (place, token) in tokens.iter().enumerate().take(end).skip(at) {
+            kept.push(Token { is_conditional: place < conditional_to, ..token.clone() });
         }
+        at = end;
     }
     kept
 }
 
-/// The attribute that begins at a token: where it ends, whether it is one of the whole file, and whether it leaves tests only.
-fn attribute(tokens: &[Token<'_>], at: usize) -> Option<(usize, bool, bool)> {
+/// In which programs an attribute leaves what it stands on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leaves {
+    /// In each.
+    All,
+    /// In some: for a system, with a feature.
+    Some,
+    /// In tests.
+    Tests,
+}
+
+/// The attribute that begins at a token: where it ends, whether it is one of the whole file, and where it leaves that.
+fn attribute(tokens: &[Token<'_>], at: usize) -> Option<(usize, bool, Leaves)> {
     let is = |at: usize, sign| tokens.get(at).is_some_and(|token| token.word == Word::Sign(sign));
     if !is(at, '#') {
         return None;
@@ -214,11 +237,16 @@ fn attribute(tokens: &[Token<'_>], at: usize) -> Option<(usize, bool, bool)> {
     let inside = &tokens[from..end];
     let names: Vec<_> = inside.iter().filter_map(Token::name).collect();
     let path = inside.iter().take_while(|token| token.word != Word::Sign('('));
-    let is_tests = match names[..] {
-        ["cfg", ..] => names.contains(&"test") && !names.contains(&"not") && !names.contains(&"any"),
-        _ => path.filter_map(Token::name).last() == Some("test"),
+    let leaves = match names[..] {
+        ["cfg", "not", "test"] => Leaves::All,
+        ["cfg", ..] if !names.contains(&"test") || names.contains(&"not") || names.contains(&"any") => {
+            Leaves::Some
+        }
+        ["cfg", ..] => Leaves::Tests,
+        _ if path.filter_map(Token::name).last() == Some("test") => Leaves::Tests,
+        _ => Leaves::All,
     };
-    Some((end, is_inner, is_tests))
+    Some((end, is_inner, leaves))
 }
 
 /// Behind the bracket that closes the one at a token.
@@ -285,6 +313,22 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_under_a_condition_is_marked() {
+        for (source, marked) in [
+            ("a #[cfg(feature = \"x\")] fn f() { b } c", "b"),
+            ("a #[cfg(not(test))] fn f() { b } c", ""),
+            ("#[cfg(any(test, unix))] #[allow(x)] mod t { b #[cfg(windows)] use c; } d", "xbc"),
+            ("#![cfg(unix)] a", "a"),
+            ("x { a #[cfg(unix)] b; c } d", "b"),
+        ] {
+            let tokens = program_tokens(source);
+            let found = tokens.iter().filter(|token| token.is_conditional).filter_map(Token::name);
+            let found: String = found.filter(|name| name.len() == 1 && !["f", "t"].contains(name)).collect();
+            assert_eq!(found, marked, "{source}");
+        }
+    }
+
+    #[test]
     fn a_crate_has_the_files_that_its_mod_items_name() {
         let root = tempfile::tempdir().unwrap();
         let write = |path: &str, text: &str| {
@@ -294,7 +338,7 @@ mod tests {
         };
         write(
             "main.rs",
-            "mod a; mod b; mod i { mod deep; } #[path = \"else/where.rs\"] mod p; mod gone; #[cfg(test)] mod t;",
+            "mod a; #[cfg(unix)] mod b; mod i { mod deep; } #[path = \"else/where.rs\"] mod p; mod gone; #[cfg(test)] mod t;",
         );
         write("a.rs", "mod inner;");
         write("a/inner.rs", "");
@@ -306,10 +350,13 @@ mod tests {
             write(stray, "");
         }
         let files = files(&root.path().join("main.rs")).unwrap();
-        let names = files.iter().map(|(path, _)| path.strip_prefix(root.path()).unwrap().to_str().unwrap());
+        let names = files.iter().map(|(path, ..)| path.strip_prefix(root.path()).unwrap().to_str().unwrap());
         let expected =
             ["a/inner.rs", "a.rs", "b/mod.rs", "b/under.rs", "else/where.rs", "i/deep.rs", "main.rs"];
         assert_eq!(names.collect::<Vec<_>>(), expected);
+        let conditional =
+            files.iter().filter(|file| file.2).map(|(path, ..)| path.strip_prefix(root.path()).unwrap());
+        assert_eq!(conditional.collect::<Vec<_>>(), [Path::new("b/mod.rs"), Path::new("b/under.rs")]);
     }
 
     #[test]

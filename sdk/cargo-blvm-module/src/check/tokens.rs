@@ -4,11 +4,12 @@
 //!
 //! Source: the Rust reference, "Tokens" and "Comments".
 
-/// A word, and its line, from 1.
+/// A word, its line, from 1, and whether it is compiled only under some condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Token<'s> {
     pub(super) line: usize,
     pub(super) word: Word<'s>,
+    pub(super) is_conditional: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +40,7 @@ pub(super) fn tokens(source: &str) -> Vec<Token<'_>> {
     while let Some(first) = rest.chars().next() {
         let (length, word) = step(rest, first);
         if let Some(word) = word {
-            tokens.push(Token { line, word });
+            tokens.push(Token { line, word, is_conditional: false });
         }
         line += rest[..length].matches('\n').count();
         rest = &rest[length..];

@@ -7,11 +7,12 @@
 //! | a method of `Client` | what its documentation says it needs |
 //! | `publish_event("Name", …)` | `publish:Name`, or `publish_events` where it is not about payments |
 //! | `metrics.counter(…)`, `gauge`, `histogram` | `report_metrics` |
+//! | `#[on_mempool]` on a method, `handlers.on_mempool` | `read_mempool` |
 //! | `#[rpc]`, `#[command]` on a method, `handlers.rpc`, `handlers.command` | `register_rpc_endpoint` |
 //!
 //! Names are followed through `use … as …`, `type` and constants of the same file. A method counts for certain where what it is called on
-//! is a `Client` by the lines of the file: `….client()`, a variable or field with that type, a function that answers one.
-//! Elsewhere something else may be called so.
+//! is a `Client` by the lines of the file: a variable or field with that type, a function that answers one, `….client()` of what is
+//! a `Session` or `Requests` by them. Elsewhere something else may be called so, and what stands under a `#[cfg(…)]` may be left out.
 
 use std::collections::BTreeSet;
 
@@ -51,6 +52,8 @@ pub(super) struct Use {
     pub(super) topic: Option<&'static str>,
     /// Whether it is what it looks like.
     pub(super) is_certain: bool,
+    /// Whether it is compiled only under some condition.
+    pub(super) is_conditional: bool,
 }
 
 /// Topics that are read only if `[topics]` names them.
@@ -116,6 +119,17 @@ pub(super) fn uses(source: &str) -> Vec<Use> {
     uses
 }
 
+/// Whether a method is called on something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Called {
+    /// By the lines of the file it is.
+    Surely,
+    /// On a `….client()` of which the file does not say whose.
+    Likely,
+    /// On anything.
+    Perhaps,
+}
+
 /// A source that is looked at.
 struct Looked<'a, 's> {
     tokens: &'a [Token<'s>],
@@ -144,7 +158,13 @@ impl<'s> Looked<'_, 's> {
             word @ ("rpc" | "command") if is_attribute => {
                 self.used(at, format!("#[{word}]"), Permission::RegisterRpcEndpoint, true)
             }
-            word @ ("rpc" | "command") if is_method && self.stands_on(at, "Handlers") => {
+            "on_mempool" if is_attribute => {
+                self.used(at, "#[on_mempool]".to_owned(), Permission::ReadMempool, true)
+            }
+            "on_mempool" if is_method && self.stands_on_handlers(at) => {
+                self.used(at, "handlers.on_mempool".to_owned(), Permission::ReadMempool, true)
+            }
+            word @ ("rpc" | "command") if is_method && self.stands_on_handlers(at) => {
                 self.used(at, format!("handlers.{word}"), Permission::RegisterRpcEndpoint, true)
             }
             word @ ("counter" | "gauge" | "histogram")
@@ -156,15 +176,16 @@ impl<'s> Looked<'_, 's> {
                 self.used(at, word.to_owned(), Permission::ReadBlockchain, true)
             }
             word @ "MempoolView" if is_path => self.used(at, word.to_owned(), Permission::ReadMempool, true),
-            "Client" if is_path => self.request(at, name(tokens, at + 3)?, true, at + 4),
-            _ if is_method => self.request(at, found, self.stands_on(at, "Client"), at + 1),
+            "Client" if is_path => self.request(at, name(tokens, at + 3)?, Called::Surely, at + 4),
+            _ if is_method => self.request(at, found, self.called(at), at + 1),
             _ => None,
         }
     }
 
     fn used(&self, at: usize, what: String, permission: Permission, is_certain: bool) -> Option<Use> {
-        let (line, any_of) = (self.tokens[at].line, vec![permission.name().to_owned()]);
-        Some(Use { line, what, any_of, topic: None, is_certain })
+        let Token { line, is_conditional, .. } = self.tokens[at];
+        let any_of = vec![permission.name().to_owned()];
+        Some(Use { line, what, any_of, topic: None, is_certain, is_conditional })
     }
 
     fn topic(&self, at: usize, topic: &'static KnownTopic) -> Option<Use> {
@@ -173,7 +194,7 @@ impl<'s> Looked<'_, 's> {
     }
 
     /// A method by that name, whose arguments begin at `arguments`.
-    fn request(&self, at: usize, method: &'s str, is_certain: bool, arguments: usize) -> Option<Use> {
+    fn request(&self, at: usize, method: &'s str, called: Called, arguments: usize) -> Option<Use> {
         if method == "publish_event" && is(self.tokens, arguments, '(') {
             // As method of a type the client comes first.
             let first = (arguments + 1..self.tokens.len()).take_while(|at| !is(self.tokens, *at, ')'));
@@ -182,13 +203,13 @@ impl<'s> Looked<'_, 's> {
                 Word::Name(constant) => self.names.text_of(constant),
                 Word::Sign(_) => None,
             });
-            return Some(publishes(self.tokens[at].line, text.take(1).next(), is_certain));
+            return Some(publishes(&self.tokens[at], text.take(1).next(), called == Called::Surely));
         }
         let (_, permission) = self.methods.iter().find(|(known, _)| *known == method)?;
-        if !is_certain && COMMON.contains(&method) {
+        if called == Called::Perhaps && COMMON.contains(&method) {
             return None;
         }
-        let used = self.used(at, format!("the request {method}"), *permission, is_certain)?;
+        let used = self.used(at, format!("the request {method}"), *permission, called == Called::Surely)?;
         let topic = (method == "send_mesh_packet_to_peer").then_some(NAMED[0]);
         Some(Use { topic, ..used })
     }
@@ -214,27 +235,21 @@ impl<'s> Looked<'_, 's> {
         false
     }
 
-    /// Whether what the method at a token is called on is known to be of that type.
-    fn stands_on(&self, at: usize, of: &'static str) -> bool {
-        let Some(last) = at.checked_sub(2) else { return false };
-        if let Some(variable) = name(self.tokens, last) {
-            return self.names.has_type(variable, of);
+    /// Whether the method at a token is called on what is `Handlers` by the lines of the file.
+    fn stands_on_handlers(&self, at: usize) -> bool {
+        let variable = at.checked_sub(2).and_then(|on| name(self.tokens, on));
+        variable.is_some_and(|variable| self.names.has_type(variable, "Handlers"))
+    }
+
+    /// Whether the method at a token is called on a `Client`.
+    fn called(&self, at: usize) -> Called {
+        let Some(last) = at.checked_sub(2) else { return Called::Perhaps };
+        match (name(self.tokens, last), self.names.asked(self.tokens, last)) {
+            (Some(variable), _) if self.names.has_type(variable, "Client") => Called::Surely,
+            (None, Some(true)) => Called::Surely,
+            (None, Some(false)) => Called::Likely,
+            _ => Called::Perhaps,
         }
-        // `x.client().method`: back to the bracket that opens the call.
-        let mut depth = 0_usize;
-        for place in (0..=last).rev() {
-            match self.tokens[place].word {
-                Word::Sign(')') => depth += 1,
-                Word::Sign('(') if depth == 1 => {
-                    let function = place.checked_sub(1).and_then(|place| name(self.tokens, place));
-                    return of == "Client" && function.is_some_and(|name| self.names.answers_client(name));
-                }
-                Word::Sign('(') => depth = depth.saturating_sub(1),
-                _ if depth == 0 => return false,
-                _ => {}
-            }
-        }
-        false
     }
 }
 
@@ -248,16 +263,17 @@ fn of_kind(path: &[&str]) -> Option<&'static KnownTopic> {
 }
 
 /// An event that is published; `None` where its name comes from elsewhere.
-fn publishes(line: usize, event: Option<&str>, is_certain: bool) -> Use {
+fn publishes(token: &Token<'_>, event: Option<&str>, is_certain: bool) -> Use {
+    let Token { line, is_conditional, .. } = *token;
     let general = Permission::PublishEvents.name().to_owned();
     let Some(event) = event else {
         let what = "an event whose name does not stand there".to_owned();
-        return Use { line, what, any_of: vec![general], topic: None, is_certain: false };
+        return Use { line, what, any_of: vec![general], topic: None, is_certain: false, is_conditional };
     };
     let own = format!("publish:{event}");
     let is_payment = PAYMENT_EVENTS.contains(&event);
     let any_of = [own].into_iter().chain((!is_payment).then_some(general)).collect();
-    Use { line, what: format!("the event {event}"), any_of, topic: None, is_certain }
+    Use { line, what: format!("the event {event}"), any_of, topic: None, is_certain, is_conditional }
 }
 
 #[cfg(test)]
@@ -287,17 +303,34 @@ mod tests {
             ("ChainFollower::from_tip(&mut session)", "read_blockchain"),
             ("StoredFollower::new(&mut session)", "read_blockchain"),
             ("MempoolView::new(&mut session)", "read_mempool"),
-            ("session.client().block(hash)?", "read_blockchain"),
+            ("fn f(session: &mut Session) { session.client().block(hash)? }", "read_blockchain"),
             ("fn f(client: &mut Client) { client.fee_estimate(6) }", "read_mempool"),
-            ("let mut c = self.requests.client(); c.block(hash)", "read_blockchain"),
+            ("let session = blvm_sdk::Session::attach(t)?; session.client().block(hash)?", "read_blockchain"),
+            (
+                "fn new(start: Start<()>) { let mut c = start.requests.client(); c.block(hash) }",
+                "read_blockchain",
+            ),
+            ("let Start { settings, requests, .. } = start; requests.client().utxo(o)", "read_utxo"),
+            (
+                "struct A { requests: Requests } fn f() { let mut c = self.requests.client(); c.block(hash) }",
+                "read_blockchain",
+            ),
             (
                 "struct A { node: blvm_sdk::Client } fn f() { self.node.submit_package(all) }",
                 "send_transactions",
             ),
             ("fn ask(&self) -> Client { x } fn f() { self.ask().watch_add(items) }", "watch_chain"),
             ("Client::fee_estimate(&mut c, 6)", "read_mempool"),
-            ("x.client().publish_event(\"PaymentSettled\", b)", "publish:PaymentSettled"),
-            ("const E: &str = \"PaymentFailed\"; x.client().publish_event(E, b)", "publish:PaymentFailed"),
+            (
+                "fn f(x: Requests) { x.client().publish_event(\"PaymentSettled\", b) }",
+                "publish:PaymentSettled",
+            ),
+            (
+                "const E: &str = \"PaymentFailed\"; fn f(x: Requests) { x.client().publish_event(E, b) }",
+                "publish:PaymentFailed",
+            ),
+            ("#[on_mempool] fn changed(&self, mempool: &MempoolView) {}", "read_mempool"),
+            ("fn handlers(handlers: &mut Handlers<Self>) { handlers.on_mempool(\"f\", f) }", "read_mempool"),
             ("#[rpc(name = \"a\")] async fn level(&self) {}", "register_rpc_endpoint"),
             ("start.metrics.counter(\"a\", &[])?", "report_metrics"),
             ("#[command] #[doc(hidden)] fn status(&self) {}", "register_rpc_endpoint"),
@@ -319,9 +352,16 @@ mod tests {
             "fn ask() -> Page {} ask().fee_estimate(3)",
             "x.publish_event(\"Rain\", b)",
             "x.client().publish_event(name, b)",
+            "self.electrum.client().block(height)",
+            "let c = electrum.client(); c.fee_estimate(3)",
+            "#[cfg(feature = \"mining\")] fn f(client: &mut Client) { client.submit_block(b) }",
+            "#[cfg(windows)] impl A { #[on(TransactionAdded)] fn f(&self) {} }",
         ] {
             let found = uses(source);
-            assert!(found.len() == 1 && !found[0].is_certain, "{source}: {found:?}");
+            assert!(
+                found.len() == 1 && !(found[0].is_certain && !found[0].is_conditional),
+                "{source}: {found:?}"
+            );
         }
     }
 
