@@ -340,16 +340,32 @@ impl Session {
     }
 
     /// What the node is told when it asks how this module does; `Healthy` before the first. The session answers where the
-    /// module waits, and so shows that it gets there.
+    /// module waits or attends, and so shows that it gets there.
     pub fn set_health(&mut self, health: ModuleHealth) {
         self.client.calls.set_health(health);
     }
 
     /// Takes what the node has sent; whether something came that the module was not told of.
-    fn attend(&mut self) -> Result<bool, SessionError> {
+    fn look_for_calls(&mut self) -> Result<bool, SessionError> {
         self.attended = Instant::now();
         self.client.take_calls()?;
         Ok(self.client.calls.take_news())
+    }
+
+    /// Tells the node, without waiting, what [`Session::wait`] tells it: changed counts, and how the module does. For loops that have
+    /// work for longer than some seconds.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError`] if the node is gone.
+    pub fn attend(&mut self, feeds: &[&dyn AnyFeed]) -> Result<(), SessionError> {
+        if self.attended.elapsed() >= CALLS {
+            // What came is news all the same: a wait that follows returns.
+            self.attended = Instant::now();
+            self.client.take_calls()?;
+        }
+        self.report_if_due(feeds)?;
+        Ok(self.client.calls.answer_health()?)
     }
 
     /// Waits until one of `feeds` may have news, a call has come or the module is to end, half a minute at most. May return
@@ -362,7 +378,7 @@ impl Session {
     /// [`SessionError`] if the node is gone.
     pub fn wait(&mut self, feeds: &[&dyn AnyFeed]) -> Result<(), SessionError> {
         let is_called =
-            self.client.calls.take_news() || (self.attended.elapsed() >= CALLS && self.attend()?);
+            self.client.calls.take_news() || (self.attended.elapsed() >= CALLS && self.look_for_calls()?);
         let bound = self.report_if_due(feeds)?;
         self.client.calls.answer_health()?;
         if is_called {
@@ -389,7 +405,7 @@ impl Session {
             return Ok(());
         }
         if self.parker.park_or(&wants, self.client.socket(), bound)? == Parked::Readable {
-            self.attend()?;
+            self.look_for_calls()?;
         }
         // The module looks for itself: it is told of nothing twice.
         self.client.calls.take_news();
@@ -422,8 +438,8 @@ impl Session {
             let bound = bound?;
             // Of those that come from here on the next call answers: before that it reports.
             self.client.calls.answer_health()?;
-            let is_called =
-                self.client.calls.take_news() || (self.attended.elapsed() >= CALLS && self.attend()?);
+            let is_called = self.client.calls.take_news()
+                || (self.attended.elapsed() >= CALLS && self.look_for_calls()?);
             let is_called = is_called || self.client.calls.is_health_asked();
             if has_news || are_closed || is_called {
                 // A busy topic must not keep its task from letting others run.
@@ -442,7 +458,7 @@ impl Session {
                 Ok(woken) => woken?,
                 Err(_) => return Ok(()),
             }
-            self.attend()?;
+            self.look_for_calls()?;
             Ok(())
         }
     }

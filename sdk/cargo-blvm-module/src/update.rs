@@ -3,6 +3,7 @@
 mod cargo_file;
 mod changes;
 mod installed;
+mod lock;
 mod manifest_file;
 mod texts;
 
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 use blvm_manifest::MANIFEST_FILE;
 use clap::Args;
 use serde_json::json;
-use toml_edit::DocumentMut;
+use toml_edit::{DocumentMut, Item};
 
 use crate::check::sdk;
 use crate::compile::CargoArguments;
@@ -26,6 +27,7 @@ use crate::sdk::{Sdk, SdkArguments, SdkError};
 use crate::signals::Signals;
 use cargo_file::From;
 use changes::changes;
+use lock::Lock;
 use texts::Text;
 
 pub(crate) use installed::UpdateInstalledError;
@@ -46,6 +48,8 @@ pub(crate) enum UpdateError {
     Elsewhere { path: PathBuf },
     #[error("{} takes blvm-sdk from its workspace, and no Cargo.toml above it has a [workspace]", path.display())]
     NoWorkspace { path: PathBuf },
+    #[error("{} takes blvm-sdk from its workspace, which does not name it under [workspace.dependencies]", path.display())]
+    NotOfWorkspace { path: PathBuf },
     #[error("Cargo does not take the package so, and it is as it was before: what Cargo says stands above")]
     Refused,
     #[error("module {name} is not up to date: `cargo blvm-module update` changes what stands above")]
@@ -97,8 +101,17 @@ pub(crate) fn update(arguments: &UpdateArguments, output: Output) -> Result<(), 
         return installed::update(arguments, output);
     }
     let project = Project::read(&arguments.path)?;
+    let lock = Lock::read(&absolute(&project.directory).map_err(UpdateError::from)?);
+    let put_back = || {
+        let done = lock.write_back();
+        done.map_err(FileFault::at(&project.directory.join("Cargo.lock"), "written"))
+            .map_err(UpdateError::from)
+    };
     let before = arguments.cargo.metadata_quietly(&project)?.and_then(|metadata| sdk::found(&metadata));
     let mut plan = Plan::default();
+    if arguments.check {
+        put_back()?;
+    }
     plan.cargo_file(&project, &arguments.sdk)?;
     plan.manifest(&project)?;
     for (place, text) in &plan.told {
@@ -110,9 +123,16 @@ pub(crate) fn update(arguments: &UpdateArguments, output: Output) -> Result<(), 
         if arguments.check {
             return Err(UpdateError::Behind { name: name.clone() }.into());
         }
-        write(&plan.texts, &project, arguments)?;
+        if let Err(error) = write(&plan.texts, &project, arguments) {
+            // What went wrong first is what is told; a lock that could not be put back Cargo makes anew.
+            let _ = put_back();
+            return Err(error);
+        }
     }
     let after = arguments.cargo.metadata_quietly(&project)?.and_then(|metadata| sdk::found(&metadata));
+    if arguments.check {
+        put_back()?;
+    }
     let news = match (before.as_ref(), after.as_ref()) {
         (Some((_, before)), Some((_, after))) => changes(before.protocol, after.protocol),
         _ => Vec::new(),
@@ -181,12 +201,16 @@ impl Plan {
             return Err(UpdateError::NoDependency { path });
         }
         let mut workspace = None;
-        if found.contains(&From::Workspace) {
-            let (path, mut document, text) =
-                workspace_of(&directory)?.ok_or_else(|| UpdateError::NoWorkspace { path: path.clone() })?;
+        // Its own table of the workspace's dependencies was looked at with the rest of the file.
+        if found.contains(&From::Workspace) && !document.contains_key("workspace") {
+            let (path, mut document, text) = workspace_of(&document, &directory)?
+                .ok_or_else(|| UpdateError::NoWorkspace { path: path.clone() })?;
             let above = path.parent().unwrap_or(Path::new("/")).to_owned();
             found.extend(cargo_file::found(&mut document, &above));
             workspace = Some((path, document, text, above));
+        }
+        if found.iter().all(|from| *from == From::Workspace) {
+            return Err(UpdateError::NotOfWorkspace { path });
         }
         if !asked.is_given() && found.contains(&From::Elsewhere) {
             return Err(UpdateError::Elsewhere { path });
@@ -248,16 +272,70 @@ fn read(path: &Path) -> Result<(DocumentMut, String), FileFault> {
     Ok((document, text))
 }
 
-/// The workspace that a package is in: the nearest `Cargo.toml` above it, or its own, with a `[workspace]`.
-fn workspace_of(directory: &Path) -> Result<Option<(PathBuf, DocumentMut, String)>, FileFault> {
+/// The workspace that a package without one of its own is in: where its `package.workspace` says; else the nearest `Cargo.toml`
+/// above it with a `[workspace]` that does not exclude it.
+///
+/// Source: the Cargo book, "Workspaces", "The `workspace` field", "The `members` and `exclude` fields".
+fn workspace_of(
+    package: &DocumentMut,
+    directory: &Path,
+) -> Result<Option<(PathBuf, DocumentMut, String)>, FileFault> {
+    let named = package.get("package").and_then(|package| package.get("workspace")?.as_str());
+    if let Some(named) = named {
+        let path = absolute(&directory.join(named))?.join("Cargo.toml");
+        let (document, text) = read(&path)?;
+        return Ok(document.contains_key("workspace").then_some((path, document, text)));
+    }
     for place in directory.ancestors().skip(1) {
         let path = place.join("Cargo.toml");
         if path.is_file() {
             let (document, text) = read(&path)?;
-            if document.contains_key("workspace") {
+            if document.get("workspace").is_some_and(|workspace| !excludes(workspace, place, directory)) {
                 return Ok(Some((path, document, text)));
             }
         }
     }
     Ok(None)
+}
+
+/// Whether a workspace in `place` excludes a directory. A member that is named whole stays one.
+fn excludes(workspace: &Item, place: &Path, directory: &Path) -> bool {
+    let listed = |key: &str| {
+        let paths = workspace.get(key).and_then(Item::as_array).into_iter().flatten();
+        paths.filter_map(|path| Some(place.join(path.as_str()?))).collect::<Vec<_>>()
+    };
+    listed("exclude").iter().any(|excluded| directory.starts_with(excluded))
+        && !listed("members").iter().any(|member| member == directory)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_workspace_is_the_one_that_cargo_takes() {
+        let root = tempfile::tempdir().unwrap();
+        let root = absolute(root.path()).unwrap();
+        let write = |place: &str, text: &str| {
+            fs::create_dir_all(root.join(place)).unwrap();
+            fs::write(root.join(place).join("Cargo.toml"), text).unwrap();
+        };
+        write("", "[workspace]\nmembers = [\"in/a\"]\nexclude = [\"out\", \"in\"]\n");
+        write("other", "[workspace]\n");
+        write("none", "[package]\n");
+        for (package, place, text) in [
+            ("in/a", Some(""), "[package]\n"),
+            ("in/b", None, "[package]\n"),
+            ("out/c", None, "[package]\n"),
+            ("d", Some(""), "[package]\n"),
+            ("out/e", Some("other"), "[package]\nworkspace = \"../../other\"\n"),
+            ("out/f", None, "[package]\nworkspace = \"../../none\"\n"),
+        ] {
+            write(package, text);
+            let found = workspace_of(&text.parse().unwrap(), &root.join(package)).unwrap();
+            let found = found.map(|(path, ..)| path);
+            assert_eq!(found, place.map(|place| root.join(place).join("Cargo.toml")), "{package}");
+        }
+    }
 }

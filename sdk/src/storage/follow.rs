@@ -25,8 +25,9 @@ const MAX_STEPS: u32 = 64;
 
 /// Follows the chain from the checkpoint in the module's database.
 ///
-/// Whatever dies at whatever moment: each block's effect is in the database exactly once, and undone exactly once where the
-/// block has left.
+/// Whatever dies at whatever moment: from the start on, which is kept in the database, each block's effect is there exactly once, and
+/// undone exactly once where the block has left. What came and went while the module did not follow is not seen: it is brought
+/// from its checkpoint to the chain there is.
 ///
 /// ```no_run
 /// # use blvm_sdk::storage::{Migrations, Storage, StorageOptions, StoredFollower, Table};
@@ -57,7 +58,6 @@ const MAX_STEPS: u32 = 64;
 pub struct StoredFollower<'a> {
     storage: &'a Storage,
     follower: ChainFollower,
-    start: ChainPosition,
     /// As in the database, as far as is known.
     checkpoint: ChainPosition,
     /// After a failure it is read again: a commit that failed on the disk may have been one all the same.
@@ -68,7 +68,7 @@ pub struct StoredFollower<'a> {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BeginError {
-    /// The checkpoint could not be read.
+    /// The checkpoint could not be read, or the first one not be written.
     #[error(transparent)]
     Storage(#[from] StorageError),
     /// The topic could not be read.
@@ -78,7 +78,8 @@ pub enum BeginError {
 
 impl<'a> StoredFollower<'a> {
     /// Follows from the checkpoint in `storage`; from `start` where there is none: the block below the first whose effect is
-    /// wanted. One follower for a database.
+    /// wanted. The first `start` is committed as the checkpoint: what a later start of the program gives has no meaning any more, and
+    /// no block between is passed over. One follower for a database.
     ///
     /// # Errors
     ///
@@ -88,9 +89,15 @@ impl<'a> StoredFollower<'a> {
         session: &mut Session,
         start: ChainPosition,
     ) -> Result<Self, BeginError> {
-        let checkpoint = storage.read(checkpoint)?.unwrap_or(start);
+        let checkpoint = match storage.read(checkpoint)? {
+            Some(checkpoint) => checkpoint,
+            None => {
+                storage.write(|writer| keep(writer, start))?;
+                start
+            }
+        };
         let follower = ChainFollower::new(session, checkpoint)?;
-        Ok(StoredFollower { storage, follower, start, checkpoint, is_known: true })
+        Ok(StoredFollower { storage, follower, checkpoint, is_known: true })
     }
 
     /// Takes the steps there are, 64 at most: lets `effect` write what each means, and commits all of it with the
@@ -112,7 +119,7 @@ impl<'a> StoredFollower<'a> {
         E: From<FollowError> + From<StorageError>,
     {
         if !self.is_known {
-            self.checkpoint = self.storage.read(checkpoint)?.unwrap_or(self.start);
+            self.checkpoint = self.storage.read(checkpoint)?.unwrap_or(self.checkpoint);
             self.follower.return_to(self.checkpoint);
             self.is_known = true;
         }
@@ -130,8 +137,7 @@ impl<'a> StoredFollower<'a> {
                 effect(writer, &step)?;
                 steps += 1;
             }
-            let position = follower.position();
-            writer.own_table(CHECKPOINTS)?.insert(NAME, (position.height, position.hash))?;
+            keep(writer, follower.position())?;
             Ok::<_, E>(steps)
         });
         self.is_known = taken.is_ok();
@@ -158,7 +164,7 @@ impl<'a> StoredFollower<'a> {
 }
 
 impl Storage {
-    /// The block whose effects are in the database; `None` before the first step of a [`StoredFollower`].
+    /// The block whose effects are in the database; `None` before the first [`StoredFollower`].
     ///
     /// # Errors
     ///
@@ -166,6 +172,10 @@ impl Storage {
     pub fn checkpoint(&self) -> Result<Option<ChainPosition>, StorageError> {
         self.read(checkpoint)
     }
+}
+
+fn keep(writer: &Writer, position: ChainPosition) -> Result<(), StorageError> {
+    writer.own_table(CHECKPOINTS)?.insert(NAME, (position.height, position.hash)).map(drop)
 }
 
 fn checkpoint(reader: &Reader) -> Result<Option<ChainPosition>, StorageError> {

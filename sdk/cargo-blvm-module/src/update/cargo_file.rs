@@ -90,8 +90,10 @@ fn is_same(item: &Item, directory: &Path, source: &InlineTable) -> bool {
 }
 
 fn replace(table: &mut dyn TableLike, source: &InlineTable) {
+    let mut orphans = String::new();
     for key in SOURCE_KEYS {
         if !source.contains_key(key) {
+            orphans.push_str(&comments_of(table, key));
             table.remove(key);
         }
     }
@@ -108,6 +110,24 @@ fn replace(table: &mut dyn TableLike, source: &InlineTable) {
             }
         }
     }
+    // Comments of what is gone stand before the first key that is left.
+    let first = source.iter().map(|(key, _)| key).next();
+    if let Some(mut key) = first.filter(|_| !orphans.is_empty()).and_then(|key| table.key_mut(key)) {
+        let before = key.leaf_decor().prefix().and_then(|raw| raw.as_str()).unwrap_or_default().to_owned();
+        key.leaf_decor_mut().set_prefix(orphans + &before);
+    }
+}
+
+/// The comments above a key and behind its value, a line each. In an inline table there are none.
+fn comments_of(table: &dyn TableLike, key: &str) -> String {
+    let text =
+        |raw: Option<&toml_edit::RawString>| raw.and_then(|raw| raw.as_str()).unwrap_or_default().to_owned();
+    let above = table.key(key).map(|key| text(key.leaf_decor().prefix())).unwrap_or_default();
+    let behind = table.get(key).and_then(Item::as_value);
+    let behind = behind.map(|value| text(value.decor().suffix())).unwrap_or_default();
+    let is_comment = |line: &&str| line.starts_with('#');
+    let lines: Vec<&str> = above.lines().chain(behind.lines()).map(str::trim).filter(is_comment).collect();
+    lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
 /// Calls `visit` for each dependency that is the SDK, also under another name.
@@ -166,6 +186,7 @@ mod tests {
             "name = \"a\" # here",
             "serde = \"1\"",
             "features = [\"testing\"]",
+            "# the branch\n# c\npath = \"/new\"",
         ] {
             assert!(now.contains(&format!("{line}\n")), "{line}: {now}");
         }

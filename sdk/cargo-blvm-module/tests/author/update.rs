@@ -59,6 +59,11 @@ fn update(module: &Path) -> Command {
     command
 }
 
+/// Cargo's lock file; empty if there is none.
+fn locked(module: &Path) -> String {
+    fs::read_to_string(module.join("Cargo.lock")).unwrap_or_default()
+}
+
 fn texts(module: &Path) -> [String; 2] {
     ["Cargo.toml", "module.toml"].map(|file| fs::read_to_string(module.join(file)).unwrap())
 }
@@ -72,9 +77,17 @@ fn a_package_is_brought_to_this_sdk_and_keeps_every_line_of_its_author() {
     let checked = tool(&["check", "--json", "--path"]).arg(&module).output().unwrap();
     result(&checked, 1);
     assert!(String::from_utf8_lossy(&checked.stdout).contains("speaks protocol 3"));
+    let lock = locked(&module);
+    assert!(!lock.is_empty());
+    // One that Cargo would write anew.
+    fs::remove_file(module.join("Cargo.lock")).unwrap();
+    result(&update(&module).arg("--check").output().unwrap(), 1);
+    assert_eq!(locked(&module), "");
+    fs::write(module.join("Cargo.lock"), &lock).unwrap();
     let looked = update(&module).arg("--check").output().unwrap();
     assert!(result(&looked, 1)["error"].as_str().unwrap().contains("not up to date"));
     assert_eq!(texts(&module), before);
+    assert!(locked(&module) == lock);
 
     let updated = update(&module).output().unwrap();
     let last = result(&updated, 0);
@@ -137,13 +150,29 @@ fn a_workspace_that_names_the_sdk_is_updated_and_another_source_is_not_guessed()
     fs::write(&above, "[workspace]\nmembers = [\"alarm\"]\n[workspace.dependencies]\nblvm-sdk = { git = \"u\", rev = \"1\" }\n").unwrap();
     let error = result(&update(&module).output().unwrap(), 1);
     assert!(error["error"].as_str().unwrap().contains("--sdk-git URL --rev COMMIT or --sdk DIR"), "{error}");
+
+    // A package that is its own workspace, below one that names another SDK: its own file says it, and is the one that changes.
+    let foreign = fs::read_to_string(&above).unwrap();
+    let own = format!("{inherited}\n[workspace]\n");
+    fs::write(&cargo, &own).unwrap();
+    let error = result(&update(&module).output().unwrap(), 1);
+    assert!(error["error"].as_str().unwrap().contains("does not name it under"), "{error}");
+    fs::write(
+        &cargo,
+        format!("{own}[workspace.dependencies]\nblvm-sdk = {{ path = \"{}\" }}\n", sdk.display()),
+    )
+    .unwrap();
+    result(&update(&module).output().unwrap(), 0);
+    assert_eq!(fs::read_to_string(&above).unwrap(), foreign);
+    let now = fs::read_to_string(&cargo).unwrap();
+    assert!(now.starts_with(&own) && !now.contains("old/sdk"), "{now}");
 }
 
 #[test]
 fn what_cannot_be_written_or_cargo_refuses_leaves_both_files_as_they_were() {
     let root = tempfile::tempdir().unwrap();
     let module = old_module(&root);
-    let before = texts(&module);
+    let (before, lock) = (texts(&module), locked(&module));
     // No file may grow: in units of 1,024 bytes; without the trap the signal ends the process.
     let error = result(&under("trap '' XFSZ; ulimit -f 0", &update(&module)), 1);
     assert!(error["error"].as_str().unwrap_or_default().contains("nothing was changed"), "{error}");
@@ -151,9 +180,12 @@ fn what_cannot_be_written_or_cargo_refuses_leaves_both_files_as_they_were() {
     // A dependency that is not there: Cargo takes neither the old package nor the new one.
     let broken = format!("{}\n[dependencies.gone]\npath = \"gone\"\n", before[0]);
     fs::write(module.join("Cargo.toml"), &broken).unwrap();
+    // Cargo itself empties it where it may write nothing.
+    fs::write(module.join("Cargo.lock"), &lock).unwrap();
     let error = result(&update(&module).output().unwrap(), 1);
     assert!(error["error"].as_str().unwrap().contains("it is as it was before"), "{error}");
     assert_eq!(texts(&module), [broken, before[1].clone()]);
+    assert!(locked(&module) == lock);
     assert!(entries(&module).iter().all(|path| !path.to_string_lossy().contains(".blvm")));
 }
 

@@ -25,11 +25,12 @@ impl Default for Settings {
 
 struct FeeAlarm {
     settings: Settings,
-    now: Mutex<Now>,
+    /// `None` until the node has given the mempool for the first time.
+    now: Mutex<Option<Now>>,
 }
 
 /// What is known of the next block.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct Now {
     transactions: usize,
     /// The least fee rate that it takes, in sat/vB; `None` if it has room for all that wait.
@@ -51,16 +52,18 @@ impl FeeAlarm {
         let least_sat_per_vb = least_taken(waiting.collect(), self.settings.block_weight);
         let is_raised = least_sat_per_vb.is_some_and(|least| least > self.settings.above_sat_per_vb);
         let mut now = self.now();
-        if is_raised != now.is_raised {
+        if is_raised != now.is_some_and(|now| now.is_raised) {
             eprintln!("{}: {}", if is_raised { "alarm" } else { "end of alarm" }, takes(least_sat_per_vb));
         }
-        *now = Now { transactions: mempool.transactions().len(), least_sat_per_vb, is_raised };
+        *now = Some(Now { transactions: mempool.transactions().len(), least_sat_per_vb, is_raised });
     }
 
     /// What the next block takes, and whether the alarm is raised.
     #[command]
     fn status(&self) -> String {
-        let Now { transactions, least_sat_per_vb, is_raised } = *self.now();
+        let Some(Now { transactions, least_sat_per_vb, is_raised }) = *self.now() else {
+            return "the mempool is not known yet\n".to_owned();
+        };
         let alarm = if is_raised { "raised" } else { "not raised" };
         let above = self.settings.above_sat_per_vb;
         format!(
@@ -69,7 +72,7 @@ impl FeeAlarm {
         )
     }
 
-    fn now(&self) -> MutexGuard<'_, Now> {
+    fn now(&self) -> MutexGuard<'_, Option<Now>> {
         // It is written whole: whoever panicked left nothing half done.
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -160,6 +163,12 @@ mod tests {
         assert!(!node.mempool().iter().any(|entry| entry.txid == cheap));
         assert_eq!(module.asked("mempool_snapshot"), 2);
         module.stop().unwrap();
+    }
+
+    #[test]
+    fn a_mempool_that_is_not_known_is_not_an_empty_one() {
+        let alarm = FeeAlarm { settings: Settings::default(), now: Mutex::default() };
+        assert_eq!(alarm.status(), "the mempool is not known yet\n");
     }
 
     #[test]

@@ -1,4 +1,7 @@
-//! Example module: keeps every reorganisation with its blocks, each exactly once whatever is killed.
+//! Example module: keeps the reorganisations it follows with their blocks, each exactly once whatever is killed.
+//!
+//! One that came and was undone while the module did not follow, killed or overrun, is not kept: from its checkpoint to the chain there
+//! is, nothing has left.
 #![forbid(unsafe_code)]
 
 mod log;
@@ -51,6 +54,9 @@ fn follow(mut session: Session, options: &StorageOptions, start: ChainPosition) 
         })?;
         if steps == 0 {
             session.wait(&[follower.feed()])?;
+        } else {
+            // Also while it catches up for hours.
+            session.attend(&[follower.feed()])?;
         }
     }
     Ok(session.finish(&[follower.feed()])?)
@@ -63,7 +69,7 @@ fn commands() -> CliSpec {
         arguments: Vec::new(),
         commands: vec![CliCommand {
             name: "list".to_owned(),
-            about: "every reorganisation with the blocks that left and joined".to_owned(),
+            about: "the reorganisations it followed, with the blocks that left and joined".to_owned(),
             arguments: Vec::new(),
         }],
     }
@@ -108,6 +114,29 @@ mod tests {
         let storage = Storage::open(options, &Migrations::new(&[])).unwrap();
         let listed = storage.read(log::list).unwrap();
         listed.lines().map(|line| line.split(" 0").next().unwrap_or_default().to_owned()).collect()
+    }
+
+    /// From its checkpoint to the chain there is: what came and went in between, it never hears of.
+    #[test]
+    fn a_reorganisation_of_blocks_the_module_has_not_seen_is_not_kept_and_two_that_it_missed_are_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let options =
+            StorageOptions { path: directory.path().join("storage.redb"), ..StorageOptions::default() };
+        let node = TestNode::start();
+        node.mine(3);
+        assert_eq!(logged(&node, &options, || ()), ["no reorganisation"]);
+        // While the module is dead: A4 and A5 come, leave, and B4 to B6 join. What it had seen stays.
+        node.restart();
+        node.mine(2);
+        node.reorganise(2);
+        assert_eq!(logged(&node, &options, || _ = node.mine(1)), ["no reorganisation"]);
+        // Height 7 of what it has seen leaves for two others, and these leave for three.
+        node.restart();
+        node.reorganise(1);
+        node.reorganise(2);
+        let listed = logged(&node, &options, || ());
+        assert_eq!(listed[0], "reorganisation 1 from height 6: 1 left, 2 joined");
+        assert!(listed[1..].iter().all(|line| !line.starts_with("reorganisation")), "{listed:?}");
     }
 
     #[test]

@@ -168,6 +168,26 @@ fn a_call_wakes_whatever_the_module_waits_for_and_however_it_waits() {
 }
 
 #[test]
+fn a_module_that_never_waits_answers_health_where_it_attends_and_loses_no_call() {
+    let (node, _wake, mut session) = attach_alone(Wait::Park);
+    session.attended = Instant::now().checked_sub(2 * CALLS).unwrap();
+    send(&node, 1, &Call::Health);
+    send(&node, 2, &rpc("later"));
+    let node = std::thread::spawn(move || {
+        let (head, body) = read(&node);
+        assert!(!head.is_call && matches!(decode(&body), Ok(Request::ReportStatistics(_))));
+        (&node).write_all(&frame(false, head.correlation, &encode(&Reply::Noted))).unwrap();
+        assert!(matches!(outcome(&node), (1, CallOutcome::Replied(CallReply::Health(_)))));
+        node
+    });
+    session.attend(&[]).unwrap();
+    let _node = node.join().unwrap();
+    // It came by the way, and a wait returns for it at once.
+    session.wait(&[]).unwrap();
+    assert!(session.next_call().unwrap().is_some());
+}
+
+#[test]
 fn health_is_answered_where_the_module_waits_and_the_stop_at_once() {
     let (node, _wake, mut session) = attach_alone(Wait::Park);
     send(&node, 1, &Call::Health);
@@ -226,7 +246,7 @@ fn a_call_that_nobody_answers_fails_with_the_reason_and_too_many_are_refused() {
     for number in 10..43 {
         send(&node, number, &rpc("waits"));
     }
-    session.attend().unwrap();
+    session.look_for_calls().unwrap();
     assert_eq!(outcome(&node), (42, CallOutcome::Failed(ModuleError::Busy { limit: 32 })));
 }
 
@@ -241,7 +261,7 @@ fn calls_of_modules_keep_the_operators_neither_out_nor_back_and_those_given_up_m
     for number in 0..9 {
         send(&node, 10 + number, &api(0));
     }
-    session.attend().unwrap();
+    session.look_for_calls().unwrap();
     assert_eq!(outcome(&node), (18, CallOutcome::Failed(ModuleError::Busy { limit: 8 })));
     for number in 8..32 {
         send(&node, 20 + number, &api(number / 8));
@@ -259,9 +279,9 @@ fn calls_of_modules_keep_the_operators_neither_out_nor_back_and_those_given_up_m
         // Its caller has gone already: in the node it takes no place any more.
         (&node).write_all(&frame_for(true, number, &encode(&api(0)), 0)).unwrap();
     }
-    session.attend().unwrap();
+    session.look_for_calls().unwrap();
     send(&node, 8, &api(0));
-    session.attend().unwrap();
+    session.look_for_calls().unwrap();
     let unanswered = CallOutcome::Failed(ModuleError::Unanswered);
     assert!((0..8).all(|number| outcome(&node) == (number, unanswered.clone())));
     assert_eq!(session.next_call().unwrap().unwrap().call(), &api(0));

@@ -159,3 +159,25 @@ fn more_steps_than_a_transaction_takes_are_several_transactions() {
     assert_eq!([taken(), taken(), taken()], [MAX_STEPS, 6, 0]);
     assert_eq!(kept(&storage).len(), 70);
 }
+
+#[test]
+fn the_first_start_is_kept_also_by_a_life_without_a_step() {
+    let node = ChangingNode::start(1_000);
+    node.change(Change::Mine(3));
+    let storage = in_memory(1 << 30);
+    let first = node.node.tip();
+    let begun = |start| StoredFollower::new(&storage, &mut node.attach(), start).unwrap().checkpoint();
+    assert_eq!(begun(first), first);
+    // Killed before its first step; the node goes on, and the next life is given the tip as it is then.
+    node.change(Change::Mine(2));
+    assert_eq!(begun(node.node.tip()), first);
+    let mut session = node.attach();
+    let mut follower = StoredFollower::new(&storage, &mut session, node.node.tip()).unwrap();
+    let mut heights = Vec::new();
+    let taken: Result<u32, Failed> = follower.advance(session.client(), |_, step| {
+        let ChainStep::Connect(block) = step else { panic!("{step:?}") };
+        heights.push(block.position.height);
+        Ok(())
+    });
+    assert_eq!((taken.unwrap(), &heights[..]), (2, &[4, 5][..]));
+}
