@@ -1,5 +1,16 @@
 //! Every command that a document shows is there: a subcommand and options that the program's own help names, a target of the
 //! Makefile, a package of the workspace. Documents whose commands a test runs are named with that test.
+//!
+//! | command in a block | is |
+//! |---|---|
+//! | in a document of `RUN` | run, by the test named there |
+//! | `blvm …`, `make run …` in another | run without what stands in brackets (`running.rs`), and every option held against the help |
+//! | `cargo blvm-module …` | held against its help |
+//! | `make TARGET` | one of `make test`'s, or of the checks that README lists |
+//! | `cargo run … --bin bus-bench -- …` | held against the program's help |
+//! | other `cargo …`, `scripts/…` | packages, targets and files are there |
+//!
+//! What a `text` block shows as a command, and what stands in backticks, is held against the help alone.
 
 use std::path::Path;
 
@@ -103,12 +114,17 @@ impl Checker {
         Ok(())
     }
 
-    /// Packages and targets of the workspace; what stands behind `--` is the program's own.
-    fn check_cargo(&self, words: &[String]) -> Result<(), String> {
+    /// Packages and targets of the workspace; what stands behind `--` is the program's own, and looked at where that is ours.
+    fn check_cargo(&mut self, words: &[String]) -> Result<(), String> {
         if words.iter().any(|word| word == "--manifest-path")
             || words.first().is_none_or(|word| word == "install")
         {
             return Ok(());
+        }
+        if words.iter().any(|word| word == "bus-bench")
+            && let Some(own) = words.iter().position(|word| word == "--")
+        {
+            self.check_program("bus-bench", &words[own + 1..])?;
         }
         let pairs = || words.iter().zip(words.iter().skip(1)).take_while(|(word, _)| *word != "--");
         let package = pairs().find(|(option, _)| *option == "-p").map(|(_, name)| name.as_str());
@@ -174,7 +190,12 @@ fn every_command_of_every_document_is_run_or_known() {
                 }
             }
         }
-        for (line, code) in &document.code {
+        let shown = document.blocks.iter().filter(|block| block.language() == "text").flat_map(|block| {
+            let lines = block.text.lines().zip(block.line..);
+            lines.map(|(text, line)| (line, text.to_owned()))
+        });
+        let shown: Vec<_> = shown.collect();
+        for (line, code) in document.code.iter().chain(&shown) {
             let is_command =
                 ["blvm ", "make ", "cargo ", "scripts/"].iter().any(|begin| code.starts_with(begin));
             if is_command && let Err(error) = checker.check(code) {
@@ -187,14 +208,50 @@ fn every_command_of_every_document_is_run_or_known() {
     assert!(run >= 20 && known >= 20, "{run} and {known}");
 }
 
+/// A target is part of `make test` by what it does, or README says what it is for: who shows another has to put it there.
+#[test]
+fn every_target_that_is_shown_is_one_of_the_tests_or_of_the_checks() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let checks: Vec<_> =
+        readme.lines().filter_map(|line| line.strip_prefix("| `make ")?.split(['`', ' ']).next()).collect();
+    assert!(checks.contains(&"test") && checks.contains(&"soak"), "{checks:?}");
+    // `run` by running.rs, `build` by tests/first-module.
+    let is_run = |target: &str| ["run", "build"].contains(&target) || checks.contains(&target);
+    let (mut wrong, mut count) = (Vec::new(), 0);
+    for document in documents() {
+        for block in document.blocks.iter().filter(|block| block.language() == "sh") {
+            for line in commands(&block.text) {
+                let Some(target) = line.split("make ").nth(1).and_then(|rest| rest.split(' ').next()) else {
+                    continue;
+                };
+                count += 1;
+                if !is_run(target) {
+                    wrong.push(format!("{}: make {target}: nobody runs it", document.place(block.line)));
+                }
+            }
+        }
+    }
+    assert_none(&wrong);
+    assert!(count >= 5, "{count}");
+}
+
 #[test]
 fn documents_that_are_run_are_read_by_the_test_that_runs_them() {
     for (document, test) in RUN {
         let text = std::fs::read_to_string(root().join(test)).unwrap();
         let reads = match test.ends_with(".rs") {
-            true => text.contains("include_str!") && text.contains(&format!("{document}\")")),
-            // A script.
-            false => text.contains(&format!("chapter=$repository/{document}\n")),
+            // Read into a constant, which is used again, by a program that starts others.
+            true => {
+                text.contains(&format!("const DOCUMENT: &str = include_str!(\"../../../{document}\");"))
+                    && text.matches("DOCUMENT").count() >= 2
+                    && text.contains("Command::new(\"bash\")")
+            }
+            // A script, which `make test` runs.
+            false => {
+                let makefile = std::fs::read_to_string(root().join("Makefile")).unwrap();
+                text.contains(&format!("chapter=$repository/{document}\n"))
+                    && makefile.contains(&format!(" {test}\n"))
+            }
         };
         assert!(reads, "{test} does not read {document}");
     }
@@ -225,6 +282,8 @@ fn what_is_not_there_is_found() {
         "cargo bench -p blvm-bench",
         "cargo bench -p blvm-benches --bench modules",
         "scripts/nothing",
+        "cargo run --release -p blvm-benches --bin bus-bench -- one-way --byte 96",
+        "cargo run --release -p blvm-benches --bin bus-bench -- sleep",
     ] {
         assert!(checker.check(wrong).is_err(), "{wrong}");
     }
