@@ -98,9 +98,13 @@ impl EmbeddedNode {
     pub(super) fn connected(&self, hash: &Hash) -> Result<Option<ConnectedBlock>, NodeError> {
         let Some(StoredBlock { hash, height, raw }) = self.stored_block(hash)? else { return Ok(None) };
         let mut block: IndexedBlock = decode(&raw)?;
-        // The engine has these only of blocks that were connected; without them fees are not known.
-        if let Ok(Some(spent)) = self.chain.read_spent_values(&hash) {
-            block.set_fees(&spent);
+        match self.chain.read_spent_values(&hash) {
+            Ok(Some(spent)) => block.set_fees(&spent),
+            Ok(None) => {}
+            // The engine has these of blocks that were connected; genesis never is (Core keeps no undo data for it).
+            Err(error) if height > 0 && self.chain.height_of(&hash).is_some() => return Err(store(error)),
+            // Never connected: its fees are not known.
+            Err(_) => {}
         }
         Ok(Some(ConnectedBlock {
             position: ChainPosition { hash, height },

@@ -2,25 +2,37 @@
 
 mod chain;
 mod mempool;
+mod output;
 mod plain;
 mod recorder;
 mod taken;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use blvm_recording::{Totals, WriteError, Writing};
 use blvm_sdk::{CallError, SessionError};
 use serde::Serialize;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::cli::RecordArguments;
 use super::{RunError, StopSignals, until};
+use output::Output;
 use recorder::Recorder;
 
 /// How often the recorder says how far it is.
 const PROGRESS: Duration = Duration::from_secs(5);
+
+/// How often it looks whether something is due to be written.
+const ATTENTION: Duration = Duration::from_millis(250);
+
+/// How long the node may take for its last answer when the recording is to end.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why `blvm record` failed. What was written before stays readable.
 #[derive(Debug, thiserror::Error)]
@@ -32,9 +44,18 @@ pub enum RecordError {
     /// The node did not let this program go on.
     #[error(transparent)]
     Session(#[from] SessionError),
-    /// The node refused a request, or is gone.
-    #[error("the node did not answer")]
-    Call(#[from] CallError),
+    /// The node refused a request, or its answer cannot be read.
+    #[error("the node did not answer as it should")]
+    Call(#[source] CallError),
+    /// The node does not answer, and was not waited for any longer.
+    #[error("the node does not answer; what had come is in the recording, which was not ended")]
+    Silent,
+    /// The thread that records could not be started.
+    #[error("the recorder cannot be started")]
+    Thread(#[source] io::Error),
+    /// The thread that records has ended: a mistake in this program.
+    #[error("the recorder has panicked; the recording was ended with what had been written")]
+    Panicked,
     /// The node was killed, or has closed the connection. The recording was ended in order.
     #[error("the node is gone; the recording was ended with what had come")]
     Gone(#[source] SessionError),
@@ -57,6 +78,15 @@ pub enum RecordError {
     },
 }
 
+impl From<CallError> for RecordError {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Closed | CallError::Socket(_) => RecordError::Gone(error.into()),
+            error => RecordError::Call(error),
+        }
+    }
+}
+
 /// The last line for programs.
 #[derive(Debug, Serialize)]
 struct Outcome<'a> {
@@ -70,59 +100,73 @@ struct Outcome<'a> {
 /// Records until the node ends, the time is over, or a signal comes.
 pub(super) async fn run(arguments: RecordArguments) -> Result<ExitCode, RunError> {
     let mut stop = StopSignals::listen()?;
-    let end = arguments.duration.map(|duration| Instant::now() + duration);
-    let mut recorder = Recorder::begin(&arguments)?;
-    eprintln!("recording to {}; Ctrl-C ends it", arguments.file.display());
-    let outcome = record(&mut recorder, &mut stop, end).await;
-    let bytes_before = recorder.so_far();
-    // In order whatever ended it, unless the file itself cannot be written.
-    let ended = match &outcome {
-        Err(RecordError::Write(_)) => None,
-        _ => Some(recorder.finish().map_err(RecordError::from)?),
-    };
-    outcome?;
-    if let Some(totals) = ended {
-        tell(&arguments, &totals, bytes_before)?;
+    let output = Arc::new(Output::default());
+    let outcome = record(&arguments, &output, &mut stop).await;
+    let bytes_before = output.so_far();
+    match &outcome {
+        // What is not in the file is not known, or cannot be written.
+        Err(RunError::Record(RecordError::Write(WriteError::Io { .. }))) => {}
+        Err(RunError::Record(RecordError::Silent)) => output.abandon().map_err(RecordError::from)?,
+        _ => {
+            let totals = output.finish().map_err(RecordError::from)?;
+            if let (Ok(()), Some(totals)) = (&outcome, totals) {
+                tell(&arguments, &totals, bytes_before)?;
+            }
+        }
     }
-    Ok(ExitCode::SUCCESS)
+    outcome.map(|()| ExitCode::SUCCESS)
 }
 
+/// Has the recorder at work on a thread of its own, where it may wait for the node; sees to the file and to whoever wants it to end.
 async fn record(
-    recorder: &mut Recorder,
+    arguments: &RecordArguments,
+    output: &Arc<Output>,
     stop: &mut StopSignals,
-    end: Option<Instant>,
-) -> Result<(), RecordError> {
-    let mut told = Instant::now();
+) -> Result<(), RunError> {
+    let end = arguments.duration.map(|duration| Instant::now() + duration);
+    let is_stopped = CancellationToken::new();
+    let mut recorder = start(arguments, output, &is_stopped)?;
+    let (mut told, mut given_up) = (Instant::now(), None);
     loop {
-        let is_behind = recorder.take()?;
+        tokio::select! {
+            biased;
+            outcome = &mut recorder => return outcome.unwrap_or(Err(RecordError::Panicked.into())),
+            () = until(given_up) => return Err(RecordError::Silent.into()),
+            // Asked again: the node is not waited for any more.
+            () = stop.wait() => given_up = Some(given_up.map_or_else(|| Instant::now() + PATIENCE, |_| Instant::now())),
+            () = until(end), if given_up.is_none() => given_up = Some(Instant::now() + PATIENCE),
+            () = tokio::time::sleep(ATTENTION) => {}
+        }
+        if given_up.is_some() {
+            is_stopped.cancel();
+        }
+        output.attend().map_err(RecordError::from)?;
         if told.elapsed() >= PROGRESS {
             told = Instant::now();
-            let Writing { records, missed, file_bytes } = recorder.so_far();
+            let Writing { records, missed, file_bytes } = output.so_far();
             eprintln!("{records} records, {missed} messages missed, {} KiB in the file", file_bytes >> 10);
         }
-        let wait = async {
-            if is_behind {
-                tokio::task::yield_now().await;
-                return Ok(());
-            }
-            let due = recorder.due()?.unwrap_or(PROGRESS).min(PROGRESS);
-            tokio::time::timeout(due, recorder.wait()).await.unwrap_or(Ok(()))
-        };
-        let waited = tokio::select! {
-            biased;
-            () = stop.wait() => return Ok(()),
-            () = until(end) => return Ok(()),
-            waited = wait => waited,
-        };
-        if let Err(error) = waited {
-            // Everything it had published stands in the rings.
-            while recorder.take().unwrap_or(false) {}
-            return Err(error);
-        }
-        if recorder.is_over() {
-            return Ok(());
-        }
     }
+}
+
+/// Starts the recorder; gives what comes of it. If nobody waits for it any more it is left behind: the process ends.
+fn start(
+    arguments: &RecordArguments,
+    output: &Arc<Output>,
+    stop: &CancellationToken,
+) -> Result<oneshot::Receiver<Result<(), RunError>>, RecordError> {
+    let (told, outcome) = oneshot::channel();
+    let (arguments, output, stop) = (arguments.clone(), Arc::clone(output), stop.clone());
+    let work = move || {
+        let recorded = Recorder::begin(&arguments, output).and_then(|recorder| {
+            eprintln!("recording to {}; Ctrl-C ends it", arguments.file.display());
+            Ok(recorder.run(&stop)?)
+        });
+        // Nobody is there any more.
+        let _ = told.send(recorded);
+    };
+    thread::Builder::new().name("recorder".to_owned()).spawn(work).map_err(RecordError::Thread)?;
+    Ok(outcome)
 }
 
 fn tell(arguments: &RecordArguments, totals: &Totals, so_far: Writing) -> Result<(), RunError> {

@@ -1,8 +1,8 @@
 //! A recording as it is made: records gather in memory, and go to the file as whole chunks, in order.
 //!
 //! A chunk is written when its records take 1 MiB or the oldest of them is a second old, in one piece; the file is made
-//! durable (fdatasync(2)) about once a second, and at the end. So a recorder that is killed loses a second at most, a power
-//! failure two. A chunk that could not be written whole is taken back: what the file holds is readable at every moment.
+//! durable (fdatasync(2)) about once a second, and at the end. So who is killed loses a second at most of what it has added, a
+//! power failure two. A chunk that could not be written whole is taken back: what the file holds is readable at every moment.
 
 use std::fs::File;
 use std::io::{self, Seek, Write};

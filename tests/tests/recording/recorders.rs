@@ -102,13 +102,52 @@ fn whatever_ends_a_recorder_leaves_a_recording_that_can_be_read() {
     assert!(said.contains(&format!("first {} records are whole", told["records"])), "{said}");
     assert!(said.contains("File too large"), "{said}");
 
-    // The node is gone.
-    let orphan = file("orphan");
+    // The node does not answer: the recorder ends all the same.
+    kill(Pid::from_raw(node.0.id() as i32), Signal::SIGSTOP).unwrap();
+    let mut recorder = record(&datadir, &file("silent"), &[]);
+    await_state("it hears signals", || hears_interrupts(&recorder));
+    await_state("it has ended", || {
+        signal(&recorder, Signal::SIGINT);
+        has_ended(&recorder)
+    });
+    assert_eq!(recorder.wait().unwrap().code(), Some(1));
+    let said = errors(&mut recorder);
+    assert!(said.contains("does not answer"), "{said}");
+    kill(Pid::from_raw(node.0.id() as i32), Signal::SIGCONT).unwrap();
+
+    // The node is killed while the recorder is behind: what was published is there, though nobody can be asked for the blocks.
+    let (orphan, witness) = (file("orphan"), file("witness"));
     let recorder = record(&datadir, &orphan, &[]);
-    await_state("something was recorded", || bytes(&orphan) > 2_000);
+    let mut other = record(&datadir, &witness, &[]);
+    await_state("something was recorded", || bytes(&orphan) > 2_000 && bytes(&witness) > 2_000);
+    signal(&recorder, Signal::SIGSTOP);
+    let before = bytes(&witness);
+    await_state("blocks came meanwhile", || bytes(&witness) > before + 4_000);
     drop(node);
+    signal(&recorder, Signal::SIGCONT);
     let output = recorder.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("gone"));
-    assert!(check(&orphan)["is_whole"] == true);
+    let told = check(&orphan);
+    let chain = &told["topics"]["chain"];
+    assert!(told["is_whole"] == true && chain["missed"] == 0, "{told}");
+    assert!(chain["bodies_gone"].as_u64() > Some(3), "{told}");
+    // As many blocks as other topics tell of tips.
+    let told_tips = &told["topics"]["mining"]["kinds"]["TipChanged"];
+    assert!(chain["kinds"]["BlockConnected"].as_u64() >= told_tips.as_u64(), "{told}");
+    assert_eq!(other.wait().unwrap().code(), Some(1));
+}
+
+/// Whether the process has its own answer to Ctrl-C.
+fn hears_interrupts(child: &Child) -> bool {
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+    let mask = u64::from_str_radix(caught.trim(), 16).unwrap();
+    mask >> (Signal::SIGINT as u32 - 1) & 1 == 1
+}
+
+/// Whether the process is a zombie: it waits to be waited for.
+fn has_ended(child: &Child) -> bool {
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    status.lines().any(|line| line.starts_with("State:\tZ"))
 }

@@ -1,12 +1,13 @@
 //! The chain without a gap: what is published, with bodies fetched by request; after a loss what the node answers.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use blvm_bus::message::chain::{
     BlockBody, BlockConnected, BlockDisconnected, ReorganisationBody, WriteBody as _,
 };
-use blvm_sdk::request::{ChainPosition, ReplayStep};
-use blvm_sdk::{AnyFeed, Chain, ChainEvent, Client, Feed, Hash, Missed};
+use blvm_sdk::request::{BlockHeader, ChainPosition, ReplayStep};
+use blvm_sdk::{AnyFeed, CallError, Chain, ChainEvent, Client, Feed, Hash, Missed};
 
 use super::RecordError;
 use super::taken::{Clock, MAX_TAKEN, MAX_TAKEN_BYTES, Origin, Source, Taken, TakenBody};
@@ -16,6 +17,13 @@ const MAX_STEPS: usize = 4_096;
 
 /// How often a repair may bring nothing before the recorder gives up.
 const MAX_IDLE_REPAIRS: u32 = 3;
+
+/// Steps, and bytes of blocks, that one repair asks for.
+const REPAIR_STEPS: u32 = 16;
+const REPAIR_BYTES: u32 = 1;
+
+/// Where a block has the hash of the block before it. Source: "Block headers" in the Bitcoin developer reference.
+const PREVIOUS: Range<usize> = 4..36;
 
 pub(super) struct ChainSource {
     feed: Feed<Chain>,
@@ -28,6 +36,8 @@ pub(super) struct ChainSource {
     idle_repairs: u32,
     steps: VecDeque<Step>,
     last_at_ns: u64,
+    /// Why the block handed out last has no body.
+    failed: Option<CallError>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,8 +50,12 @@ enum Step {
 enum Live {
     Nothing,
     Taken(Taken),
-    /// Something is missing.
-    Repair,
+    /// Messages were overwritten, and counted.
+    Lost,
+    /// A message that does not lead on from there.
+    Astray {
+        is_known: bool,
+    },
 }
 
 impl ChainSource {
@@ -57,49 +71,94 @@ impl ChainSource {
             idle_repairs: 0,
             steps: VecDeque::new(),
             last_at_ns: 0,
+            failed: None,
         }
     }
 
     /// The next message, if it leads on from where the recording stands.
-    fn live(&mut self, client: &mut Client, clock: Clock) -> Result<Live, RecordError> {
+    fn live(&mut self, client: Option<&mut Client>, clock: &mut Clock) -> Live {
         // Copied: a request may take its time, and the feed goes on afterwards.
         let (kind, sequence, archive, at_ns) = match self.feed.poll() {
             Ok(Some(sample)) => {
                 let mut archive = blvm_bus::Scratch::new();
                 archive.extend_from_slice(sample.archive());
-                (sample.kind(), sample.sequence(), archive, clock.ago_ns(sample.age_ns()))
+                let at_ns = clock.published_ns(sample.published_at_ns(), || sample.age_ns());
+                (sample.kind(), sample.sequence(), archive, at_ns)
             }
-            Ok(None) => return Ok(Live::Nothing),
+            Ok(None) => return Live::Nothing,
             Err(Missed { messages }) => {
                 self.lost += messages;
-                return Ok(Live::Repair);
+                return Live::Lost;
             }
         };
         self.last_at_ns = self.last_at_ns.max(at_ns);
         let body = match <Chain as blvm_sdk::Topic>::decode(kind, &archive) {
             Ok(ChainEvent::BlockConnected(block)) => {
                 let next = ChainPosition { hash: block.hash, height: block.height.to_native() };
-                if block.previous != self.position.hash || self.position.height + 1 != next.height {
-                    return Ok(Live::Repair);
+                let leads_on = block.previous == self.position.hash
+                    && self.position.height.checked_add(1) == Some(next.height);
+                if !leads_on {
+                    return Live::Astray { is_known: self.steps.contains(&Step::Connected(next.hash)) };
                 }
-                let Some(body) = client.block_body(next.hash)? else { return Ok(Live::Repair) };
+                // Programs that attach by path have no leases: bodies come by request.
+                let body = match client.map(|client| client.block_body(next.hash)) {
+                    Some(Ok(Some(body))) => TakenBody::Bytes(body.bytes().unwrap_or_default().to_vec()),
+                    Some(Ok(None)) => return Live::Astray { is_known: false },
+                    Some(Err(error)) => {
+                        self.failed = Some(error);
+                        TakenBody::Gone
+                    }
+                    None => TakenBody::Gone,
+                };
                 self.connected(next);
-                TakenBody::Bytes(body.bytes().unwrap_or_default().to_vec())
+                body
             }
             Ok(ChainEvent::BlockDisconnected(block)) => {
                 if block.hash != self.position.hash {
-                    return Ok(Live::Repair);
+                    return Live::Astray { is_known: self.steps.contains(&Step::Disconnected(block.hash)) };
                 }
                 self.disconnected(block.previous);
                 TakenBody::None
             }
+            Ok(ChainEvent::ChainReorganised(_)) if !self.is_live => return Live::Astray { is_known: false },
             Ok(ChainEvent::ChainReorganised(summary)) => {
                 let counts = (summary.disconnected.to_native(), summary.connected.to_native());
                 self.lists(counts).map_or(TakenBody::Gone, TakenBody::Bytes)
             }
-            Err(_) => return Ok(Live::Repair),
+            Err(_) => return Live::Astray { is_known: false },
         };
-        Ok(Live::Taken(Taken::published::<Chain>(self.last_at_ns, kind, sequence, &archive, body)))
+        Live::Taken(Taken::published::<Chain>(self.last_at_ns, kind, sequence, &archive, body))
+    }
+
+    /// What was published and leads on, where nobody can be asked any more; the rest is missing.
+    fn take_rest(&mut self, clock: &mut Clock, out: &mut Vec<Taken>) -> bool {
+        for _ in 0..MAX_TAKEN {
+            match self.live(None, clock) {
+                Live::Nothing => {
+                    self.tell_lost(clock, out);
+                    return false;
+                }
+                Live::Lost => self.is_live = false,
+                Live::Astray { is_known } => {
+                    self.lost += u64::from(!is_known);
+                    self.is_live = false;
+                }
+                Live::Taken(taken) => {
+                    self.tell_lost(clock, out);
+                    self.is_live = true;
+                    out.push(taken);
+                }
+            }
+        }
+        true
+    }
+
+    /// Says here that messages are missing, if some are.
+    fn tell_lost(&mut self, clock: &Clock, out: &mut Vec<Taken>) {
+        if self.lost > 0 {
+            self.last_at_ns = self.last_at_ns.max(clock.now_ns());
+            out.push(Taken::missed::<Chain>(self.last_at_ns, std::mem::take(&mut self.lost)));
+        }
     }
 
     /// The lists of a reorganisation that has just been told: of the last steps.
@@ -119,15 +178,29 @@ impl ChainSource {
         Some(ReorganisationBody { disconnected: &disconnected, connected: &connected }.to_bytes())
     }
 
-    /// Part of the way from where the recording stands to the tip, as the node answers.
-    fn repair(&mut self, client: &mut Client, clock: Clock, out: &mut Vec<Taken>) -> Result<(), RecordError> {
+    /// A step on the way from where the recording stands to the tip, as the node answers: a few at most, so that other topics
+    /// do not wait long.
+    fn repair(
+        &mut self,
+        client: &mut Client,
+        clock: &Clock,
+        out: &mut Vec<Taken>,
+    ) -> Result<(), RecordError> {
+        self.tell_lost(clock, out);
         let wrong = RecordError::Inconsistent { height: self.position.height };
-        let replay = client.replay_from(self.position, 0, 0)?;
+        // Mostly the way leads up. Whoever asks for the way is sent the blocks too, without what is published with them.
+        if let Some(next) = self.next_up(client)?
+            && let Some((message, body)) = fetched(client, next)?
+        {
+            self.last_at_ns = self.last_at_ns.max(clock.now_ns());
+            out.push(Taken::made(self.last_at_ns, &message, body, Origin::Answer));
+            self.connected(next);
+            self.idle_repairs = 0;
+            return Ok(());
+        }
+        let replay = client.replay_from(self.position, REPAIR_STEPS, REPAIR_BYTES)?;
         self.last_at_ns = self.last_at_ns.max(clock.now_ns());
         let at_ns = self.last_at_ns;
-        if self.lost > 0 {
-            out.push(Taken::missed::<Chain>(at_ns, std::mem::take(&mut self.lost)));
-        }
         self.idle_repairs = if replay.steps.is_empty() { self.idle_repairs + 1 } else { 0 };
         if replay.steps.is_empty() && !replay.is_complete || self.idle_repairs > MAX_IDLE_REPAIRS {
             return Err(wrong);
@@ -154,6 +227,14 @@ impl ChainSource {
             self.is_live = true;
         }
         Ok(())
+    }
+
+    /// The block above where the recording stands, if that is a block of the active chain.
+    fn next_up(&self, client: &mut Client) -> Result<Option<ChainPosition>, RecordError> {
+        let Some(height) = self.position.height.checked_add(1) else { return Ok(None) };
+        let found = client.block_header_by_height(height)?;
+        let is_next = |header: &BlockHeader| header.raw.get(PREVIOUS) == Some(&self.position.hash[..]);
+        Ok(found.filter(is_next).map(|header| header.position))
     }
 
     fn connected(&mut self, next: ChainPosition) {
@@ -184,8 +265,7 @@ fn fetched(
     let bytes = found.bytes().unwrap_or_default();
     let Ok(body) = BlockBody::access(bytes) else { return Ok(None) };
     let raw = body.raw.get();
-    // Hash of the block before it. Source: "Block headers" in the Bitcoin developer reference, bytes 4 to 36.
-    let Some(previous) = raw.get(4..36).and_then(|bytes| bytes.try_into().ok()) else { return Ok(None) };
+    let Some(previous) = raw.get(PREVIOUS).and_then(|bytes| bytes.try_into().ok()) else { return Ok(None) };
     let message = BlockConnected {
         hash: position.hash,
         previous,
@@ -198,12 +278,18 @@ fn fetched(
 }
 
 impl Source for ChainSource {
-    fn take(&mut self, client: &mut Client, clock: Clock, out: &mut Vec<Taken>) -> Result<bool, RecordError> {
+    fn take(
+        &mut self,
+        client: Option<&mut Client>,
+        clock: &mut Clock,
+        out: &mut Vec<Taken>,
+    ) -> Result<bool, RecordError> {
+        let Some(client) = client else { return Ok(self.take_rest(clock, out)) };
         if !self.has_base {
-            self.has_base = true;
             if let Some((message, body)) = fetched(client, self.position)? {
                 out.push(Taken::made(0, &message, body, Origin::Standing));
             }
+            self.has_base = true;
         }
         let mut bytes = 0;
         for _ in 0..MAX_TAKEN {
@@ -211,16 +297,19 @@ impl Source for ChainSource {
                 self.repair(client, clock, out)?;
                 return Ok(true);
             }
-            match self.live(client, clock)? {
+            match self.live(Some(client), clock) {
                 Live::Nothing => {
                     self.is_over = self.feed.is_closed();
                     return Ok(false);
                 }
-                Live::Repair => self.is_live = false,
+                Live::Lost | Live::Astray { .. } => self.is_live = false,
                 Live::Taken(taken) => {
                     self.idle_repairs = 0;
                     bytes += taken.bytes();
                     out.push(taken);
+                    if let Some(error) = self.failed.take() {
+                        return Err(error.into());
+                    }
                     if bytes >= MAX_TAKEN_BYTES {
                         break;
                     }

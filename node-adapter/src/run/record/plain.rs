@@ -17,7 +17,12 @@ impl<T: Topic> Plain<T> {
 }
 
 impl<T: Topic> Source for Plain<T> {
-    fn take(&mut self, _: &mut Client, clock: Clock, out: &mut Vec<Taken>) -> Result<bool, RecordError> {
+    fn take(
+        &mut self,
+        _: Option<&mut Client>,
+        clock: &mut Clock,
+        out: &mut Vec<Taken>,
+    ) -> Result<bool, RecordError> {
         let mut bytes = 0;
         for _ in 0..MAX_TAKEN {
             if bytes >= MAX_TAKEN_BYTES {
@@ -26,7 +31,8 @@ impl<T: Topic> Source for Plain<T> {
             let taken = match self.feed.poll() {
                 Ok(Some(sample)) => {
                     // Never before the message before it, however the clocks are read.
-                    self.last_at_ns = self.last_at_ns.max(clock.ago_ns(sample.age_ns()));
+                    let at_ns = clock.published_ns(sample.published_at_ns(), || sample.age_ns());
+                    self.last_at_ns = self.last_at_ns.max(at_ns);
                     let (kind, sequence) = (sample.kind(), sample.sequence());
                     Taken::published::<T>(self.last_at_ns, kind, sequence, sample.archive(), TakenBody::None)
                 }

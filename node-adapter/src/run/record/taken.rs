@@ -76,47 +76,97 @@ impl Taken {
             What::Missed { topic, messages } => {
                 writer.missed(&Missed { topic: *topic, at_ns, messages: *messages })
             }
-            What::Message { topic, kind, sequence, origin, archive, body } => writer.message(&Message {
-                topic: *topic,
-                kind: *kind,
-                sequence: *sequence,
-                at_ns,
-                is_repaired: *origin == Origin::Answer,
-                is_standing: *origin == Origin::Standing,
-                archive,
-                body: match body {
-                    TakenBody::Bytes(bytes) => Some(bytes),
-                    TakenBody::None | TakenBody::Gone => None,
-                },
-                is_body_gone: matches!(body, TakenBody::Gone),
-            }),
+            What::Message { topic, kind, sequence, origin, archive, body } => {
+                let message = Message {
+                    topic: *topic,
+                    kind: *kind,
+                    sequence: *sequence,
+                    at_ns,
+                    is_repaired: *origin == Origin::Answer,
+                    is_standing: *origin == Origin::Standing,
+                    archive,
+                    body: match body {
+                        TakenBody::Bytes(bytes) => Some(bytes),
+                        TakenBody::None | TakenBody::Gone => None,
+                    },
+                    is_body_gone: matches!(body, TakenBody::Gone),
+                };
+                match writer.message(&message) {
+                    // No reader would take it. The rest of the recording is none the worse for it.
+                    Err(WriteError::TooLong { .. }) => {
+                        writer.missed(&Missed { topic: *topic, at_ns, messages: 1 })
+                    }
+                    written => written,
+                }
+            }
         }
     }
 }
 
 /// The recording's own time.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Clock(Instant);
+///
+/// A message's time is its stamp, less what the stamps' clock showed at the start: the order of stamps is kept, whenever they
+/// are read. The two clocks are compared again each minute, since one may be faster by some parts in a million.
+#[derive(Debug)]
+pub(super) struct Clock {
+    start: Instant,
+    /// What the stamps' clock showed at the start.
+    origin_ns: Option<u64>,
+    /// When the clocks were compared last, in this time.
+    compared_ns: u64,
+}
 
 impl Clock {
     pub(super) fn start() -> Self {
-        Clock(Instant::now())
+        Clock { start: Instant::now(), origin_ns: None, compared_ns: 0 }
     }
 
-    pub(super) fn now_ns(self) -> u64 {
-        u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    pub(super) fn now_ns(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// When something was published that is so old now; what is older than the recording is of its start.
-    pub(super) fn ago_ns(self, age_ns: u64) -> u64 {
-        self.now_ns().saturating_sub(age_ns)
+    /// When a message was published that has this stamp, and this age now. What is older than the recording is of its start.
+    pub(super) fn published_ns(&mut self, stamp_ns: u64, age_ns: impl Fn() -> u64) -> u64 {
+        let now_ns = self.now_ns();
+        let origin_ns = match self.origin_ns {
+            Some(origin_ns) if now_ns.saturating_sub(self.compared_ns) < COMPARISON_NS => origin_ns,
+            _ => {
+                self.compared_ns = now_ns;
+                *self.origin_ns.insert(self.compare(stamp_ns, age_ns))
+            }
+        };
+        stamp_ns.saturating_sub(origin_ns)
+    }
+
+    /// What the stamps' clock showed at the start. Of some readings the one counts in which least came between.
+    fn compare(&self, stamp_ns: u64, age_ns: impl Fn() -> u64) -> u64 {
+        let reading = |_| {
+            let before_ns = self.now_ns();
+            let clock_ns = stamp_ns.saturating_add(age_ns());
+            let took_ns = self.now_ns() - before_ns;
+            (took_ns, clock_ns.saturating_sub(before_ns))
+        };
+        (0..READINGS).map(reading).min().map_or(stamp_ns, |(_, origin_ns)| origin_ns)
     }
 }
 
+/// The clocks are compared so often, in nanoseconds.
+const COMPARISON_NS: u64 = 60_000_000_000;
+
+/// How often both are read for that.
+const READINGS: usize = 8;
+
 /// A topic that is recorded.
-pub(super) trait Source {
+pub(super) trait Source: Send {
     /// Adds what there is to `out`, up to about as many bytes as are good to hold; whether there is more.
-    fn take(&mut self, client: &mut Client, clock: Clock, out: &mut Vec<Taken>) -> Result<bool, RecordError>;
+    ///
+    /// Without `client` nobody can be asked any more: what was published is taken, and what cannot be used is counted as missed.
+    fn take(
+        &mut self,
+        client: Option<&mut Client>,
+        clock: &mut Clock,
+        out: &mut Vec<Taken>,
+    ) -> Result<bool, RecordError>;
 
     /// To wait for.
     fn feed(&self) -> &dyn AnyFeed;
@@ -128,3 +178,19 @@ pub(super) trait Source {
 /// What a source hands out at once, in messages and in bytes.
 pub(super) const MAX_TAKEN: usize = 4_096;
 pub(super) const MAX_TAKEN_BYTES: usize = 8 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_of_stamps_is_kept_whenever_they_are_read() {
+        let mut clock = Clock::start();
+        let first = clock.published_ns(5_000_000_000, || 0);
+        // The second was published 10 ns later; its reader was held up for half a second before it saw how old it is.
+        let second = clock.published_ns(5_000_000_010, || 500_000_000);
+        assert_eq!(second - first, 10);
+        assert!(first <= clock.now_ns());
+        assert_eq!(clock.published_ns(0, || 9_000_000_000), 0, "older than the recording");
+    }
+}
