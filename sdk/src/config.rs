@@ -38,7 +38,7 @@ pub struct ConfigError {
 pub struct Mistake {
     /// What leads to the value; empty for the whole configuration.
     pub path: Vec<Part>,
-    /// Where it comes from: `PATH:LINE` of a file, or a variable of the node's environment. `None` where nothing stands.
+    /// Where it comes from: `NAME:LINE` of a file, or a variable of the node's environment. `None` where nothing stands.
     pub origin: Option<String>,
     /// What is wrong.
     pub wrong: Wrong,

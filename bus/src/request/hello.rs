@@ -48,7 +48,7 @@ pub struct Welcome {
 pub struct ConfigOrigin {
     /// Keys that lead to it, the outermost first.
     pub key: Vec<String>,
-    /// File and line, as `PATH:LINE`, or the name of a variable.
+    /// File and line, as `NAME:LINE` without its directory, or the name of a variable.
     pub origin: String,
     /// The variable's text; `None` of a file.
     pub variable: Option<String>,

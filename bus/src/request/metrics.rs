@@ -24,7 +24,7 @@ pub const MAX_METRIC_BUCKETS: usize = 64;
 /// A figure with its name, at one instant.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub struct MetricSeries {
-    /// Its name: letters, digits and `_`, no digit first, at most [`MAX_METRIC_NAME_BYTES`]. With the unit last, as
+    /// Its name: letters, digits and `_`, a letter first, at most [`MAX_METRIC_NAME_BYTES`]. With the unit last, as
     /// `fee_sat` or `reply_seconds`.
     pub name: String,
     /// What tells series of one name apart: names of the same form, each once; values without control characters.

@@ -18,8 +18,11 @@ use super::limits::Bucket;
 use super::log_file::LogFile;
 use super::severity::Severity;
 
-/// Longest line logged whole; a longer one is cut into such pieces.
+/// Longest line logged whole; a longer one is cut into such pieces. Only the first says how bad the line is.
 const MAX_LINE_BYTES: u64 = 8 << 10;
+
+/// Before all pieces of a line but the first: nobody takes them for lines of their own.
+const CONTINUED: &str = "… ";
 
 /// What reading a line costs besides its bytes: time and stream stand before it in the log.
 const LINE_COST_BYTES: u32 = 32;
@@ -35,7 +38,8 @@ const READ_BURST: u32 = 12 << 20;
 /// Source: pipe(7), `/proc/sys/fs/pipe-max-size`, as the kernel sets it.
 const MAX_PIPE_BYTES: u64 = 1 << 20;
 
-/// Lines of one stream in the node's log: in a second over a longer time, and at once.
+/// Lines of one stream in the node's log: in a second over a longer time, and at once. So many of warnings and errors, and as
+/// many of the others.
 const SHOWN_LINES: (u32, u32) = (100, 2_500);
 
 /// Bytes of these lines, in the same way.
@@ -110,16 +114,18 @@ struct Lines {
     log: Option<Arc<LogFile>>,
     pace: Bucket,
     excerpt: Excerpt,
+    /// What the line said of itself whose end has not come yet.
+    begun: Option<Option<Severity>>,
 }
 
 impl Lines {
     fn new(module: String, stream: &'static str, log: Option<Arc<LogFile>>) -> Self {
         let now = Instant::now();
         let pace = Bucket::new(READ_PER_SECOND, READ_BURST, now);
-        Lines { module, stream, log, pace, excerpt: Excerpt::new(now) }
+        Lines { module, stream, log, pace, excerpt: Excerpt::new(now), begun: None }
     }
 
-    /// Logs one line; waits where they come too fast.
+    /// Logs one line, or a piece of one; waits where they come too fast.
     async fn take(&mut self, line: &[u8]) {
         // A module that prints without a pause must not keep a thread of the node to itself.
         tokio::task::consume_budget().await;
@@ -129,17 +135,27 @@ impl Lines {
             tokio::time::sleep(Duration::from_millis(u64::from(wait_ms))).await;
         }
         self.pace.spend(cost);
-        let (severity, line) = Severity::of(line);
-        let text = text_of(line);
+        // What stands in the middle of a line may be of others: a user agent, a memo.
+        let (begins, (severity, piece)) = match self.begun.take() {
+            None => ("", Severity::of(line)),
+            Some(severity) => (CONTINUED, (severity, line)),
+        };
+        self.begun = (!line.ends_with(b"\n")).then_some(severity);
+        let mut text = text_of(piece);
         if text.is_empty() {
             return;
         }
-        let shown = self.excerpt.note(text.len(), Instant::now());
-        if shown.left_out > 0 {
-            self.say_left_out(shown.left_out);
-        }
-        if shown.is_shown {
-            self.show(severity, &text);
+        text.insert_str(0, begins);
+        // What the node's log does not show anyway uses up nothing of it.
+        if is_wanted(severity) {
+            let is_urgent = matches!(severity, Some(Severity::Error | Severity::Warn));
+            let shown = self.excerpt.note(text.len(), is_urgent, Instant::now());
+            if shown.left_out > 0 {
+                self.say_left_out(shown.left_out);
+            }
+            if shown.is_shown {
+                self.show(severity, &text);
+            }
         }
         if let Some(log) = &self.log {
             match severity {
@@ -178,6 +194,18 @@ impl Lines {
     }
 }
 
+/// Whether the node's log shows lines of this level.
+fn is_wanted(severity: Option<Severity>) -> bool {
+    use tracing::{Level, enabled};
+    match severity {
+        Some(Severity::Error) => enabled!(target: "module", Level::ERROR),
+        Some(Severity::Warn) => enabled!(target: "module", Level::WARN),
+        None | Some(Severity::Info) => enabled!(target: "module", Level::INFO),
+        Some(Severity::Debug) => enabled!(target: "module", Level::DEBUG),
+        Some(Severity::Trace) => enabled!(target: "module", Level::TRACE),
+    }
+}
+
 /// The line without what would steer the operator's terminal.
 fn text_of(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line);
@@ -187,11 +215,19 @@ fn text_of(line: &[u8]) -> String {
 /// Which lines of a stream the node's log shows.
 #[derive(Debug)]
 struct Excerpt {
-    lines: Bucket,
-    bytes: Bucket,
+    /// Of warnings and errors.
+    urgent: Room,
+    others: Room,
     /// Lines left out and not told of.
     left_out: u64,
     told: Instant,
+}
+
+/// How much more of some lines is shown.
+#[derive(Debug)]
+struct Room {
+    lines: Bucket,
+    bytes: Bucket,
 }
 
 /// What the node's log is to say.
@@ -205,12 +241,11 @@ struct Shown {
 
 impl Excerpt {
     fn new(now: Instant) -> Self {
-        let bucket = |(per_second, most)| Bucket::new(per_second, most, now);
-        Excerpt { lines: bucket(SHOWN_LINES), bytes: bucket(SHOWN_BYTES), left_out: 0, told: now }
+        Excerpt { urgent: Room::new(now), others: Room::new(now), left_out: 0, told: now }
     }
 
-    /// One more line, of so many bytes.
-    fn note(&mut self, bytes: usize, now: Instant) -> Shown {
+    /// One more line, of so many bytes; whether it is a warning or an error.
+    fn note(&mut self, bytes: usize, is_urgent: bool, now: Instant) -> Shown {
         let mut left_out = 0;
         if self.left_out > 0 && now.saturating_duration_since(self.told) >= TELL_INTERVAL {
             left_out = std::mem::take(&mut self.left_out);
@@ -218,14 +253,27 @@ impl Excerpt {
         }
         // Bounded by the longest line, of which no character takes more than three bytes for one.
         let bytes = bytes as u32;
-        let is_shown = self.lines.look(1, now).is_ok() && self.bytes.look(bytes, now).is_ok();
-        if is_shown {
+        let room = if is_urgent { &mut self.urgent } else { &mut self.others };
+        let is_shown = room.take(bytes, now);
+        self.left_out += u64::from(!is_shown);
+        Shown { is_shown, left_out }
+    }
+}
+
+impl Room {
+    fn new(now: Instant) -> Self {
+        let bucket = |(per_second, most)| Bucket::new(per_second, most, now);
+        Room { lines: bucket(SHOWN_LINES), bytes: bucket(SHOWN_BYTES) }
+    }
+
+    /// Takes room for one line, if there is some.
+    fn take(&mut self, bytes: u32, now: Instant) -> bool {
+        let is_there = self.lines.look(1, now).is_ok() && self.bytes.look(bytes, now).is_ok();
+        if is_there {
             self.lines.spend(1);
             self.bytes.spend(bytes);
-        } else {
-            self.left_out += 1;
         }
-        Shown { is_shown, left_out }
+        is_there
     }
 }
 
@@ -284,18 +332,51 @@ mod tests {
         assert!(text.contains("stderr one\n") && text.ends_with("stderr two\n"), "{text}");
     }
 
+    #[tokio::test]
+    async fn the_rest_of_a_long_line_does_not_say_how_bad_it_is() {
+        let directory = tempdir().unwrap();
+        let log = Arc::new(LogFile::open(directory.path(), "x").unwrap());
+        let (end, mut writer) = io::pipe().unwrap();
+        // Text of somebody else's stands where the line is cut.
+        let before = "x".repeat(MAX_LINE_BYTES as usize - 3);
+        let text = format!("<7>{before}<3>forged\n<4>next\n{before}xxx<3>again");
+        io::Write::write_all(&mut writer, text.as_bytes()).unwrap();
+        drop(writer);
+        let (_told, exit) = watch::channel(None);
+        let drained = drain(end.into(), "stderr", "x".to_owned(), Some(log), exit);
+        tokio::time::timeout(PATIENCE, drained).await.unwrap();
+        let text = std::fs::read_to_string(LogFile::path_in(directory.path(), "x")).unwrap();
+        assert!(text.contains(" stderr.debug … <3>forged\n") && !text.contains("stderr.error"), "{text}");
+        assert!(text.contains(" stderr.warn next\n") && text.ends_with(" stderr … <3>again\n"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn lines_that_the_nodes_log_does_not_show_use_up_nothing_of_it() {
+        let shown = tracing_subscriber::filter::LevelFilter::INFO;
+        let subscriber = tracing_subscriber::fmt().with_max_level(shown).with_writer(io::sink).finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let mut lines = Lines::new("x".to_owned(), "stderr", None);
+        for _ in 0..2 * SHOWN_LINES.1 {
+            lines.take(b"<7>not shown\n").await;
+        }
+        assert_eq!(lines.excerpt.left_out, 0);
+        assert!(lines.excerpt.note(9, false, Instant::now()).is_shown);
+    }
+
     #[test]
     fn of_a_flood_the_nodes_log_shows_a_part_and_counts_the_rest() {
         let start = Instant::now();
         let mut excerpt = Excerpt::new(start);
-        let shown = (0..80_000).filter(|_| excerpt.note(9, start).is_shown).count();
+        let shown = (0..80_000).filter(|_| excerpt.note(9, false, start).is_shown).count();
         assert_eq!((shown, excerpt.left_out), (2_500, 77_500));
-        let later = excerpt.note(9, start + TELL_INTERVAL);
+        // An error among them is shown.
+        assert_eq!(excerpt.note(9, true, start), Shown { is_shown: true, left_out: 0 });
+        let later = excerpt.note(9, false, start + TELL_INTERVAL);
         assert_eq!(later, Shown { is_shown: true, left_out: 77_500 });
-        assert_eq!(excerpt.note(9, start + TELL_INTERVAL), Shown { is_shown: true, left_out: 0 });
+        assert_eq!(excerpt.note(9, false, start + TELL_INTERVAL), Shown { is_shown: true, left_out: 0 });
         // Few lines may be many bytes.
         let mut excerpt = Excerpt::new(start);
-        let shown = (0..1_000).filter(|_| excerpt.note(8 << 10, start).is_shown).count();
+        let shown = (0..1_000).filter(|_| excerpt.note(8 << 10, false, start).is_shown).count();
         assert_eq!((shown, excerpt.left_out), (64, 936));
     }
 

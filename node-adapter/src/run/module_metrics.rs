@@ -1,6 +1,6 @@
 //! Figures of modules: as JSON-RPC answers them, in words, and as Prometheus reads them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use blvm_bus::request::{MetricHistogram, MetricSeries, MetricValue, ModuleMetrics};
 use serde::{Deserialize, Serialize};
@@ -97,28 +97,41 @@ fn in_words(figure: &Figure) -> String {
     }
 }
 
-/// What Prometheus reads (its text format, version 0.0.4). A metric that is of another kind in another module is left out of
-/// it, with a comment: there a name has one type.
+/// What Prometheus reads (its text format, version 0.0.4). There a name has one type, so each module has names of its own.
+/// What stands against another figure of the same module is left out of it, with a comment.
 pub(super) fn prometheus(modules: &[Figures]) -> Vec<String> {
-    let all = modules.iter().flat_map(|of| of.series.iter().map(|series| (of.module.as_str(), series)));
-    let all: Vec<(&str, &Series)> = all.collect();
-    let names: BTreeSet<_> = all.iter().map(|(_, series)| series.name.as_str()).collect();
     let mut lines = Vec::new();
-    for name in names {
-        let mut kind = None;
-        for (module, series) in all.iter().filter(|(_, series)| series.name == name) {
-            let found = kind_of(&series.figure);
-            if kind.is_none() {
-                lines.push(format!("# TYPE {name} {found}"));
-            }
-            if *kind.get_or_insert(found) != found {
-                lines.push(format!("# {name} of {module} is a {found}"));
+    for Figures { module, series } in modules {
+        let kinds: BTreeMap<_, _> =
+            series.iter().rev().map(|of| (of.name.as_str(), kind_of(&of.figure))).collect();
+        for (name, kind) in &kinds {
+            let exposed = exposed_name(module, name);
+            if is_part_of_histogram(name, &kinds) {
+                lines.push(format!("# {exposed} is also a part of a histogram"));
                 continue;
             }
-            expose(&mut lines, module, series);
+            lines.push(format!("# TYPE {exposed} {kind}"));
+            for series in series.iter().filter(|series| series.name == **name) {
+                match kind_of(&series.figure) {
+                    found if found == *kind => expose(&mut lines, &exposed, module, series),
+                    found => lines.push(format!("# {exposed} is also a {found}")),
+                }
+            }
         }
     }
     lines
+}
+
+/// `blvm_module_MODULE_NAME`. No two modules share one: names of modules have no `_`, those of metrics begin with a letter, and a
+/// hyphen becomes two `_`.
+fn exposed_name(module: &str, name: &str) -> String {
+    format!("blvm_module_{}_{name}", module.replace('-', "__"))
+}
+
+/// Whether a histogram has a sample of this name.
+fn is_part_of_histogram(name: &str, kinds: &BTreeMap<&str, &str>) -> bool {
+    let mut parts = ["_bucket", "_sum", "_count"].iter().filter_map(|part| name.strip_suffix(part));
+    parts.any(|whole| kinds.get(whole) == Some(&"histogram"))
 }
 
 fn kind_of(figure: &Figure) -> &'static str {
@@ -129,15 +142,20 @@ fn kind_of(figure: &Figure) -> &'static str {
     }
 }
 
-fn expose(lines: &mut Vec<String>, module: &str, Series { name, labels: own, figure }: &Series) {
+fn expose(lines: &mut Vec<String>, name: &str, module: &str, series: &Series) {
     // Labels of Prometheus's own, and ours, are not the module's to set.
-    let own = own.iter().map(|(label, value)| match label.as_str() {
-        "module" | "le" => (format!("exported_{label}"), value.clone()),
-        _ => (label.clone(), value.clone()),
-    });
-    let mut with: BTreeMap<_, _> = own.collect();
+    let mut with = series.labels.clone();
+    for ours in ["le", "module"] {
+        if let Some(value) = with.remove(ours) {
+            let mut label = format!("exported_{ours}");
+            while with.contains_key(&label) {
+                label.insert_str(0, "exported_");
+            }
+            with.insert(label, value);
+        }
+    }
     with.insert("module".to_owned(), module.to_owned());
-    match figure {
+    match &series.figure {
         Figure::Counter { value } => lines.push(format!("{name}{} {value}", labels(&with))),
         Figure::Gauge { value } => lines.push(format!("{name}{} {value}", labels(&with))),
         Figure::Histogram { count, sum, buckets } => {
@@ -203,7 +221,7 @@ mod tests {
         assert_eq!(json["series"][2]["buckets"][1]["up_to"], 2.0);
         assert_eq!(serde_json::from_value::<Figures>(json).unwrap(), figures);
         let expected = [
-            "height                   18446744073709551615",
+            "height                  18446744073709551615",
             "level{module=\"a\\\"b\\\\\"}  -1.5",
             "seconds{of=\"a\\\"b\\\\\"}    3 values, together 9.25; up to 0.5: 1, up to 2: 0, above: 2",
         ];
@@ -214,23 +232,56 @@ mod tests {
     }
 
     #[test]
-    fn prometheus_gets_one_type_a_name_and_labels_that_the_module_does_not_choose() {
-        let mut other = figures("other");
+    fn prometheus_gets_names_of_each_modules_own_and_labels_that_it_does_not_choose() {
+        let mut other = figures("a-b");
         other.series.truncate(1);
         other.series[0].figure = Figure::Gauge { value: 1.0 };
+        let label = "a\\\"b\\\\";
+        let with = |rest: &str| format!("{{{rest}module=\"watch\",of=\"{label}\"}}");
         let expected = [
-            "# TYPE height counter",
-            "height{module=\"watch\"} 18446744073709551615",
-            "# height of other is a gauge",
-            "# TYPE level gauge",
-            "level{exported_module=\"a\\\"b\\\\\",module=\"watch\"} -1.5",
-            "# TYPE seconds histogram",
-            "seconds_bucket{le=\"0.5\",module=\"watch\",of=\"a\\\"b\\\\\"} 1",
-            "seconds_bucket{le=\"2\",module=\"watch\",of=\"a\\\"b\\\\\"} 1",
-            "seconds_bucket{le=\"+Inf\",module=\"watch\",of=\"a\\\"b\\\\\"} 3",
-            "seconds_sum{module=\"watch\",of=\"a\\\"b\\\\\"} 9.25",
-            "seconds_count{module=\"watch\",of=\"a\\\"b\\\\\"} 3",
+            "# TYPE blvm_module_watch_height counter".to_owned(),
+            "blvm_module_watch_height{module=\"watch\"} 18446744073709551615".to_owned(),
+            "# TYPE blvm_module_watch_level gauge".to_owned(),
+            format!("blvm_module_watch_level{{exported_module=\"{label}\",module=\"watch\"}} -1.5"),
+            "# TYPE blvm_module_watch_seconds histogram".to_owned(),
+            format!("blvm_module_watch_seconds_bucket{} 1", with("le=\"0.5\",")),
+            format!("blvm_module_watch_seconds_bucket{} 1", with("le=\"2\",")),
+            format!("blvm_module_watch_seconds_bucket{} 3", with("le=\"+Inf\",")),
+            format!("blvm_module_watch_seconds_sum{} 9.25", with("")),
+            format!("blvm_module_watch_seconds_count{} 3", with("")),
+            "# TYPE blvm_module_a__b_height gauge".to_owned(),
+            "blvm_module_a__b_height{module=\"a-b\"} 1".to_owned(),
         ];
         assert_eq!(prometheus(&[figures("watch"), other]), expected);
+    }
+
+    #[test]
+    fn prometheus_gets_no_sample_twice() {
+        let counter = |name: &str, labels: &[(&str, &str)]| Series {
+            name: name.to_owned(),
+            labels: labels.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned())).collect(),
+            figure: Figure::Counter { value: 1 },
+        };
+        let mut figures = figures("m");
+        figures.series = vec![
+            counter("c", &[("module", "x"), ("exported_module", "y")]),
+            Series { figure: Figure::Gauge { value: 2.0 }, ..counter("c", &[("a", "b")]) },
+            Series { figure: Figure::Histogram { count: 0, sum: 0.0, buckets: vec![] }, ..counter("h", &[]) },
+            counter("h_count", &[]),
+            counter("i_count", &[]),
+        ];
+        let expected = [
+            "# TYPE blvm_module_m_c counter",
+            "blvm_module_m_c{exported_exported_module=\"x\",exported_module=\"y\",module=\"m\"} 1",
+            "# blvm_module_m_c is also a gauge",
+            "# TYPE blvm_module_m_h histogram",
+            "blvm_module_m_h_bucket{le=\"+Inf\",module=\"m\"} 0",
+            "blvm_module_m_h_sum{module=\"m\"} 0",
+            "blvm_module_m_h_count{module=\"m\"} 0",
+            "# blvm_module_m_h_count is also a part of a histogram",
+            "# TYPE blvm_module_m_i_count counter",
+            "blvm_module_m_i_count{module=\"m\"} 1",
+        ];
+        assert_eq!(prometheus(&[figures]), expected);
     }
 }

@@ -24,18 +24,19 @@ fn a_wrong_value_names_its_key_its_file_or_variable_and_what_is_expected() {
         node.logs(name, "stderr.error given: the configuration is wrong");
         node.logs(name, &advice(name));
     }
-    let file = node.directory("of-file").join("config.toml").display().to_string();
-    node.logs("of-file", &format!("stderr.error   abov: unknown key; did you mean \"above\"? ({file}:2)"));
-    let file = node.directory("blvm.toml").display().to_string();
+    // A module is told the name of the file and no more.
+    node.logs("of-file", "stderr.error   abov: unknown key; did you mean \"above\"? (config.toml:2)");
     let whole = "a whole number, 0 or more";
     node.logs(
         "of-node",
-        &format!("stderr.error   tick_ms: the string \"ten\" stands there, expected {whole} ({file}:3)"),
+        &format!("stderr.error   tick_ms: the string \"ten\" stands there, expected {whole} (blvm.toml:3)"),
     );
     let port = "a whole number from 0 to 65535";
     node.logs(
         "of-node",
-        &format!("stderr.error   pool.ports[1]: the number 70000 stands there, expected {port} ({file}:5)"),
+        &format!(
+            "stderr.error   pool.ports[1]: the number 70000 stands there, expected {port} (blvm.toml:5)"
+        ),
     );
     node.logs(
         "of-variable",
@@ -149,7 +150,11 @@ fn figures_are_shown_while_the_module_is_loaded() {
     assert_eq!((&histogram["name"], &histogram["kind"]), (&"tick_seconds".into(), &"histogram".into()));
     assert_eq!(histogram["buckets"][1]["count"], histogram["count"]);
     let prometheus = node.result(&["module", "metrics", "given", "--prometheus"]);
-    assert!(prometheus.contains("# TYPE ticks counter\nticks{module=\"given\"} "), "{prometheus}");
+    assert!(
+        prometheus
+            .contains("# TYPE blvm_module_given_ticks counter\nblvm_module_given_ticks{module=\"given\"} "),
+        "{prometheus}"
+    );
     assert!(node.result(&["module", "show", "given"]).contains("3 series: blvm module metrics given"));
     node.result(&["unload", "given"]);
     assert!(node.error(&["module", "metrics", "given"]).contains("is not loaded"));

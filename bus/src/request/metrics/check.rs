@@ -11,7 +11,7 @@ use super::{
 pub enum MetricError {
     /// A name of a metric or a label.
     #[error(
-        "{name:?} is no name of a metric or a label: letters, digits and _, no digit first, at most {MAX_METRIC_NAME_BYTES} bytes"
+        "{name:?} is no name of a metric or a label: letters, digits and _, a letter first, at most {MAX_METRIC_NAME_BYTES} bytes"
     )]
     Name {
         /// The name, its beginning if it is long.
@@ -100,7 +100,7 @@ impl MetricSeries {
 
 fn check_name(name: &str) -> Result<(), MetricError> {
     let is_right = name.len() <= MAX_METRIC_NAME_BYTES
-        && name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        && name.starts_with(|first: char| first.is_ascii_alphabetic())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     if is_right {
         return Ok(());
@@ -124,11 +124,13 @@ mod tests {
     #[test]
     fn names_are_bounded_and_of_one_form() {
         let longest = "x".repeat(MAX_METRIC_NAME_BYTES);
-        for right in ["a", "_a9", "Fees_sat", &longest] {
+        for right in ["a", "a_9", "Fees_sat", &longest] {
             assert_eq!(series(right, MetricValue::Counter(1)).check(), Ok(()));
         }
         let longer = "x".repeat(MAX_METRIC_NAME_BYTES + 1);
-        for wrong in ["", "9a", "a b", "a-b", "a\n", "é", &longer, &"\u{202e}".repeat(1 << 20)] {
+        for wrong in
+            ["", "9a", "_a", "__name__", "a b", "a-b", "a\n", "é", &longer, &"\u{202e}".repeat(1 << 20)]
+        {
             let error = series(wrong, MetricValue::Counter(1)).check().unwrap_err();
             assert!(matches!(error, MetricError::Name { .. }) && error.to_string().len() < 1_000, "{error}");
         }
@@ -146,7 +148,9 @@ mod tests {
         assert_eq!(with(many[1..].to_vec()), Ok(()));
         assert!(matches!(with(many), Err(MetricError::Labels { found: 9, .. })));
         assert!(matches!(with(vec![("x", "1"), ("x", "2")]), Err(MetricError::LabelTwice { .. })));
-        assert!(matches!(with(vec![("x y", "1")]), Err(MetricError::Name { .. })));
+        for wrong in ["x y", "__name__"] {
+            assert!(matches!(with(vec![(wrong, "1")]), Err(MetricError::Name { .. })), "{wrong}");
+        }
         assert_eq!(with(vec![("x", &"v".repeat(MAX_METRIC_LABEL_BYTES))]), Ok(()));
         for wrong in ["a\nb", "\u{1b}[2J", &"v".repeat(MAX_METRIC_LABEL_BYTES + 1)] {
             assert!(matches!(with(vec![("x", wrong)]), Err(MetricError::LabelValue { .. })), "{wrong:?}");

@@ -113,7 +113,14 @@ fn config_origins(configuration: &Configuration, environment: &[(String, String)
     };
     let told = configuration.origins.iter().map(|(key, origin)| ConfigOrigin {
         key: key.clone(),
-        origin: origin.to_string(),
+        origin: match origin {
+            // Where the operator keeps his files is not the module's to know.
+            Origin::File { path, line } => {
+                let name = path.file_name().unwrap_or(path.as_os_str());
+                format!("{}:{line}", name.display())
+            }
+            Origin::Environment { variable } => variable.clone(),
+        },
         variable: match origin {
             Origin::File { .. } => None,
             Origin::Environment { variable } => text(variable),
