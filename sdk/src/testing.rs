@@ -48,8 +48,8 @@
 //! module.stop().unwrap();
 //! ```
 //!
-//! Nothing sleeps and nothing is guessed: [`TestModule::settle`] returns when all that was published is handled, timers run when
-//! [`TestModule::advance`] says so, and a module misses messages only while it is [held](TestModule::hold).
+//! Nothing is guessed: [`TestModule::settle`] returns when all that was published is handled, timers run when
+//! [`TestModule::advance`] says so, and a module misses what the test publishes only while it is [held](TestModule::hold).
 
 mod answers;
 mod bus;
