@@ -77,8 +77,7 @@ impl CargoArguments {
 impl CargoArguments {
     /// What `cargo metadata` says of the module and of what it depends on.
     pub(crate) fn metadata(&self, project: &Project) -> Result<Value, CompileError> {
-        let mut cargo = self.cargo("metadata", project)?;
-        let output = cargo.args(["--format-version", "1"]).stderr(Stdio::inherit()).output();
+        let output = self.metadata_of_host(project)?.stderr(Stdio::inherit()).output();
         let output = output.map_err(CompileError::Cargo)?;
         let metadata = serde_json::from_slice(&output.stdout).ok().filter(|_| output.status.success());
         metadata.ok_or_else(|| CompileError::Metadata { name: project.manifest.name.clone() })
@@ -86,10 +85,16 @@ impl CargoArguments {
 
     /// The same where Cargo may not understand the package, and nobody wants to know why.
     pub(crate) fn metadata_quietly(&self, project: &Project) -> Result<Option<Value>, CompileError> {
-        let mut cargo = self.cargo("metadata", project)?;
-        let output = cargo.args(["--format-version", "1"]).stderr(Stdio::null()).output();
+        let output = self.metadata_of_host(project)?.stderr(Stdio::null()).output();
         let output = output.map_err(CompileError::Cargo)?;
         Ok(serde_json::from_slice(&output.stdout).ok().filter(|_| output.status.success()))
+    }
+
+    /// For this machine alone: a build has fetched no packages of other systems, and `--offline` would want them.
+    fn metadata_of_host(&self, project: &Project) -> Result<Command, CompileError> {
+        let mut cargo = self.cargo("metadata", project)?;
+        cargo.args(["--format-version", "1", "--filter-platform", "host-tuple"]);
+        Ok(cargo)
     }
 }
 
