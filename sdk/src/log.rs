@@ -230,6 +230,7 @@ fn write_all(is_read_by_node: bool, left_out: &AtomicU64, entries: &Receiver<Ent
             }
             Entry::Flush(done) => Some(done),
         };
+        // Relaxed: the count alone, as in `put`; what comes between is told with the next entry.
         let left_out = left_out.swap(0, Ordering::Relaxed);
         if left_out > 0 {
             let prefix = if is_read_by_node { Level::Warn.prefix() } else { "" };

@@ -57,6 +57,7 @@ impl Stop {
 
     #[cfg(any(test, feature = "testing"))]
     pub(super) fn release(&self) {
+        // Relaxed, as in `hold`: threads that are held are woken through the lock of the test's probe.
         self.state.fetch_and(!HELD, Ordering::Relaxed);
     }
 }
